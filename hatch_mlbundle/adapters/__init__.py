@@ -1,0 +1,1 @@
+"""Thin layers between build systems and the application."""

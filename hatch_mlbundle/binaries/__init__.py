@@ -1,0 +1,1 @@
+"""Native libraries and executables: their headers, and what can be left out of them."""

@@ -1,0 +1,62 @@
+"""What a person is told when something is wrong: one line, and the exit code that goes with it."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class MlbundleError(Exception):
+    """A fault with one clear line: what is wrong, where, and what to do.
+
+    `exit_code` is 1 where a finding or a limit failed the build, 2 where the use, the configuration or the input is wrong;
+    3 stands for our own bugs, which are no MlbundleError.
+    """
+
+    exit_code: ClassVar[int] = 2
+
+
+class ConfigurationError(MlbundleError):
+    """`[tool.mlbundle]` or a command line cannot be used; every fault of it is in `faults`, each with its TOML path."""
+
+    def __init__(self, faults: list[str]) -> None:
+        self.faults = tuple(faults)
+        super().__init__("\n".join(faults))
+
+
+class ArtifactError(MlbundleError):
+    """An artifact (wheel, folder, ...) that is damaged, hostile or not what it claims to be."""
+
+    def __init__(self, artifact: str, problem: str) -> None:
+        self.artifact = artifact
+        self.problem = problem
+        super().__init__(f"{artifact}: {problem}")
+
+
+class BinaryError(MlbundleError):
+    """A native library or executable whose headers cannot be believed."""
+
+
+class UnsoundResultError(MlbundleError):
+    """A rewritten file failed its check; the pipeline keeps the original and reports why."""
+
+
+class MissingProgramError(MlbundleError):
+    """An external program that the configuration names is not on this machine."""
+
+
+class ProgramError(MlbundleError):
+    """An external program failed, crashed or ran out of time."""
+
+
+class ManifestError(MlbundleError):
+    """A manifest that cannot be read, or whose major format version this release does not know."""
+
+
+class StorageError(MlbundleError):
+    """The file system refused: disk full, permission denied, read-only."""
+
+
+class FindingsError(MlbundleError):
+    """`strict = true`, and there are findings."""
+
+    exit_code: ClassVar[int] = 1

@@ -1,0 +1,102 @@
+"""What an optimizer is: it plans changes to a bundle, and makes single files anew when the pipeline asks it to."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Generic, Protocol, TypeAlias, TypeVar
+
+from .model import Bundle, Change, File, Finding
+
+Json: TypeAlias = Any
+"""What the json module reads and writes: None, bool, int, float, str, lists and string-keyed dicts of these."""
+
+
+def option(doc: str, *, default: Any) -> Any:
+    """Return a dataclass field for one option; `doc` is the sentence that the reference shows for it."""
+    return field(default=default, metadata={"doc": doc})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """The options that every optimizer has; its own are added in a subclass.
+
+    In TOML a field's name is written with hyphens. A field's type may be bool, int, str, tuple[str, ...], a Literal of
+    strings, or any of these or None.
+    """
+
+    enabled: bool = option("Whether the optimizer runs at all.", default=True)
+    include: tuple[str, ...] = option("Globs (as in .gitignore) of the files it may change; empty means every file.", default=())
+    exclude: tuple[str, ...] = option("Globs of files it must leave as they are; stronger than `include`.", default=())
+
+
+OptionsT = TypeVar("OptionsT", bound=Options)
+
+
+class Context(Protocol):
+    """What the pipeline offers an optimizer while it plans and works."""
+
+    def selects(self, path: str) -> bool:
+        """Say whether the step's `include` and `exclude` let this file be changed; changes to others are ignored."""
+
+    def examine(self, name: str, files: Sequence[File], examiner: Callable[[File], Json]) -> Mapping[str, Json]:
+        """Return `examiner(file)` for each of the files, by path: on all cores, and from the cache where nothing changed.
+
+        `examiner` must depend on the file's bytes and the options alone; `name` tells one optimizer's examiners apart.
+        """
+
+    def local(self, file: File) -> Path:
+        """Return a path on disk that holds the file's bytes, read-only, in a tree laid out as the bundle is."""
+
+    def report(self, finding: Finding) -> None:
+        """Add a finding; its `optimizer` is filled in."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """One `Rewrite` to carry out: read `source`, write `target`.
+
+    `source` lies in a tree laid out as the bundle is, and `target` is a free name in the same folder, so that a library
+    finds its neighbours from either. `companions` is an empty folder for files that belong beside the artifact, not in it.
+    """
+
+    file: File
+    source: Path
+    target: Path
+    companions: Path
+
+
+class Optimizer(ABC, Generic[OptionsT]):
+    """One kind of slimming.
+
+    The registry knows the class; the configuration makes the instance. `version` is part of every cache key: raise it
+    whenever a result may differ. A lossy optimizer (`lossless = False`) runs only when it is named in the configuration.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[str]
+    lossless: ClassVar[bool] = True
+    options_type: ClassVar[type[Options]] = Options
+
+    def __init__(self, options: OptionsT) -> None:
+        self.options = options
+
+    def programs(self) -> Mapping[str, str]:
+        """Return the external programs it will run, name to version; raises MissingProgramError. Asked before any work."""
+        return {}
+
+    @abstractmethod
+    def plan(self, bundle: Bundle, context: Context) -> Iterable[Change]:
+        """Yield the changes to make, each with its reason; change nothing."""
+
+    def rewrite(self, task: Task, context: Context) -> None:
+        """Write `task.target`, or leave it absent where nothing can be gained; raises MlbundleError to keep the original.
+
+        Called from several threads at once, for each `Rewrite` that `plan` yielded.
+        """
+        raise NotImplementedError(f"{self.name} plans rewrites but does not carry them out")
+
+    def check(self, task: Task, context: Context) -> None:
+        """Prove that `task.target` serves as well as `task.source`; raises UnsoundResultError where it does not."""
