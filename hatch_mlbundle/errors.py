@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
+
+from .model import Finding
 
 
 class MlbundleError(Exception):
@@ -57,6 +60,11 @@ class StorageError(MlbundleError):
 
 
 class FindingsError(MlbundleError):
-    """`strict = true`, and there are findings."""
+    """`strict = true`, and there are findings: a line for each."""
 
     exit_code: ClassVar[int] = 1
+
+    def __init__(self, findings: Sequence[Finding]) -> None:
+        self.findings = tuple(findings)
+        lines = [finding.line() for finding in findings]
+        super().__init__("\n".join([*lines, "strict = true and something was found: nothing was replaced"]))

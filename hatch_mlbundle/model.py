@@ -197,3 +197,8 @@ class Finding:
     message: str
     path: str | None = None
     optimizer: str | None = None
+
+    def line(self) -> str:
+        """Return the finding as one line for a person."""
+        where = ": ".join(each for each in (self.optimizer, self.path) if each)
+        return f"{self.code} {where + ': ' if where else ''}{self.message}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 
 _UNITS = {
     "": 1,
@@ -25,7 +26,7 @@ def parse_size(text: str) -> int:
     unit = _UNITS.get(match[2].lower()) if match else None
     if match is None or unit is None:
         raise ValueError(f"{text!r} is not a size; write it like '250 MB' or '2 GiB'")
-    return round(float(match[1]) * unit)
+    return round(Decimal(match[1]) * unit)
 
 
 def format_size(size: int) -> str:

@@ -1,0 +1,94 @@
+"""The hatch build hook: checks everything before the build, makes the finished wheel small after it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.config import BuilderConfig
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+from packaging.utils import canonicalize_name
+
+from hatch_mlbundle import crash
+from hatch_mlbundle.adapters.project import project_config
+from hatch_mlbundle.application import COMPANIONS, Job, beside, optimize, prepare, saved_manifest_path
+from hatch_mlbundle.errors import MlbundleError
+from hatch_mlbundle.manifest import SUFFIX
+from hatch_mlbundle.model import Finding
+from hatch_mlbundle.plugins import load_registry
+from hatch_mlbundle.reports.terminal import as_text, summary
+
+
+class MlbundleBuildHook(BuildHookInterface[BuilderConfig]):
+    """Runs for wheels that are to be distributed: not for sdists, nor for editable installs."""
+
+    PLUGIN_NAME = "mlbundle"
+
+    _job: Job | None = None
+    _finished = False
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Read the configuration and find the programs it needs, so that a fault costs no build."""
+        self._finished = False
+        self._job = None
+        if self.target_name == "wheel" and version != "editable":
+            with self._one_line():
+                self._job = self._prepare()
+
+    def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
+        """Replace the wheel by the small one, write its manifest, show what was saved."""
+        if self._job is None:
+            return
+        with self._one_line():
+            wheel = Path(artifact_path)
+            manifest = optimize(self._job, wheel, findings=_order_findings(build_data))
+            place = saved_manifest_path(self._job, wheel)
+            for line in as_text(summary(manifest, place and self._relative(place))).splitlines():
+                self.app.display_info(line)
+        self._finished = True
+
+    def clean(self, versions: list[str]) -> None:
+        """Remove the manifests and companions of this project's wheels; not in a clean-up right after they were made."""
+        if self.target_name == "wheel" and not self._finished:
+            with self._one_line():
+                self._remove_ours(beside(self._prepare(), Path(self.directory) / "any").parent)
+
+    def _prepare(self) -> Job:
+        registry = load_registry()
+        root = Path(self.root)
+        return prepare(project_config(root, registry), registry, project=root)
+
+    def _relative(self, path: Path) -> Path:
+        return path.relative_to(self.root) if path.is_relative_to(self.root) else path
+
+    def _remove_ours(self, folder: Path) -> None:
+        name = canonicalize_name(self.metadata.core.name)
+        for path in folder.glob("*.whl*"):
+            if canonicalize_name(path.name.partition("-")[0]) != name:
+                continue
+            if path.name.endswith(SUFFIX):
+                path.unlink()
+            elif path.name.endswith(COMPANIONS):
+                shutil.rmtree(path)
+
+    @contextmanager
+    def _one_line(self) -> Iterator[None]:
+        """End the build with a message and an exit code where anything goes wrong."""
+        try:
+            yield
+        except MlbundleError as error:
+            self.app.abort(f"mlbundle: {error}", error.exit_code)
+        except Exception as error:
+            self.app.abort(crash.report(error), crash.EXIT_CODE)
+
+
+def _order_findings(build_data: dict[str, Any]) -> list[Finding]:
+    hooks = build_data.get("build_hooks", ())
+    if not hooks or hooks[-1] == MlbundleBuildHook.PLUGIN_NAME:
+        return []
+    later = ", ".join(hooks[hooks.index(MlbundleBuildHook.PLUGIN_NAME) + 1 :])
+    message = f"the build hooks {later} run after mlbundle, which then misses what they do; list mlbundle last"
+    return [Finding(code="MB001", message=message)]

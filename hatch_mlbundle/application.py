@@ -1,0 +1,250 @@
+"""The only composer: configuration, plugins, artifact, pipeline and manifest put together for the adapters and the command line."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import __version__
+from .accounting import Ledger
+from .atomic import storage_errors
+from .bundles.artifact import Artifact, Side
+from .bundles.cached_compressor import CachedCompressor
+from .bundles.compressor import Compressor, DeflateCompressor
+from .bundles.deflate import BlockPool, deflate_identity
+from .bundles.folder import FolderArtifact
+from .bundles.wheel import WheelSource
+from .bundles.wheel_artifact import WheelArtifact
+from .bundles.zip_reader import Limits
+from .cache import Cache, default_folder
+from .canonical import sha256_of_file
+from .config import Config, decisive_settings, options_to_dict
+from .errors import ArtifactError, FindingsError
+from .manifest import SUFFIX, CompanionRow, Manifest, ToolRow
+from .model import Finding
+from .optimizer import Json, Options
+from .pipeline import Outcome, Planned, Services, Stage, plan, run
+from .plugins import Registered, Registry
+from .progress import Progress, Silence
+from .workspace import temporary_workspace
+
+COMPANIONS = ".companions"
+"""What is appended to an artifact's file name to name the folder of files that belong beside it (debug data, ...)."""
+
+_HARMLESS = ("enabled", "include", "exclude")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A configuration ready to be carried out on any number of artifacts: its optimizers made, their programs found.
+
+    `project` is the folder that relative paths of the configuration start from.
+    """
+
+    config: Config
+    stages: tuple[Stage, ...]
+    tools: tuple[ToolRow, ...]
+    project: Path
+    progress: Progress
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What would be done to an artifact, and the findings that planning brought."""
+
+    before: Side
+    stages: tuple[Planned, ...]
+    findings: tuple[Finding, ...]
+
+
+def prepare(config: Config, registry: Registry, *, project: Path | None = None, progress: Progress | None = None) -> Job:
+    """Make the optimizers and find their programs, so that what is missing is told before any work; raises MissingProgramError."""
+    stages: list[Stage] = []
+    programs: dict[str, str] = {}
+    for step in config.steps:
+        registered = registry[step.name]
+        optimizer = registered.optimizer(step.options)
+        needed = dict(optimizer.programs())
+        programs.update(needed)
+        stages.append(
+            Stage(
+                optimizer=optimizer,
+                distribution=registered.distribution,
+                version=registered.distribution_version,
+                identity=_identity(registered, step.options, needed),
+            )
+        )
+    tools = [("python", platform.python_version()), ("zlib", zlib.ZLIB_RUNTIME_VERSION), *sorted(programs.items())]
+    return Job(
+        config=config,
+        stages=tuple(stages),
+        tools=tuple(ToolRow(name=name, version=version) for name, version in tools),
+        project=project or Path.cwd(),
+        progress=progress or Silence(),
+    )
+
+
+def optimize(job: Job, path: Path, output: Path | None = None, findings: Sequence[Finding] = ()) -> Manifest:
+    """Make the artifact at `path` small, put it at `output` (or in its own place), and its manifest where the configuration says.
+
+    `findings` are what the caller found out before. Raises MlbundleError; then nothing was replaced.
+    """
+    target = output or path
+    with _open(job, path) as session, ExitStack() as stack:
+        before = session.artifact.scan()
+        outcome = run(before.bundle, job.stages, session.services)
+        told = _told(job.config, (*findings, *_idle(job.config), *outcome.findings))
+        after = before
+        if outcome.bundle != before.bundle or target != path:
+            session.services.progress.start("writing", 0)
+            after = stack.enter_context(session.artifact.rewriting(outcome.bundle, target, session.compressor))
+        companions = _save_companions(session.services.workspace.companions, beside(job, target, COMPANIONS))
+        manifest = _manifest(job, session, target.name, before, after, outcome, told, companions)
+        place = saved_manifest_path(job, target)
+        if place:
+            manifest.save(place)
+    return manifest
+
+
+def plan_for(job: Job, path: Path) -> Plan:
+    """Return what `optimize` would do to the artifact at `path`, and why; raises MlbundleError."""
+    with _open(job, path) as session:
+        before = session.artifact.scan()
+        stages, findings = plan(before.bundle, job.stages, session.services)
+        selected = _selected(job.config, (*_idle(job.config), *findings))
+        return Plan(before=before, stages=tuple(stages), findings=selected)
+
+
+def analyze(job: Job, path: Path) -> Manifest:
+    """Return a manifest of the artifact as it is: no steps, the same before and after. Raises MlbundleError."""
+    with _open(job, path) as session:
+        before = session.artifact.scan()
+        nothing = Outcome(bundle=before.bundle, stages=(), findings=())
+        return _manifest(job, session, path.name, before, before, nothing, (), ())
+
+
+def saved_manifest_path(job: Job, artifact: Path) -> Path | None:
+    """Return where `optimize` saves an artifact's manifest, None where the configuration wants none."""
+    return beside(job, artifact, SUFFIX) if job.config.settings.manifest else None
+
+
+def beside(job: Job, artifact: Path, suffix: str = "") -> Path:
+    """Return the artifact's own path, or the one in the configured folder, with something appended to the name."""
+    folder = job.config.settings.manifest_folder
+    return (job.project / folder if folder else artifact.parent) / f"{artifact.name}{suffix}"
+
+
+def cache_of(config: Config) -> Cache:
+    """Return the configured cache, whether it is switched on or not."""
+    settings = config.settings.cache
+    return Cache(Path(settings.folder).expanduser() if settings.folder else default_folder(), settings.max_size)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Session:
+    """An artifact open for work, with all that the work needs."""
+
+    artifact: Artifact
+    services: Services
+    compressor: Compressor
+
+
+@contextmanager
+def _open(job: Job, path: Path) -> Iterator[_Session]:
+    cache = cache_of(job.config) if job.config.settings.cache.enabled else None
+    workers = job.config.workers
+    level = job.config.settings.compression_level
+    job.progress.start("reading", 0)
+    with ExitStack() as stack:
+        pool = stack.enter_context(ThreadPoolExecutor(workers, thread_name_prefix="mlbundle"))
+        stack.callback(pool.shutdown, wait=False, cancel_futures=True)
+        workspace = stack.enter_context(temporary_workspace())
+        compressor: Compressor = DeflateCompressor(level, stack.enter_context(BlockPool(workers)), workspace.new_folder())
+        if cache:
+            compressor = CachedCompressor(compressor, deflate_identity(level), cache, workspace.new_folder())
+        artifact = _artifact(job, path, pool, cache, stack)
+        services = Services(workspace=workspace, cache=cache, pool=pool, progress=job.progress, protects=artifact.protects)
+        yield _Session(artifact=artifact, services=services, compressor=compressor)
+    if cache:
+        cache.prune()
+
+
+def _artifact(job: Job, path: Path, pool: ThreadPoolExecutor, cache: Cache | None, stack: ExitStack) -> Artifact:
+    settings = job.config.settings
+    if path.is_dir():
+        return FolderArtifact(path, pool)
+    if path.suffix != ".whl":
+        raise ArtifactError(str(path), "is neither a wheel (.whl) nor a folder" if path.exists() else "does not exist")
+    limits = Limits(max_ratio=settings.limits.max_ratio, max_size=settings.limits.max_size)
+    source = stack.enter_context(WheelSource.open(path, limits=limits, allow_signed=settings.allow_signed))
+    return WheelArtifact(source, job.config.workers, cache)
+
+
+def _identity(registered: Registered, options: Options, programs: Mapping[str, str]) -> Json:
+    """Return what decides an optimizer's results. Which files it may change does not: that decides whether they come to be."""
+    decisive = {key: value for key, value in options_to_dict(options).items() if key not in _HARMLESS}
+    optimizer = registered.optimizer
+    return [optimizer.name, optimizer.version, registered.distribution, registered.distribution_version, decisive, dict(programs)]
+
+
+def _idle(config: Config) -> list[Finding]:
+    advice = "has options but is not in `optimizers`; list it there, or delete them"
+    return [Finding(code="MB002", message=f"[tool.mlbundle.{name}] {advice}") for name in config.idle]
+
+
+def _selected(config: Config, findings: Sequence[Finding]) -> tuple[Finding, ...]:
+    ignored = config.settings.ignore
+    return tuple(finding for finding in findings if not (ignored and finding.code.startswith(ignored)))
+
+
+def _told(config: Config, findings: Sequence[Finding]) -> tuple[Finding, ...]:
+    """Return the findings that are not ignored; raises FindingsError where there are any and `strict` is set."""
+    selected = _selected(config, findings)
+    if selected and config.settings.strict:
+        raise FindingsError(selected)
+    return selected
+
+
+def _manifest(
+    job: Job,
+    session: _Session,
+    name: str,
+    before: Side,
+    after: Side,
+    outcome: Outcome,
+    findings: tuple[Finding, ...],
+    companions: tuple[CompanionRow, ...],
+) -> Manifest:
+    compressor = session.compressor
+    ledger = Ledger(before=before, after=after, stages=outcome.stages, measure=lambda file: compressor.compress(file).compressed_size)
+    files = ledger.files()
+    steps = ledger.steps(files)
+    return Manifest(
+        generator=f"hatch-mlbundle {__version__}",
+        artifact=ledger.artifact(name, session.artifact.kind),
+        tools=job.tools,
+        configuration=decisive_settings(job.config),
+        steps=steps,
+        remainder=ledger.remainder(steps),
+        files=files,
+        companions=companions,
+        findings=findings,
+    )
+
+
+def _save_companions(folder: Path, target: Path) -> tuple[CompanionRow, ...]:
+    """Copy the files that belong beside the artifact; a folder of an earlier build, which no longer fits, goes."""
+    with storage_errors(target):
+        shutil.rmtree(target, ignore_errors=True)
+        paths = sorted(path for path in folder.rglob("*") if path.is_file())
+        if paths:
+            shutil.copytree(folder, target)
+    return tuple(
+        CompanionRow(path=path.relative_to(folder).as_posix(), size=path.stat().st_size, sha256=sha256_of_file(path)) for path in paths
+    )

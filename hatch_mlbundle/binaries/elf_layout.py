@@ -1,0 +1,147 @@
+"""Write an ELF file anew from parts of another: kept ranges -> new offsets -> rewritten tables.
+
+Nothing here knows what may go; `elf_strip` and `elf_debug` decide that.
+"""
+
+from __future__ import annotations
+
+import os
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from hatch_mlbundle.errors import StorageError
+
+from . import elf_format as fmt
+from .elf import Elf
+from .elf_format import Header, Section, Segment
+from .ranges import Range
+from .reader import copy_range
+
+
+@dataclass(frozen=True, slots=True)
+class Anchor:
+    """A range that a reader finds only where its offset stays the same modulo `align` (a power of two, or 0)."""
+
+    start: int
+    end: int
+    align: int
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """`size` bytes that move from one offset to another."""
+
+    source: int
+    target: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where the kept ranges of a file go, in their old order."""
+
+    pieces: tuple[Piece, ...]
+
+    @property
+    def end(self) -> int:
+        """Where the last piece ends."""
+        return self.pieces[-1].target + self.pieces[-1].size
+
+    def moved(self, offset: int) -> int:
+        """Return where the byte at an old offset went; what is gone collapses to the end of the piece before it."""
+        number = bisect_right(self.pieces, offset, key=lambda piece: piece.source) - 1
+        piece = self.pieces[max(number, 0)]
+        return piece.target + max(0, min(offset - piece.source, piece.size))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outline:
+    """A file to be written: pieces of the old one under new tables. `size` is the exact one of the result, in bytes."""
+
+    size: int
+    layout: Layout
+    segment_table: bytes
+    section_table: bytes
+    header: Header
+    header_bytes: bytes
+
+
+def arrange(kept: Sequence[Range], anchors: Iterable[Anchor]) -> Layout:
+    """Return the tightest layout of the kept ranges (sorted, disjoint) in which every anchor keeps its alignment."""
+    starts = [start for start, _ in kept]
+    aligns = [1] * len(kept)
+    for anchor in anchors:
+        number = bisect_right(starts, anchor.start) - 1
+        aligns[number] = max(aligns[number], anchor.align)
+    pieces = []
+    at = 0
+    for (start, end), align in zip(kept, aligns, strict=True):
+        at += (start - at) % align
+        pieces.append(Piece(start, at, end - start))
+        at += end - start
+    return Layout(tuple(pieces))
+
+
+def anchors_of(segments: Iterable[Segment], sections: Iterable[Section]) -> list[Anchor]:
+    """Return what must keep its alignment: whatever has bytes in the file."""
+    anchors = [Anchor(segment.offset, segment.end, segment.align) for segment in segments if segment.filesz]
+    # A loaded section's alignment is one of addresses, and its segment already sees to it.
+    return anchors + [Anchor(part.offset, part.end, part.align) for part in sections if part.filesz and not part.is_loaded]
+
+
+def outline(elf: Elf, layout: Layout, segments: Sequence[Segment], sections: Sequence[Section], names_index: int) -> Outline:
+    """Return the file that keeps `layout` of an old one, under these headers, which still name old offsets."""
+    encoding = elf.encoding
+    moved_segments = [_moved_segment(segment, layout) for segment in segments]
+    first, *rest = sections
+    rest = [section if section.type == fmt.SHT_NULL else replace(section, offset=layout.moved(section.offset)) for section in rest]
+    header, first = fmt.number_sections(elf.header, first, len(sections), names_index)
+    table_at = -(-layout.end // 8) * 8
+    header = replace(header, shoff=table_at, phoff=layout.moved(header.phoff) if segments else header.phoff)
+    return Outline(
+        size=table_at + len(sections) * encoding.section.size,
+        layout=layout,
+        segment_table=b"".join(map(encoding.pack_segment, moved_segments)),
+        section_table=b"".join(map(encoding.pack_section, [first, *rest])),
+        header=header,
+        header_bytes=encoding.pack_header(header),
+    )
+
+
+def write_outline(source: Path, target: Path, outline: Outline) -> None:
+    """Write the new file with the old one's permissions; raises StorageError, and then leaves nothing behind."""
+    try:
+        with source.open("rb", buffering=0) as old, target.open("xb", buffering=0) as new:
+            try:
+                _write(old.fileno(), new.fileno(), outline)
+            except BaseException:
+                target.unlink(missing_ok=True)
+                raise
+            os.chmod(target, os.fstat(old.fileno()).st_mode & 0o7777)  # noqa: PTH101
+    except OSError as error:
+        raise StorageError(f"{target}: cannot be written: {error.strerror or error}") from error
+
+
+def _moved_segment(segment: Segment, layout: Layout) -> Segment:
+    offset = layout.moved(segment.offset)
+    if not segment.filesz and segment.align > 1:
+        # It has no bytes, yet the loader wants its offset congruent, and a page there to zero.
+        offset -= (offset - segment.offset) % segment.align
+        offset = offset if offset >= 0 else segment.offset % segment.align
+    return replace(segment, offset=offset)
+
+
+def _write(source: int, target: int, outline: Outline) -> None:
+    os.truncate(target, outline.size)
+    for piece in outline.layout.pieces:
+        copy_range(source, target, piece.size, source_offset=piece.source, target_offset=piece.target)
+    for offset, data in (
+        (0, outline.header_bytes),
+        (outline.header.phoff, outline.segment_table),
+        (outline.header.shoff, outline.section_table),
+    ):
+        os.lseek(target, offset, os.SEEK_SET)
+        while data:
+            data = data[os.write(target, data) :]

@@ -1,0 +1,54 @@
+"""The port between artifacts of every sort and the application: what can be read as a bundle, and written back from one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from hatch_mlbundle.bundles.compressor import Compressor
+from hatch_mlbundle.model import Bundle
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """Where an artifact's bytes are: `size` is the artifact's own, `compressed` what each file takes of them, by path.
+
+    `structure` bytes belong to no file (headers, directories of an archive), so that all of `compressed` and `structure`
+    make up `size`. A folder compresses nothing: `compressed` is None there, and `size` is that of its files.
+    """
+
+    size: int
+    sha256: str
+    structure: int
+    compressed: Mapping[str, int] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Side:
+    """An artifact before or after: its files, and where its bytes are."""
+
+    bundle: Bundle
+    account: Account
+
+
+class Artifact(Protocol):
+    """A wheel, a folder, ... open for reading."""
+
+    @property
+    def kind(self) -> str:
+        """Return `"wheel"` or `"folder"`."""
+
+    def scan(self) -> Side:
+        """Return the files, each read once and checked; raises ArtifactError."""
+
+    def protects(self, path: str) -> str | None:
+        """Return why no optimizer may change the file at `path`, or None."""
+
+    def rewriting(self, bundle: Bundle, target: Path, compressor: Compressor) -> AbstractContextManager[Side]:
+        """Write a bundle made from this one beside `target`; it takes the target's place when the body ends without an error.
+
+        Gives the artifact as it was written. `target` may be this artifact itself. Raises StorageError where the disk refuses.
+        """

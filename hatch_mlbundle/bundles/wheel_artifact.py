@@ -1,0 +1,70 @@
+"""A wheel as an artifact: read through the cache, written beside its target and put in its place."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from hatch_mlbundle.atomic import replace_atomically
+from hatch_mlbundle.bundles.artifact import Account, Side
+from hatch_mlbundle.bundles.compressor import Compressor
+from hatch_mlbundle.bundles.wheel import WheelSource
+from hatch_mlbundle.bundles.wheel_scan import export_facts, import_facts
+from hatch_mlbundle.bundles.wheel_writer import write_wheel
+from hatch_mlbundle.cache import Cache
+from hatch_mlbundle.canonical import digest, sha256_of_file
+from hatch_mlbundle.model import Bundle
+
+
+class WheelArtifact:
+    """An open wheel. `workers` threads read and write it; `cache` knows the files of wheels that were read before."""
+
+    kind = "wheel"
+
+    def __init__(self, source: WheelSource, workers: int, cache: Cache | None) -> None:
+        self._source = source
+        self._workers = workers
+        self._cache = cache
+        self._sacred = {f"{source.dist_info}/{name}" for name in ("RECORD", "WHEEL", "METADATA")} | set(source.signatures)
+        self._scanned = Bundle()
+
+    def scan(self) -> Side:
+        """Return the members, each read once and compared with RECORD; raises ArtifactError."""
+        source = self._source
+        sha256 = sha256_of_file(source.path)
+        key = digest(["scan", 1, sha256])
+        entry = self._cache.get(key) if self._cache else None
+        known = None
+        with suppress(ValueError):
+            known = import_facts(entry.value) if entry else None
+        self._scanned = source.scan(self._workers, known)
+        if self._cache and known is None:
+            self._cache.put(key, export_facts(self._scanned))
+        account = Account(size=source.size, sha256=sha256, structure=source.structure_size, compressed=source.compressed_sizes)
+        return Side(bundle=self._scanned, account=account)
+
+    def protects(self, path: str) -> str | None:
+        """Return the reason for the files of dist-info that make the archive a wheel."""
+        return "installers need it" if path in self._sacred else None
+
+    @contextmanager
+    def rewriting(self, bundle: Bundle, target: Path, compressor: Compressor) -> Iterator[Side]:
+        """Write the wheel; one that did not change is copied as it is."""
+        with replace_atomically(target) as stream:
+            if bundle == self._scanned:
+                with self._source.path.open("rb") as original:
+                    shutil.copyfileobj(original, stream)
+                stream.flush()
+                yield self.scan()
+                return
+            written = write_wheel(self._source, bundle, stream, compressor=compressor, workers=self._workers)
+            stream.flush()
+            account = Account(
+                size=written.size,
+                sha256=sha256_of_file(Path(stream.name)),
+                structure=written.structure_size,
+                compressed=written.compressed_sizes,
+            )
+            yield Side(bundle=written.bundle, account=account)

@@ -1,0 +1,113 @@
+"""The command `mlbundle`. Results go to standard output, progress and faults to standard error."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from . import __version__, commands, crash
+from .errors import MlbundleError
+
+_INTERRUPTED = 130
+"""What a shell reports of a program that Ctrl-C ended."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code: 0 fine, 1 a finding or a limit failed, 2 wrong use or input, 3 our bug."""
+    options = _parser().parse_args(arguments)
+    complaints = Console(stderr=True, highlight=False, soft_wrap=True)
+    try:
+        options.run(options)
+    except MlbundleError as error:
+        complaints.print(f"mlbundle: {error}", style="red", markup=False)
+        return error.exit_code
+    except KeyboardInterrupt:
+        complaints.print("mlbundle: interrupted; nothing was replaced")
+        return _INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except Exception as error:
+        complaints.print(crash.report(error), style="red", markup=False)
+        return crash.EXIT_CODE
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="mlbundle", description="Make wheels and folders of ML applications small, and account for every byte."
+    )
+    parser.add_argument("--version", action="version", version=f"mlbundle {__version__}")
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_plan(subparsers)
+    _add_optimize(subparsers)
+    _add_analyze(subparsers)
+    _add_plugins(subparsers)
+    _add_cache(subparsers)
+    return parser
+
+
+def _add_plan(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = _command(subparsers, "plan", commands.plan, "say what optimize would do, and why; change nothing")
+    parser.add_argument("artifact", type=Path, help="a wheel or a folder")
+    _add_top(parser, 10, "changes to show for each step")
+    parser.add_argument("--json", action="store_true", help="every change, as JSON")
+    _add_work_options(parser)
+
+
+def _add_optimize(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = _command(subparsers, "optimize", commands.optimize, "make wheels or folders small")
+    parser.add_argument("artifacts", type=Path, nargs="+", metavar="artifact", help="a wheel or a folder")
+    parser.add_argument("-o", "--output", type=Path, metavar="OUT", help="where the result goes (without it, it replaces the artifact)")
+    parser.add_argument("--strict", action="store_true", help="fail, and replace nothing, where there is a finding")
+    _add_work_options(parser)
+
+
+def _add_analyze(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = _command(subparsers, "analyze", commands.analyze, "show what takes the space")
+    parser.add_argument("artifact", type=Path, help="a wheel or a folder")
+    _add_top(parser, 10, "rows of each table")
+    parser.add_argument("--json", action="store_true", help="every file, as a manifest")
+    _add_work_options(parser)
+
+
+def _add_plugins(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = _command(subparsers, "plugins", commands.plugins, "list the optimizers that there are, with their options")
+    parser.add_argument("--json", action="store_true", help="the same as JSON")
+
+
+def _add_cache(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = _command(subparsers, "cache", commands.cache, "show how much the cache holds, or empty it")
+    parser.add_argument("action", nargs="?", choices=("show", "prune", "clear"), default="show", help="prune to its limit, or clear it")
+    parser.add_argument("--json", action="store_true", help="the same as JSON")
+    _add_config(parser)
+
+
+def _command(
+    subparsers: argparse._SubParsersAction[argparse.ArgumentParser], name: str, run: commands.Command, summary: str
+) -> argparse.ArgumentParser:
+    parser = subparsers.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _add_top(parser: argparse.ArgumentParser, default: int, what: str) -> None:
+    parser.add_argument("--top", type=int, default=default, metavar="N", help=f"{what} (default {default})")
+
+
+def _add_config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--project", type=Path, metavar="FOLDER", help="the project whose pyproject.toml counts (default: the nearest)")
+    parser.add_argument("-q", "--quiet", action="store_true", help="say only what went wrong")
+
+
+def _add_work_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-O", "--optimizer", action="append", dest="optimizers", metavar="NAME", help="run this one (may be repeated, in this order)"
+    )
+    parser.add_argument("--workers", type=int, metavar="N", help="threads that work at once (default: one a core)")
+    parser.add_argument("--no-cache", action="store_true", help="do everything anew")
+    _add_config(parser)

@@ -1,0 +1,148 @@
+"""What each command of `mlbundle` does with its parsed options."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from rich.console import Console, RenderableType
+
+from . import application
+from .adapters.project import find_project, project_config
+from .application import Job
+from .config import Config
+from .errors import ArtifactError
+from .plugins import Registry, load_registry
+from .progress import Silence
+from .reference import optimizer_entries
+from .reports.options import options_report
+from .reports.progress import terminal_progress
+from .reports.terminal import WIDTH, analysis, plan_report, summary
+from .units import format_size
+
+Command: TypeAlias = Callable[[argparse.Namespace], None]
+
+
+def plan(options: argparse.Namespace) -> None:
+    """Show what `optimize` would do."""
+    with _job(options) as job:
+        planned = application.plan_for(job, options.artifact)
+    if options.json:
+        _print_json([{"optimizer": each.stage.name, "changes": [_change(change) for change in each.changes]} for each in planned.stages])
+    else:
+        _print(plan_report(options.artifact.name, planned.before.bundle, planned.stages, planned.findings, top=options.top), options)
+
+
+def optimize(options: argparse.Namespace) -> None:
+    """Make artifacts small, and show what was saved."""
+    for artifact in options.artifacts:
+        output = output_for(artifact, options.output, several=len(options.artifacts) > 1)
+        with _job(options) as job:
+            manifest = application.optimize(job, artifact, output)
+        _print(summary(manifest, application.saved_manifest_path(job, output or artifact)), options)
+
+
+def analyze(options: argparse.Namespace) -> None:
+    """Show what takes the space."""
+    with _job(options) as job:
+        manifest = application.analyze(job, options.artifact)
+    if options.json:
+        print(manifest.to_json(), end="")  # noqa: T201
+    else:
+        _print(analysis(manifest, top=options.top), options)
+
+
+def plugins(options: argparse.Namespace) -> None:
+    """List the optimizers and their options."""
+    registry = load_registry()
+    entries = optimizer_entries(registry)
+    if options.json:
+        _print_json([asdict(entry) for entry in entries])
+    else:
+        _console().print(options_report(entries))
+
+
+def cache(options: argparse.Namespace) -> None:
+    """Show, prune or clear the cache."""
+    found = application.cache_of(_config(options, load_registry()))
+    removed = {"show": lambda: 0, "prune": found.prune, "clear": lambda: found.prune(0)}[options.action]()
+    usage = found.usage()
+    if options.json:
+        _print_json(
+            {"folder": str(usage.folder), "entries": usage.entries, "size": usage.size, "limit": found.max_size, "removed": removed}
+        )
+    elif not options.quiet:
+        told = f"{usage.folder}: {usage.entries:,} results, {format_size(usage.size)} of {format_size(found.max_size)}"
+        _console().print(f"{told}; {format_size(removed)} removed" if removed else told, highlight=False, soft_wrap=True)
+
+
+def output_for(artifact: Path, output: Path | None, *, several: bool) -> Path | None:
+    """Return where an artifact's result goes, given `--output`: a wheel's name, or a folder for the result; None is in place.
+
+    Raises ArtifactError where the output would overwrite something that is not its business.
+    """
+    if output is None:
+        return None
+    if artifact.is_dir() and not several:
+        if output.exists() and output.resolve() != artifact.resolve():
+            raise ArtifactError(str(output), "is there already; remove it or choose another name")
+        return output
+    if several or output.suffix != ".whl":
+        output.mkdir(parents=True, exist_ok=True)
+        return output_for(artifact, output / artifact.name, several=False)
+    return output
+
+
+def _config(options: argparse.Namespace, registry: Registry) -> Config:
+    override: dict[str, Any] = {}
+    for name in ("optimizers", "workers"):
+        if getattr(options, name, None) is not None:
+            override[name] = getattr(options, name)
+    if getattr(options, "no_cache", False):
+        override["cache"] = {"enabled": False}
+    if getattr(options, "strict", False):
+        override["strict"] = True
+    return project_config(_project(options), registry, override)
+
+
+def _project(options: argparse.Namespace) -> Path:
+    return options.project or find_project(Path.cwd())
+
+
+@contextmanager
+def _job(options: argparse.Namespace) -> Iterator[Job]:
+    registry = load_registry()
+    config = _config(options, registry)
+    console = Console(stderr=True)
+    if options.quiet or not console.is_terminal:
+        yield application.prepare(config, registry, project=_project(options), progress=Silence())
+        return
+    with terminal_progress(console) as progress:
+        yield application.prepare(config, registry, project=_project(options), progress=progress)
+
+
+def _console() -> Console:
+    """Return standard output: colours on a terminal only and never with NO_COLOR, at most `WIDTH` columns where it is none."""
+    console = Console()
+    return console if console.is_terminal else Console(width=WIDTH)
+
+
+def _print(report: RenderableType, options: argparse.Namespace) -> None:
+    if not options.quiet:
+        _console().print(report)
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2, ensure_ascii=False))  # noqa: T201
+
+
+def _change(change: Any) -> dict[str, Any]:
+    return {
+        "action": type(change).__name__.lower(),
+        **{key: value for key, value in asdict(change).items() if key not in ("content", "key")},
+    }

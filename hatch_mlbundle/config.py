@@ -1,0 +1,147 @@
+"""`[tool.mlbundle]`: what is to be done, in which order, within which limits. Every fault is told at once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, TypeAlias
+
+from .errors import ConfigurationError
+from .optimizer import Options, option
+from .schema import Size, read_fields, read_table, suggestion, toml_names, unknown_key
+
+TABLE = "tool.mlbundle"
+"""The TOML path of the table that every adapter reads."""
+
+OptionTypes: TypeAlias = Mapping[str, type[Options]]
+"""The optimizers that there are: by name, the class of their options."""
+
+DEFAULT_OPTIMIZERS = ("test_data", "exclude", "strip")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """Bounds on what an archive may unpack to, so that a hostile one cannot fill the disk."""
+
+    max_ratio: int = option("Unpacked bytes for each packed byte, at most.", default=200)
+    max_size: Size = option("Unpacked bytes of the whole archive, at most.", default=100 * 10**9)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheSettings:
+    """Where finished results are kept from one build to the next."""
+
+    enabled: bool = option("Whether results are kept and used again.", default=True)
+    folder: str = option("The cache's folder; empty means MLBUNDLE_CACHE_DIR, else the user's cache folder.", default="")
+    max_size: Size = option("Bytes it may hold; the results used least recently go first.", default=5 * 10**9)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The keys of `[tool.mlbundle]` that belong to no optimizer."""
+
+    optimizers: tuple[str, ...] = option("The optimizers to run, in this order.", default=DEFAULT_OPTIMIZERS)
+    strict: bool = option("Whether a finding fails the build.", default=False)
+    ignore: tuple[str, ...] = option("Codes of findings to leave out, or the beginnings of codes.", default=())
+    manifest: bool = option("Whether the size manifest is written.", default=True)
+    manifest_folder: str = option("The manifest's folder, relative to the project; empty means beside the artifact.", default="")
+    workers: int = option("Threads that work at once; 0 means one a core.", default=0)
+    compression_level: int = option("How hard changed files are deflated: 1 is fastest, 9 smallest.", default=6)
+    allow_signed: bool = option("Whether a signed wheel is changed; its signature, which then no longer fits, is left out.", default=False)
+    limits: Limits = option("Bounds on what is unpacked.", default=Limits())
+    cache: CacheSettings = option("The cache of results.", default=CacheSettings())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One optimizer with its options."""
+
+    name: str
+    options: Options
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """A configuration that can be carried out: `steps` are the enabled optimizers in order; `idle` are set up but not listed."""
+
+    settings: Settings
+    steps: tuple[Step, ...]
+    idle: tuple[str, ...] = ()
+
+    @property
+    def workers(self) -> int:
+        """Threads that work at once."""
+        return self.settings.workers or available_cores()
+
+
+def available_cores() -> int:
+    """Return the number of cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def read_config(table: object, known: OptionTypes, *, overlay: Mapping[str, object] | None = None, overlay_path: str = TABLE) -> Config:
+    """Return the configuration of `[tool.mlbundle]` with `overlay`, an adapter's own table at `overlay_path`, laid over it key by key.
+
+    Raises ConfigurationError with every fault, each with its TOML path.
+    """
+    if not isinstance(table, Mapping):
+        raise ConfigurationError([f"{TABLE}: must be a table"])
+    over = overlay or {}
+    merged = {**table, **over}
+
+    def locate(key: str) -> str:
+        return f"{overlay_path if key in over else TABLE}.{key}"
+
+    allowed = [*toml_names(Settings), *known]
+    faults = [unknown_key(locate(key), key, allowed, "key or optimizer") for key in merged if key not in allowed]
+    settings = read_fields(Settings, merged, locate, faults)
+    options = {name: read_table(cls, merged.get(name, {}), locate(name), faults) for name, cls in known.items()}
+    faults += _range_faults(settings, locate) + _order_faults(merged.get("optimizers"), known, locate("optimizers"))
+    if faults:
+        raise ConfigurationError(faults)
+    steps = tuple(Step(name=name, options=options[name]) for name in settings.optimizers if options[name].enabled)
+    idle = tuple(name for name in known if name in merged and name not in settings.optimizers)
+    return Config(settings=settings, steps=steps, idle=idle)
+
+
+def options_to_dict(options: Any) -> dict[str, Any]:
+    """Return options as they would stand in TOML: names with hyphens, tuples as lists."""
+    return {key.replace("_", "-"): _plain(value) for key, value in asdict(options).items()}
+
+
+def decisive_settings(config: Config) -> dict[str, Any]:
+    """Return the settings that the result depends on, as they would stand in TOML."""
+    settings = options_to_dict(config.settings)
+    decisive = {key: settings[key] for key in ("strict", "ignore", "compression-level", "allow-signed")}
+    return {"optimizers": [step.name for step in config.steps], **decisive}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key.replace("_", "-"): _plain(each) for key, each in value.items()}
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _range_faults(settings: Settings, locate: Callable[[str], str]) -> list[str]:
+    faults = []
+    if settings.workers < 0:
+        faults.append(f"{locate('workers')}: must be 0 or more, not {settings.workers}")
+    if not 1 <= settings.compression_level <= 9:
+        faults.append(f"{locate('compression-level')}: must be from 1 to 9, not {settings.compression_level}")
+    if settings.limits.max_ratio < 1:
+        faults.append(f"{locate('limits')}.max-ratio: must be 1 or more, not {settings.limits.max_ratio}")
+    return faults
+
+
+def _order_faults(listed: object, known: OptionTypes, path: str) -> list[str]:
+    names = listed if isinstance(listed, list) else []
+    faults = []
+    for position, name in enumerate(names):
+        if isinstance(name, str) and name not in known:
+            faults.append(f"{path}[{position}]: unknown optimizer {name!r}{suggestion(name, known)}")
+        elif isinstance(name, str) and name in names[:position]:
+            faults.append(f"{path}[{position}]: {name!r} is listed twice")
+    return faults

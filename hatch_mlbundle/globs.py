@@ -1,0 +1,18 @@
+"""Globs as in .gitignore, which is how hatch itself reads `include` and `exclude`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from pathspec import GitIgnoreSpec
+
+
+def matcher(patterns: Sequence[str]) -> Callable[[str], bool]:
+    """Return a function that says whether a path (relative, with `/`) matches any of the patterns; the last match decides."""
+    return GitIgnoreSpec.from_lines(patterns).match_file
+
+
+def selector(include: Sequence[str], exclude: Sequence[str]) -> Callable[[str], bool]:
+    """Return a function that says whether a path is included (by anything, where `include` is empty) and not excluded."""
+    included, excluded = matcher(include), matcher(exclude)
+    return lambda path: (not include or included(path)) and not (exclude and excluded(path))

@@ -1,0 +1,13 @@
+"""The entry point that hatch finds us by."""
+
+from __future__ import annotations
+
+from hatchling.plugin import hookimpl
+
+from .adapters.hatch import MlbundleBuildHook
+
+
+@hookimpl
+def hatch_register_build_hook() -> type[MlbundleBuildHook]:
+    """Return the build hook `mlbundle`."""
+    return MlbundleBuildHook

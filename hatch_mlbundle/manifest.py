@@ -1,0 +1,182 @@
+"""The size manifest: what was done to an artifact, and where every byte of it was and is. docs/manifest.md describes the JSON.
+
+Nothing in it depends on time, place or machine: the same input, configuration and tools give the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from .atomic import replace_atomically
+from .decode import decode
+from .errors import ManifestError
+from .model import Finding
+
+FORMAT = "mlbundle-manifest"
+FORMAT_VERSION = "1.0"
+"""Major and minor: a new minor adds keys, a new major changes what there is."""
+
+SUFFIX = ".mlbundle.json"
+"""What is appended to an artifact's file name to name its manifest."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Saved:
+    """Bytes saved, negative where something grew; `compressed` is None where the artifact compresses nothing."""
+
+    installed: int
+    compressed: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Totals:
+    """An artifact's sizes in bytes: `size` is its own, `installed` that of its files; `structure` bytes belong to no file."""
+
+    size: int
+    installed: int
+    structure: int
+    files: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArtifactRow:
+    """The artifact's file name and kind, and its sizes before and after."""
+
+    name: str
+    kind: str
+    before: Totals
+    after: Totals
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolRow:
+    """A program or library whose release decides the result."""
+
+    name: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepRow:
+    """An optimizer that ran, with all its options, the number of files by what became of them, and the bytes it saved."""
+
+    optimizer: str
+    distribution: str
+    version: str
+    lossless: bool
+    options: Mapping[str, Any]
+    changes: Mapping[str, int]
+    saved: Saved
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileState:
+    """A file at one moment: bytes installed, bytes in the artifact (None in a folder), SHA-256 in hex."""
+
+    size: int
+    compressed: int | None
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeRow:
+    """What one step (its position in `steps`; None for the writing of the artifact itself) did to a file, why, and what it saved."""
+
+    step: int | None
+    action: str
+    reason: str
+    saved: Saved
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileRow:
+    """One file: `before` is None where it was added, `after` where it was dropped."""
+
+    path: str
+    kind: str
+    owner: str
+    before: FileState | None
+    after: FileState | None
+    changes: tuple[ChangeRow, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompanionRow:
+    """A file that belongs beside the artifact, by its path in the companions' folder."""
+
+    path: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """The whole. `remainder` is what was saved outside the steps: RECORD, and headers of the archive."""
+
+    generator: str
+    artifact: ArtifactRow
+    tools: tuple[ToolRow, ...]
+    configuration: Mapping[str, Any]
+    steps: tuple[StepRow, ...]
+    remainder: Saved
+    files: tuple[FileRow, ...]
+    companions: tuple[CompanionRow, ...]
+    findings: tuple[Finding, ...]
+
+    def to_json(self) -> str:
+        """Return the manifest's JSON text: one line for each file, so that two of them compare well."""
+        head = {"format": FORMAT, "format_version": FORMAT_VERSION}
+        parts = {**head, **{field.name: _plain(getattr(self, field.name)) for field in fields(self)}}
+        lines = (f"  {json.dumps(key)}: {_text(key, value)}" for key, value in parts.items())
+        return "{\n" + ",\n".join(lines) + "\n}\n"
+
+    def save(self, path: Path) -> None:
+        """Write the JSON to `path`, whole or not at all; raises StorageError."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replace_atomically(path) as stream:
+            stream.write(self.to_json().encode(errors="backslashreplace"))  # JSON's own escape for what UTF-8 cannot hold
+
+    @classmethod
+    def from_json(cls, text: str | bytes, where: str = "manifest") -> Manifest:
+        """Return the manifest of a JSON text; raises ManifestError, also for a major version other than ours."""
+        try:
+            document = json.loads(text)
+        except ValueError as error:
+            raise ManifestError(f"{where}: is no JSON ({error}); make it anew with `mlbundle optimize`") from error
+        _check_format(document, where)
+        return decode(cls, document, where)
+
+    @classmethod
+    def load(cls, path: Path) -> Manifest:
+        """Return the manifest in a file; raises ManifestError."""
+        try:
+            return cls.from_json(path.read_bytes(), str(path))
+        except OSError as error:
+            raise ManifestError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _check_format(document: object, where: str) -> None:
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise ManifestError(f'{where}: is no size manifest (it lacks "format": "{FORMAT}")')
+    version = document.get("format_version")
+    major = FORMAT_VERSION.partition(".")[0]
+    if not isinstance(version, str) or version.partition(".")[0] != major:
+        raise ManifestError(f"{where}: has format version {version!r}, this release reads {major}.x; use the release that wrote it")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [asdict(each) for each in value]
+    return value if isinstance(value, (str, Mapping)) else asdict(value)
+
+
+def _text(key: str, value: Any) -> str:
+    if key == "files":
+        rows = ",\n".join(f"    {json.dumps(row, ensure_ascii=False)}" for row in value)
+        return f"[\n{rows}\n  ]" if rows else "[]"
+    return json.dumps(value, indent=2, ensure_ascii=False).replace("\n", "\n  ")

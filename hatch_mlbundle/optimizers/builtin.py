@@ -1,0 +1,18 @@
+"""Register the optimizers that come with us, through the hook that third parties use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from hatch_mlbundle.hookspecs import hookimpl
+from hatch_mlbundle.optimizer import Optimizer
+from hatch_mlbundle.optimizers.exclude import Exclude
+from hatch_mlbundle.optimizers.strip import Strip
+from hatch_mlbundle.optimizers.test_data import TestData
+
+
+@hookimpl
+def mlbundle_register_optimizers() -> Iterable[type[Optimizer[Any]]]:
+    """Return our own optimizers."""
+    return [TestData, Exclude, Strip]

@@ -1,0 +1,81 @@
+"""A temporary folder in which files of a bundle stand on disk, laid out as the bundle is, for tools that need a path."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import threading
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from .model import DiskContent, File
+from .storage import storage_errors
+
+
+@contextmanager
+def temporary_workspace() -> Iterator[Workspace]:
+    """Give a workspace in the system's temporary folder that is gone afterwards; raises StorageError."""
+    with storage_errors(tempfile.gettempdir()):
+        root = Path(tempfile.mkdtemp(prefix="mlbundle-"))
+    try:
+        yield Workspace(root)
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
+
+
+class Workspace:
+    """Folders below `root`, an empty folder.
+
+    `tree` mirrors the bundle as far as somebody asked for files of it; `results` holds rewritten files by their SHA-256;
+    `companions` collects the files that belong beside the artifact.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._present: dict[str, str] = {}
+        self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._guard = threading.Lock()
+        self.tree, self.results, self.companions = (root / name for name in ("tree", "results", "companions"))
+        for folder in (self.tree, self.results, self.companions):
+            folder.mkdir()
+
+    def local(self, file: File) -> Path:
+        """Return the path in `tree` that holds the file's bytes now; raises StorageError where the disk is full."""
+        path = self.tree / file.path
+        with self._lock(file.path), storage_errors(str(path)):
+            if self._present.get(file.path) != file.sha256:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.unlink(missing_ok=True)
+                _materialize(file, path)
+                self._present[file.path] = file.sha256
+        return path
+
+    def adopt(self, path: Path, sha256: str) -> DiskContent:
+        """Move a rewritten file to `results` and return it as content."""
+        result = self.results / sha256
+        path.replace(result)
+        return DiskContent(result)
+
+    def new_folder(self) -> Path:
+        """Return a new empty folder that lives as long as the workspace."""
+        return Path(tempfile.mkdtemp(dir=self._root))
+
+    def _lock(self, path: str) -> threading.Lock:
+        with self._guard:
+            return self._locks[path]
+
+
+def _materialize(file: File, path: Path) -> None:
+    original = file.content.local_path()
+    if file.link is not None:
+        path.symlink_to(file.link)
+    elif original is not None:
+        path.symlink_to(original.absolute())
+    else:
+        with path.open("xb", buffering=0) as stream:
+            for chunk in file.content.chunks():
+                stream.write(chunk)
+        os.chmod(path, file.mode | 0o600)  # noqa: PTH101 - Path.chmod would need the same bits and follow links

@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+import pytest
+
+from hatch_mlbundle.schema import Size, describe_type, read_table, suggestion, toml_names
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inner:
+    deep: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outer:
+    flag: bool = False
+    number: int = 3
+    ratio: float = 0.5
+    name: str = "x"
+    size_limit: Size = Size(7)
+    mode: Literal["fast", "slow"] = "fast"
+    globs: tuple[str, ...] = ()
+    modes: tuple[Literal["fast", "slow"], ...] = ()
+    maybe: str | None = None
+    inner: Inner = Inner()
+
+
+def read(table: object) -> tuple[Outer, list[str]]:
+    faults: list[str] = []
+    return read_table(Outer, table, "tool.x", faults), faults
+
+
+def test_every_type_is_read() -> None:
+    table = {
+        "flag": True,
+        "number": 4,
+        "ratio": 2,
+        "name": "y",
+        "size-limit": "1.5 kB",
+        "mode": "slow",
+        "globs": ["a", "b"],
+        "modes": ["slow", "fast"],
+        "maybe": "z",
+        "inner": {"deep": 5},
+    }
+    assert read(table) == (
+        Outer(
+            flag=True,
+            number=4,
+            ratio=2,
+            name="y",
+            size_limit=Size(1500),
+            mode="slow",
+            globs=("a", "b"),
+            modes=("slow", "fast"),
+            maybe="z",
+            inner=Inner(deep=5),
+        ),
+        [],
+    )
+
+
+def test_an_empty_table_is_the_defaults() -> None:
+    assert read({}) == (Outer(), [])
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "fault"),
+    [
+        ("flag", 1, "tool.x.flag: must be true or false, not 1"),
+        ("flag", "yes", "tool.x.flag: must be true or false, not 'yes'"),
+        ("number", True, "tool.x.number: must be an integer, not True"),
+        ("number", 1.0, "tool.x.number: must be an integer, not 1.0"),
+        ("ratio", "1", "tool.x.ratio: must be a number, not '1'"),
+        ("name", ["x"], "tool.x.name: must be a string, not ['x']"),
+        ("size-limit", "5 potatoes", "tool.x.size-limit: '5 potatoes' is not a size; write it like '250 MB' or '2 GiB'"),
+        ("size-limit", -1, "tool.x.size-limit: must be a size like '250 MB', not -1"),
+        ("size-limit", True, "tool.x.size-limit: must be a size like '250 MB', not True"),
+        ("mode", "fas", "tool.x.mode: must be one of 'fast', 'slow', not 'fas'; did you mean \"fast\"?"),
+        ("mode", 3, "tool.x.mode: must be one of 'fast', 'slow', not 3"),
+        ("globs", "*.py", "tool.x.globs: must be a list, not '*.py'"),
+        ("globs", ["a", 3], "tool.x.globs[1]: must be a string, not 3"),
+        ("modes", ["slow", "fsat"], "tool.x.modes[1]: must be one of 'fast', 'slow', not 'fsat'; did you mean \"fast\"?"),
+        ("maybe", 3, "tool.x.maybe: must be a string, not 3"),
+        ("inner", 3, "tool.x.inner: must be a table, not 3"),
+        ("inner", {"deep": "x"}, "tool.x.inner.deep: must be an integer, not 'x'"),
+        ("inner", {"depe": 1}, 'tool.x.inner.depe: unknown key; did you mean "deep"?'),
+        ("size_limit", 1, 'tool.x.size_limit: unknown key; did you mean "size-limit"?'),
+        ("zzzzzz", 1, "tool.x.zzzzzz: unknown key"),
+        ("name", list(range(100)), f"tool.x.name: must be a string, not {str(list(range(100)))[:57]}..."),
+    ],
+)
+def test_a_fault_has_its_path_and_the_field_its_default(key: str, value: Any, fault: str) -> None:
+    outer, faults = read({key: value})
+    assert faults == [fault]
+    assert [field.name for field in fields(outer) if getattr(outer, field.name) != field.default] in ([], ["globs"], ["modes"])
+
+
+def test_all_faults_are_told_at_once() -> None:
+    _, faults = read({"flag": 1, "nmae": 2, "inner": {"deep": "x", "other": 1}, "globs": [1, "a", 2]})
+    assert sorted(fault.partition(":")[0] for fault in faults) == [
+        "tool.x.flag",
+        "tool.x.globs[0]",
+        "tool.x.globs[2]",
+        "tool.x.inner.deep",
+        "tool.x.inner.other",
+        "tool.x.nmae",
+    ]
+
+
+@pytest.mark.parametrize("table", [None, 3, "text", []])
+def test_what_is_no_table(table: object) -> None:
+    outer, faults = read(table)
+    assert (outer, faults) == (Outer(), [f"tool.x: must be a table, not {table!r}"])
+
+
+def test_names_have_hyphens_in_toml() -> None:
+    assert toml_names(Outer)["size-limit"] == "size_limit"
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [("stirp", '; did you mean "strip"?'), ("test-data", '; did you mean "test_data"?'), ("STRIP", '; did you mean "strip"?'), ("qqq", "")],
+)
+def test_the_nearest_name(name: str, near: str) -> None:
+    assert suggestion(name, ["strip", "test_data", "exclude"]) == near
+
+
+def test_every_type_has_words() -> None:
+    hints = {"flag": bool, "size": Size, "mode": Literal["a", "b"], "globs": tuple[str, ...], "maybe": str | None, "inner": Inner}
+    assert {name: describe_type(hint) for name, hint in hints.items()} == {
+        "flag": "true or false",
+        "size": "a size",
+        "mode": 'one of "a", "b"',
+        "globs": "a list of: string",
+        "maybe": "a string",
+        "inner": "a table",
+    }

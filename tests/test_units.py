@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hatch_mlbundle.units import format_percent, format_size, parse_size
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("0", 0),
+        ("4096", 4096),
+        ("12 B", 12),
+        ("1 kB", 1000),
+        ("250 MB", 250_000_000),
+        ("250mb", 250_000_000),
+        (" 1.5 GB ", 1_500_000_000),
+        ("2 GiB", 2 << 30),
+        ("0.5 KiB", 512),
+        ("3 TiB", 3 << 40),
+        ("9007199254740993", 9007199254740993),
+        ("0.1 GB", 100_000_000),
+    ],
+)
+def test_a_size_as_people_write_it(text: str, size: int) -> None:
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "MB", "12 XB", "-1 MB", "1,5 MB", "1e3", "1 MB MB", "0x10", "1.", ".5 MB", "inf"])
+def test_what_is_no_size(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a size; write it like '250 MB' or '2 GiB'"):
+        parse_size(text)
+
+
+def test_a_number_of_any_length_is_a_size() -> None:
+    assert parse_size("9" * 400 + " TB") > 10**400
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (0, "0 B"),
+        (980, "980 B"),
+        (999, "999 B"),
+        (1000, "1.00 kB"),
+        (9_994, "9.99 kB"),
+        (9_995, "10.0 kB"),
+        (99_949, "99.9 kB"),
+        (99_950, "100 kB"),
+        (999_499, "999 kB"),
+        (999_500, "1.00 MB"),
+        (12_345_678, "12.3 MB"),
+        (-1_200_000_000, "-1.20 GB"),
+        (5 * 10**15, "5000 TB"),
+    ],
+)
+def test_a_size_as_people_read_it(size: int, text: str) -> None:
+    assert format_size(size) == text
+
+
+@given(st.integers(0, 10**15))
+def test_what_is_shown_is_right_to_three_digits_and_can_be_read_back(size: int) -> None:
+    assert abs(parse_size(format_size(size)) - size) <= max(size / 199, 0)
+
+
+@pytest.mark.parametrize(("part", "whole", "text"), [(1, 4, "25.0 %"), (0, 0, "0.0 %"), (5, 0, "0.0 %"), (2, 3, "66.7 %"), (-1, 8, "-12.5 %")])
+def test_percent(part: int, whole: int, text: str) -> None:
+    assert format_percent(part, whole) == text
