@@ -13,7 +13,6 @@ from pathlib import Path
 
 from . import __version__
 from .accounting import Ledger
-from .atomic import storage_errors
 from .bundles.artifact import Artifact, Side
 from .bundles.cached_compressor import CachedCompressor
 from .bundles.compressor import Compressor, DeflateCompressor
@@ -32,6 +31,7 @@ from .optimizer import Json, Options
 from .pipeline import Outcome, Planned, Services, Stage, plan, run
 from .plugins import Registered, Registry
 from .progress import Progress, Silence
+from .storage import storage_errors
 from .workspace import temporary_workspace
 
 COMPANIONS = ".companions"

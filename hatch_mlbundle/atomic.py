@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import stat
@@ -12,17 +11,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from .errors import StorageError
+from .storage import storage_errors
 
 _SUFFIX = "mlbundle-partial"
-_REFUSALS = {
-    errno.ENOSPC: "disk full",
-    getattr(errno, "EDQUOT", errno.ENOSPC): "disk quota used up",
-    errno.EFBIG: "file size limit reached",
-    errno.EACCES: "permission denied",
-    errno.EPERM: "permission denied",
-    errno.EROFS: "the file system is read-only",
-}
-_FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG}
 
 
 @contextmanager
@@ -45,19 +36,6 @@ def replace_atomically(target: Path) -> Iterator[BinaryIO]:
             partial.replace(target)
         finally:
             partial.unlink(missing_ok=True)
-
-
-@contextmanager
-def storage_errors(target: Path) -> Iterator[None]:
-    """Turn what the file system refuses in the body (disk full, no permission) into a StorageError about writing `target`."""
-    try:
-        yield
-    except OSError as error:
-        refusal = _REFUSALS.get(error.errno or 0)
-        if refusal is None:
-            raise
-        remedy = "free some space" if error.errno in _FULL else "make it writable"
-        raise StorageError(f"{refusal} while writing {target}; {remedy}, what was there before is untouched") from error
 
 
 def _settle(stream: BinaryIO, target: Path) -> None:

@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options.run(options)
     except MlbundleError as error:
-        complaints.print(f"mlbundle: {error}", style="red", markup=False)
+        complaints.print(error.told(), style="red", markup=False)
         return error.exit_code
     except KeyboardInterrupt:
         complaints.print("mlbundle: interrupted; nothing was replaced")
@@ -78,6 +78,7 @@ def _add_analyze(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
 def _add_plugins(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = _command(subparsers, "plugins", commands.plugins, "list the optimizers that there are, with their options")
     parser.add_argument("--json", action="store_true", help="the same as JSON")
+    parser.set_defaults(quiet=False)
 
 
 def _add_cache(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -22,7 +22,7 @@ from .progress import Silence
 from .reference import optimizer_entries
 from .reports.options import options_report
 from .reports.progress import terminal_progress
-from .reports.terminal import WIDTH, analysis, plan_report, summary
+from .reports.terminal import analysis, as_text, plan_report, summary
 from .units import format_size
 
 Command: TypeAlias = Callable[[argparse.Namespace], None]
@@ -64,21 +64,20 @@ def plugins(options: argparse.Namespace) -> None:
     if options.json:
         _print_json([asdict(entry) for entry in entries])
     else:
-        _console().print(options_report(entries))
+        _print(options_report(entries), options)
 
 
 def cache(options: argparse.Namespace) -> None:
     """Show, prune or clear the cache."""
     found = application.cache_of(_config(options, load_registry()))
-    removed = {"show": lambda: 0, "prune": found.prune, "clear": lambda: found.prune(0)}[options.action]()
+    limit = {"show": None, "prune": found.max_size, "clear": 0}[options.action]
+    removed = 0 if limit is None else found.prune(limit)
     usage = found.usage()
     if options.json:
-        _print_json(
-            {"folder": str(usage.folder), "entries": usage.entries, "size": usage.size, "limit": found.max_size, "removed": removed}
-        )
+        _print_json({**asdict(usage), "folder": str(usage.folder), "limit": found.max_size, "removed": removed})
     elif not options.quiet:
         told = f"{usage.folder}: {usage.entries:,} results, {format_size(usage.size)} of {format_size(found.max_size)}"
-        _console().print(f"{told}; {format_size(removed)} removed" if removed else told, highlight=False, soft_wrap=True)
+        print(f"{told}; {format_size(removed)} removed" if removed else told)  # noqa: T201
 
 
 def output_for(artifact: Path, output: Path | None, *, several: bool) -> Path | None:
@@ -126,15 +125,15 @@ def _job(options: argparse.Namespace) -> Iterator[Job]:
         yield application.prepare(config, registry, project=_project(options), progress=progress)
 
 
-def _console() -> Console:
-    """Return standard output: colours on a terminal only and never with NO_COLOR, at most `WIDTH` columns where it is none."""
-    console = Console()
-    return console if console.is_terminal else Console(width=WIDTH)
-
-
 def _print(report: RenderableType, options: argparse.Namespace) -> None:
-    if not options.quiet:
-        _console().print(report)
+    """Print a report: with colours and at its width on a terminal, as plain text of 80 columns elsewhere."""
+    console = Console()
+    if options.quiet:
+        return
+    if console.is_terminal:
+        console.print(report)
+    else:
+        print(as_text(report))  # noqa: T201
 
 
 def _print_json(value: Any) -> None:

@@ -17,6 +17,10 @@ class MlbundleError(Exception):
 
     exit_code: ClassVar[int] = 2
 
+    def told(self) -> str:
+        """Return the message as a person sees it: each line says that it is ours."""
+        return "\n".join(f"mlbundle: {line}" for line in str(self).splitlines())
+
 
 class ConfigurationError(MlbundleError):
     """`[tool.mlbundle]` or a command line cannot be used; every fault of it is in `faults`, each with its TOML path."""
@@ -66,5 +70,4 @@ class FindingsError(MlbundleError):
 
     def __init__(self, findings: Sequence[Finding]) -> None:
         self.findings = tuple(findings)
-        lines = [finding.line() for finding in findings]
-        super().__init__("\n".join([*lines, "strict = true and something was found: nothing was replaced"]))
+        super().__init__("\n".join([*(finding.line() for finding in findings), "strict = true makes findings fail: nothing was replaced"]))

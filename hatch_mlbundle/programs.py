@@ -26,10 +26,13 @@ class Program:
     path: Path
 
     def version(self) -> str:
-        """Return the first line of `--version`, "unknown" where it has no such option; raises ProgramError when it hangs."""
+        """Return the first line with a number of `--version`, "unknown" where it has none; raises ProgramError when it hangs.
+
+        The first line would not do: llvm-strip's says "compatible with GNU strip", and only the next one the version.
+        """
         result = _start(self, ["--version"], _VERSION_SECONDS)
-        first = next((line for line in (result.stdout or result.stderr).splitlines() if line.strip()), "")
-        return _clean(first) if result.returncode == 0 and first else "unknown"
+        lines = (result.stdout or result.stderr).splitlines() if result.returncode == 0 else []
+        return next((_clean(line) for line in lines if any(map(str.isdigit, line))), "unknown")
 
     def run(self, arguments: Sequence[str | Path], *, seconds: float = 600.0, folder: Path | None = None) -> str:
         """Run it to its end and return its standard output; raises ProgramError on failure, crash, or after `seconds`.

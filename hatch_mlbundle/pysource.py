@@ -142,7 +142,8 @@ def _dotted(data: bytes, needles: Sequence[bytes], *, first: bool) -> Iterator[s
             start = position - len(before) + len(before.rstrip(_NAME_BYTES))
             tail = _DOTTED.match(data, position, position + LONGEST)
             end = tail.end() if tail else position + len(needle)
-            if b"." in data[start:end] and end < len(data) and (start > 0 or first):
+            whole = end < len(data) and data[end] not in _NAME_BYTES and (start == 0 or data[start - 1] not in _NAME_BYTES)
+            if b"." in data[start:end] and whole and (start > 0 or first):
                 yield data[start:end].decode("ascii")
             position = data.find(needle, max(end, position + 1))
 

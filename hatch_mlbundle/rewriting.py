@@ -94,7 +94,7 @@ class Rewriter:
         except StorageError:
             raise
         except Exception as error:
-            told = storage_error(error, file.path) if isinstance(error, OSError) else None
+            told = storage_error(error, task.target) if isinstance(error, OSError) else None
             if told:
                 raise told from error
             return self._failed(file, error)

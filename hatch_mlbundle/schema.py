@@ -59,10 +59,10 @@ def unknown_key(path: str, key: str, known: Iterable[str], what: str = "key") ->
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """Return `'; did you mean "strip"?'` for the known name nearest to this one, or `''`."""
+    """Return `"; did you mean 'strip'?"` for the known name nearest to this one, or `""`."""
     near = difflib.get_close_matches(name.lower().replace("_", "-"), [each.replace("_", "-") for each in known], n=1)
     by_hyphens = {each.replace("_", "-"): each for each in known}
-    return f'; did you mean "{by_hyphens[near[0]]}"?' if near else ""
+    return f"; did you mean {by_hyphens[near[0]]!r}?" if near else ""
 
 
 def describe_type(hint: Any) -> str:

@@ -1,37 +1,42 @@
-"""The file system's refusals, told in one line."""
+"""What the file system refuses, told in one line."""
 
 from __future__ import annotations
 
 import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from .errors import StorageError
 
-_ADVICE = {
-    errno.ENOSPC: "the disk is full; free some space",
-    errno.EDQUOT: "the disk quota is used up; free some space",
-    errno.EFBIG: "the file system allows no file that large; write to another one",
-    errno.EROFS: "the file system is read-only; write to another folder",
-    errno.EACCES: "permission denied; make it writable or write to another folder",
-    errno.EPERM: "not permitted; make it writable or write to another folder",
-    errno.EIO: "the device failed; check the disk",
+_QUOTA = getattr(errno, "EDQUOT", errno.ENOSPC)
+_REFUSALS = {
+    errno.ENOSPC: "disk full",
+    _QUOTA: "disk quota used up" if _QUOTA != errno.ENOSPC else "disk full",
+    errno.EFBIG: "file size limit reached",
+    errno.EACCES: "permission denied",
+    errno.EPERM: "permission denied",
+    errno.EROFS: "the file system is read-only",
 }
+_FULL = {errno.ENOSPC, _QUOTA, errno.EFBIG}
 
 
-def storage_error(error: OSError, what: str) -> StorageError | None:
-    """Return the one line for an OSError of the disk's making while `what` was read or written; None for any other."""
-    advice = _ADVICE.get(error.errno or 0)
-    return StorageError(f"{what}: {advice} (nothing was replaced)") if advice else None
+def storage_error(error: OSError, target: Path) -> StorageError | None:
+    """Return the one line for what the file system refused while `target` was written; None for errors of another sort."""
+    refusal = _REFUSALS.get(error.errno or 0)
+    if refusal is None:
+        return None
+    remedy = "free some space" if error.errno in _FULL else "make it writable"
+    return StorageError(f"{refusal} while writing {target}; {remedy}, what was there before is untouched")
 
 
 @contextmanager
-def storage_errors(what: str) -> Iterator[None]:
-    """Turn OSErrors of the disk's making into StorageError; let others pass."""
+def storage_errors(target: Path) -> Iterator[None]:
+    """Turn what the file system refuses in the body (disk full, no permission) into a StorageError about writing `target`."""
     try:
         yield
     except OSError as error:
-        told = storage_error(error, what)
+        told = storage_error(error, target)
         if told is None:
             raise
         raise told from error

@@ -18,7 +18,7 @@ from .storage import storage_errors
 @contextmanager
 def temporary_workspace() -> Iterator[Workspace]:
     """Give a workspace in the system's temporary folder that is gone afterwards; raises StorageError."""
-    with storage_errors(tempfile.gettempdir()):
+    with storage_errors(Path(tempfile.gettempdir())):
         root = Path(tempfile.mkdtemp(prefix="mlbundle-"))
     try:
         yield Workspace(root)
@@ -45,7 +45,7 @@ class Workspace:
     def local(self, file: File) -> Path:
         """Return the path in `tree` that holds the file's bytes now; raises StorageError where the disk is full."""
         path = self.tree / file.path
-        with self._lock(file.path), storage_errors(str(path)):
+        with self._lock(file.path), storage_errors(path):
             if self._present.get(file.path) != file.sha256:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.unlink(missing_ok=True)

@@ -98,20 +98,8 @@ def test_another_folder_and_time_zone_give_the_same_bytes(built: Build, tmp_path
 def test_installed_it_reads_the_held_out_digits_as_the_readme_says(built: Build, tmp_path: Path) -> None:
     venv.create(tmp_path / "venv", with_pip=False)
     python = tmp_path / "venv" / "bin" / "python"
-    install = [
-        sys.executable,
-        "-m",
-        "uv",
-        "pip",
-        "install",
-        "--quiet",
-        "--offline",
-        "--no-cache",
-        "--python",
-        str(python),
-        str(built.wheel),
-    ]
-    subprocess.run(install, check=True)
+    uv = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--offline", "--no-cache"]
+    subprocess.run([*uv, "--python", python, built.wheel], check=True)
     result = subprocess.run(
         [python, "-m", "digit_reader", EXAMPLE / DIGITS], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60
     )

@@ -49,12 +49,13 @@ def test_a_missing_one_is_named_with_its_option_and_remedy() -> None:
     [
         ("printf 'shrinker\\t 1.2\\r\\nmore'", "shrinker 1.2"),
         ("printf '\\n\\nshrinker 3'", "shrinker 3"),
+        ("echo shrinker, like GNU; echo '  Some version 14.0'", "Some version 14.0"),
         ("echo shrinker 4 >&2", "shrinker 4"),
         ("exit 3", "unknown"),
         ("true", "unknown"),
     ],
 )
-def test_version_is_the_first_line_cleaned(bin_folder: Path, body: str, version: str) -> None:
+def test_version_is_the_first_line_with_a_number_cleaned(bin_folder: Path, body: str, version: str) -> None:
     assert script(bin_folder, body).version() == version
 
 

@@ -110,7 +110,7 @@ def test_a_file_that_broke_off_is_not_taken_for_whole(workspace: Workspace) -> N
 
 
 def test_a_full_disk_is_one_line(workspace: Workspace) -> None:
-    with pytest.raises(StorageError, match="the disk is full"):
+    with pytest.raises(StorageError, match="disk full"):
         workspace.local(replace(file_of("a", b"data"), content=Full(errno.ENOSPC)))
     with pytest.raises(ConnectionError):
         workspace.local(replace(file_of("a", b"data"), content=Full(errno.ECONNREFUSED)))

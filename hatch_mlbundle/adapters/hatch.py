@@ -42,8 +42,8 @@ class MlbundleBuildHook(BuildHookInterface[BuilderConfig]):
         """Replace the wheel by the small one, write its manifest, show what was saved."""
         if self._job is None:
             return
-        with self._one_line():
-            wheel = Path(artifact_path)
+        wheel = Path(artifact_path)
+        with self._one_line(f"{wheel.name} stays as hatch built it"), _nothing_stale(self._job, wheel):
             manifest = optimize(self._job, wheel, findings=_order_findings(build_data))
             place = saved_manifest_path(self._job, wheel)
             for line in as_text(summary(manifest, place and self._relative(place))).splitlines():
@@ -75,20 +75,31 @@ class MlbundleBuildHook(BuildHookInterface[BuilderConfig]):
                 shutil.rmtree(path)
 
     @contextmanager
-    def _one_line(self) -> Iterator[None]:
+    def _one_line(self, consequence: str = "nothing was built") -> Iterator[None]:
         """End the build with a message and an exit code where anything goes wrong."""
         try:
             yield
         except MlbundleError as error:
-            self.app.abort(f"mlbundle: {error}", error.exit_code)
+            self.app.abort(f"{error.told()} ({consequence})", error.exit_code)
         except Exception as error:
-            self.app.abort(crash.report(error), crash.EXIT_CODE)
+            self.app.abort(f"{crash.report(error)} ({consequence})", crash.EXIT_CODE)
 
 
 def _order_findings(build_data: dict[str, Any]) -> list[Finding]:
     hooks = build_data.get("build_hooks", ())
     if not hooks or hooks[-1] == MlbundleBuildHook.PLUGIN_NAME:
         return []
-    later = ", ".join(hooks[hooks.index(MlbundleBuildHook.PLUGIN_NAME) + 1 :])
-    message = f"the build hooks {later} run after mlbundle, which then misses what they do; list mlbundle last"
+    later = ", ".join(repr(hook) for hook in hooks[hooks.index(MlbundleBuildHook.PLUGIN_NAME) + 1 :])
+    message = f"mlbundle misses what hooks after it do to the finished wheel ({later}); list mlbundle last"
     return [Finding(code="MB001", message=message)]
+
+
+@contextmanager
+def _nothing_stale(job: Job, wheel: Path) -> Iterator[None]:
+    """Remove the manifest and companions of an earlier build where this one fails: they tell of another wheel."""
+    try:
+        yield
+    except BaseException:
+        beside(job, wheel, SUFFIX).unlink(missing_ok=True)
+        shutil.rmtree(beside(job, wheel, COMPANIONS), ignore_errors=True)
+        raise

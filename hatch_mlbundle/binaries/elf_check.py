@@ -105,7 +105,7 @@ def _image_differences(old_file: Reader, old: Elf, new_file: Reader, new: Elf) -
         yield "its segments overlap more than any real ones do"
         return
     for number, (before, after) in enumerate(zip(old.segments, new.segments, strict=False)):
-        if not _follows_a_load(before, after, old, new):
+        if before.filesz and not _follows_a_load(before, after, old, new):
             yield from _content_differences(number, _masked(old_file, old, before), _masked(new_file, new, after), before)
 
 

@@ -164,7 +164,7 @@ def _remaining(elf: Elf, dropped: Iterable[int]) -> tuple[list[Section], int]:
     gone = frozenset(dropped)
     sections = [_unlinked(section, gone) for section in sections]
     names = sections[elf.names_index]
-    if elf.names_index == 0 or any(section.link == elf.names_index for section in sections[1:]):
+    if elf.names_index == 0 or names.is_loaded or any(section.link == elf.names_index for section in sections[1:]):
         return _without_tail(sections), elf.names_index
     sections[elf.names_index] = _EMPTY
     sections = [*_without_tail(sections), names]

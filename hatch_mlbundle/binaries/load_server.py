@@ -35,11 +35,10 @@ def _try(path: bytes, seconds: float) -> tuple[str, str]:
         finally:
             os._exit(70)
     os.close(report)
-    try:
-        message = _wait(process, answer, seconds)
-    finally:
-        os.close(answer)
-        _kill_group(process)
+    message, status = _wait(process, answer, seconds)
+    os.close(answer)
+    _kill_group(process, is_reaped=status is not None)
+    if status is None:
         _, status = os.waitpid(process, 0)
     if message is None:
         return "crash", f"it did not load within {seconds:g} seconds"
@@ -74,29 +73,35 @@ def _dlopen(path: bytes) -> tuple[str, str]:
     return "now", ""
 
 
-def _wait(process: int, answer: int, seconds: float) -> "str | None":
-    """Return what the fork reported, "" where it ended without, None where time is up."""
+def _wait(process: int, answer: int, seconds: float) -> "tuple[str | None, int | None]":
+    """Return what the fork reported, "" where it ended without, None where time is up; and its status where it was reaped."""
     message = b""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         ready, _, _ = select.select([answer, 0], [], [], _TICK)
         if 0 in ready:
-            _kill_group(process)
+            _kill_group(process, is_reaped=False)
             os._exit(0)
         if answer in ready:
             chunk = os.read(answer, 4096)
             message += chunk
             if not chunk or message.endswith(b"\n"):
-                return message.decode(errors="replace").strip()
-        elif os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT):
-            return ""
-    return None
+                return message.decode(errors="replace").strip(), None
+        else:
+            # Something it started may hold the pipe open after its end.
+            ended, status = os.waitpid(process, os.WNOHANG)
+            if ended:
+                return "", status
+    return None, None
 
 
-def _kill_group(process: int) -> None:
-    for kill in (os.killpg, os.kill):
-        with contextlib.suppress(OSError):  # gone already
-            kill(process, signal.SIGKILL)
+def _kill_group(process: int, *, is_reaped: bool) -> None:
+    """Kill the fork and what it started; once it is reaped, its number alone may belong to another."""
+    with contextlib.suppress(OSError):  # gone already
+        os.killpg(process, signal.SIGKILL)
+    if not is_reaped:
+        with contextlib.suppress(OSError):
+            os.kill(process, signal.SIGKILL)
 
 
 def _ending(status: int) -> str:

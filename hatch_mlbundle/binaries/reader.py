@@ -12,6 +12,7 @@ from typing import final
 from hatch_mlbundle.errors import BinaryError
 from hatch_mlbundle.model import CHUNK
 
+_ZEROS = bytes(CHUNK)
 MAX_TABLE = 64 << 20
 """Bytes of the largest table (headers, names, load commands) that is read at once."""
 
@@ -64,7 +65,7 @@ class Reader:
 
     def is_zero(self, offset: int, size: int) -> bool:
         """Say whether a range holds nothing but zero bytes; raises BinaryError where it leaves the file."""
-        return not any(chunk.count(0) != len(chunk) for chunk in self.chunks(offset, size, "padding"))
+        return all(chunk == _ZEROS[: len(chunk)] for chunk in self.chunks(offset, size, "padding"))
 
     def _demand(self, offset: int, size: int, what: str) -> None:
         if not self.holds(offset, size):

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from hatch_mlbundle.atomic import storage_errors
 from hatch_mlbundle.errors import ArtifactError
 from hatch_mlbundle.model import Content, DiskContent, File, MemoryContent
+from hatch_mlbundle.storage import storage_errors
 
 from .deflate import BLOCK, BlockPool, Deflated, deflate
 from .zip_format import DEFLATED, STORED

@@ -14,12 +14,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from hatch_mlbundle.atomic import storage_errors
 from hatch_mlbundle.bundles.artifact import Account, Side
 from hatch_mlbundle.bundles.compressor import Compressor
 from hatch_mlbundle.errors import ArtifactError
 from hatch_mlbundle.identify import HEAD, identify
 from hatch_mlbundle.model import CHUNK, Bundle, DiskContent, File, Kind, MemoryContent
+from hatch_mlbundle.storage import storage_errors
 
 _EMPTY = hashlib.sha256(b"").hexdigest()
 

@@ -60,9 +60,9 @@ def test_all_faults_of_the_configuration_before_anything_is_built(tmp_path: Path
     result = build(project)
     assert result.returncode == 2
     assert result.stderr.splitlines() == [
-        'mlbundle: tool.mlbundle.optimisers: unknown key or optimizer; did you mean "optimizers"?',
-        "tool.hatch.build.targets.wheel.hooks.mlbundle.workers: must be an integer, not 'two'",
-        'tool.mlbundle.strip.lod-check: unknown key; did you mean "load-check"?',
+        "mlbundle: tool.mlbundle.optimisers: unknown key or optimizer; did you mean 'optimizers'?",
+        "mlbundle: tool.hatch.build.targets.wheel.hooks.mlbundle.workers: must be an integer, not 'two'",
+        "mlbundle: tool.mlbundle.strip.lod-check: unknown key; did you mean 'load-check'? (nothing was built)",
     ]
     assert list((project / "dist").iterdir()) == []
 
@@ -84,6 +84,18 @@ def test_strict_build_with_a_finding_fails_and_leaves_the_wheel(tmp_path: Path) 
     assert "MB002" in result.stderr
     assert "Traceback" not in result.stderr
     assert any("tests/" in name for name in zipfile.ZipFile(built_wheel(project)).namelist())
+    assert not manifest_of(project).exists()
+
+
+def test_a_failed_build_takes_the_manifest_of_the_one_before_along(tmp_path: Path) -> None:
+    project = tiny_project(tmp_path)
+    assert build(project).returncode == 0
+    assert manifest_of(project).exists()
+    text = (project / "pyproject.toml").read_text()
+    (project / "pyproject.toml").write_text(text + 'strict = true\n[tool.mlbundle.exclude]\npaths = ["no-such-file"]\n')
+    result = build(project)
+    assert result.returncode == 1
+    assert "stays as hatch built it" in result.stderr
     assert not manifest_of(project).exists()
 
 
@@ -168,7 +180,7 @@ def test_a_crash_of_ours_is_one_line_with_a_log(tmp_path: Path) -> None:
     assert result.returncode == 3
     (line,) = result.stderr.splitlines()
     assert "ZeroDivisionError: oops" in line
-    log = Path(line.rpartition(" ")[2])
+    log = Path(line.removesuffix(" (nothing was built)").rpartition(" ")[2])
     assert "Traceback" in log.read_text()
 
 

@@ -97,7 +97,11 @@ def test_names_in_the_dynamic_section_count(original: Path) -> None:
 
         return change
 
-    for old, new, field in ((b"libx.so.1", b"liby.so.1", "soname"), (b"ld-linux", b"ld-minix", "needed"), (b"somewhere", b"elsewhere", "runpath")):
+    for old, new, field in (
+        (b"libx.so.1", b"liby.so.1", "soname"),
+        (b"ld-linux", b"ld-minix", "needed"),
+        (b"somewhere", b"elsewhere", "runpath"),
+    ):
         with pytest.raises(UnsoundResultError, match=f"its {field} is"):
             check_same_program(original, changed(original, rename(old, new)))
 

@@ -50,7 +50,9 @@ def test_it_has_every_section_but_no_loaded_bytes(tmp_path: Path) -> None:
     path = compile_elf(tmp_path / "libx.so", BUILD_ID, source=SOURCE + WIDE)
     _, debug = split(path, tmp_path)
     whole, alone = read(path), read(debug)
-    assert [(part.name, part.address, part.size) for part in alone.sections] == [(part.name, part.address, part.size) for part in whole.sections]
+    assert [(part.name, part.address, part.size) for part in alone.sections] == [
+        (part.name, part.address, part.size) for part in whole.sections
+    ]
     types = {part.name: part.type for part in alone.sections}
     assert types[".text"] == types[".dynsym"] == fmt.SHT_NOBITS
     assert types[".note.gnu.build-id"] == fmt.SHT_NOTE

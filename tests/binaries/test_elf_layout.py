@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ def test_pieces_keep_order_size_and_alignment_and_never_move_up(kept: list[Range
     anchors = [Anchor(*kept[number % len(kept)], align) for number, align in wishes]
     pieces = arrange(kept, anchors).pieces
     assert [(piece.source, piece.source + piece.size) for piece in pieces] == kept
-    assert all(before.target + before.size <= after.target for before, after in zip(pieces, pieces[1:], strict=False))
+    assert all(before.target + before.size <= after.target for before, after in pairwise(pieces))
     assert all(piece.target <= piece.source for piece in pieces)
     for anchor in anchors:
         assert (arrange(kept, anchors).moved(anchor.start) - anchor.start) % max(anchor.align, 1) == 0

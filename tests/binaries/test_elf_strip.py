@@ -4,6 +4,7 @@ import ctypes
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -236,3 +237,33 @@ def test_the_source_is_not_touched(tmp_path: Path) -> None:
     shutil.copy(path, tmp_path / "copy")
     strip(path)
     assert path.read_bytes() == before
+
+
+def test_a_segment_without_bytes_may_stand_anywhere(tmp_path: Path) -> None:
+    """PT_GNU_STACK has neither bytes nor a place."""
+    path = build_elf(tmp_path / "x", [*patched_parts(), Part(".empty", b"", flags=2)])
+    elf = read(path)
+    data = bytearray(path.read_bytes())
+    size, last = elf.encoding.segment.size, len(elf.segments) - 1
+    stack = replace(elf.segments[last], type=0x6474E551, offset=1 << 40, vaddr=0, paddr=0, memsz=0)
+    data[elf.header.phoff + last * size : elf.header.phoff + (last + 1) * size] = elf.encoding.pack_segment(stack)
+    path.write_bytes(data)
+    plan = plan_strip(read(path))
+    assert plan is not None
+    write_stripped(path, tmp_path / "y", plan)
+    check_same_program(path, tmp_path / "y")
+
+
+def test_names_that_are_loaded_keep_their_number(tmp_path: Path) -> None:
+    path = build_elf(tmp_path / "x", patched_parts())
+    elf = read(path)
+    data = bytearray(path.read_bytes())
+    at = elf.header.shoff + elf.names_index * elf.encoding.section.size
+    names_section = replace(elf.sections[elf.names_index], flags=fmt.SHF_ALLOC)
+    data[at : at + elf.encoding.section.size] = elf.encoding.pack_section(names_section)
+    path.write_bytes(data)
+    plan = plan_strip(read(path))
+    assert plan is not None
+    write_stripped(path, tmp_path / "y", plan)
+    check_same_program(path, tmp_path / "y")
+    assert read(tmp_path / "y").names_index == elf.names_index

@@ -105,8 +105,14 @@ def test_a_hang_ends_in_time_and_only_itself(tmp_path: Path) -> None:
 
 def test_a_process_that_a_library_starts_ends_with_it(tmp_path: Path) -> None:
     with Loader(seconds=20) as loader:
-        assert loader.loads(library(tmp_path, "if (fork() == 0) execlp(\"sleep\", \"sleep\", \"4711.25\", NULL);")).status is LoadStatus.LOADS
+        assert loader.loads(library(tmp_path, 'if (fork() == 0) execlp("sleep", "sleep", "4711.25", NULL);')).status is LoadStatus.LOADS
         assert wait_until(lambda: not running("4711.25"))
+
+
+def test_a_crash_is_told_at_once_though_a_fork_lives_on(loader: Loader, tmp_path: Path) -> None:
+    start = time.monotonic()
+    assert loader.loads(library(tmp_path, "if (fork() == 0) pause(); _exit(3);")).status is LoadStatus.CRASHES
+    assert time.monotonic() - start < 10
 
 
 def test_what_it_prints_goes_nowhere(loader: Loader, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -70,7 +70,9 @@ def build_macho(
         command(0xB, struct.pack(f"{order}18I", 0, local, *[0] * 16), order),
     ]
     if debug:
-        commands.append(segment(b"__DWARF", 0, len(debug), start + len(code), [(b"__debug_info", 0, len(debug), start + len(code))], order, bits))
+        commands.append(
+            segment(b"__DWARF", 0, len(debug), start + len(code), [(b"__debug_info", 0, len(debug), start + len(code))], order, bits)
+        )
     end = at_symbols + size + 32
     if signed:
         commands.append(command(0x1D, struct.pack(f"{order}II", end, len(signature_of(bytes(end), owner=owner))), order))
@@ -151,7 +153,9 @@ def test_a_signature_must_fit_the_code(tmp_path: Path) -> None:
         check_same_macho(path, tmp_path / "y")
 
 
-@pytest.mark.parametrize("data", [b"", b"\xca\xfe\xba\xbe\0\0\0\0", b"\xca\xfe\xba\xbe\0\0\xff\xff", b"\xcf\xfa\xed\xfe", b"\x7fELF" + bytes(99)])
+@pytest.mark.parametrize(
+    "data", [b"", b"\xca\xfe\xba\xbe\0\0\0\0", b"\xca\xfe\xba\xbe\0\0\xff\xff", b"\xcf\xfa\xed\xfe", b"\x7fELF" + bytes(99)]
+)
 def test_what_is_none_is_told(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "x").write_bytes(data)
     with pytest.raises(BinaryError):

@@ -14,7 +14,8 @@ from hatch_mlbundle.binaries.reader import Reader
 from hatch_mlbundle.errors import BinaryError, UnsoundResultError
 
 MINGW = "x86_64-w64-mingw32-gcc"
-SOURCE = "int data[3] = {1, 2, 3};\nstatic int helper(int x) { return x + data[0]; }\n__declspec(dllexport) int visible(int x) { return helper(x); }\n"
+SOURCE = "int data[3] = {1, 2, 3};\nstatic int helper(int x) { return x + data[0]; }\n"
+SOURCE += "__declspec(dllexport) int visible(int x) { return helper(x); }\n"
 
 
 def build_pe(target: Path, *, wide: bool = True, debug: bytes = b"d" * 512, signed: bool = False, code: bytes = b"\xc3") -> Path:
@@ -72,7 +73,12 @@ def test_the_same_without_symbols_is_the_same_program(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("at", "message"),
-    [(0x200, "content of its section '.text'"), (64 + 4, "headers differ"), (64 + 24 + 16, "headers differ"), (64 + 24 + 112, "data directories")],
+    [
+        (0x200, "content of its section '.text'"),
+        (64 + 4, "headers differ"),
+        (64 + 24 + 16, "headers differ"),
+        (64 + 24 + 112, "data directories"),
+    ],
 )
 def test_a_difference_is_named(tmp_path: Path, at: int, message: str) -> None:
     path = build_pe(tmp_path / "x.dll")
