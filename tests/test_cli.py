@@ -127,7 +127,7 @@ def test_options_of_the_command_line_win_over_the_project(wheel: Path, tmp_path:
         (["optimize", "pyproject.toml"], "pyproject.toml: is neither a wheel (.whl) nor a folder"),
         (
             ["optimize", "-O", "stripp", "x-1-py3-none-any.whl"],
-            "tool.mlbundle.optimizers[0]: unknown optimizer 'stripp'; did you mean \"strip\"?",
+            "tool.mlbundle.optimizers[0]: unknown optimizer 'stripp'; did you mean 'strip'?",
         ),
         (["optimize", "empty-1.0-py3-none-any.whl"], "empty-1.0-py3-none-any.whl"),
     ],
