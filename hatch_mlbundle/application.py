@@ -15,8 +15,8 @@ from . import __version__
 from .accounting import Ledger
 from .bundles.artifact import Artifact, Side
 from .bundles.cached_compressor import CachedCompressor
-from .bundles.compressor import Compressor, DeflateCompressor
-from .bundles.deflate import BlockPool, deflate_identity
+from .bundles.compressor import LIBDEFLATE, Compressor, DeflateCompressor, compressor_identity
+from .bundles.deflate import BlockPool
 from .bundles.folder import FolderArtifact
 from .bundles.wheel import WheelSource
 from .bundles.wheel_artifact import WheelArtifact
@@ -80,7 +80,8 @@ def prepare(config: Config, registry: Registry, *, project: Path | None = None, 
                 identity=_identity(registered, step.options, needed),
             )
         )
-    tools = [("python", platform.python_version()), ("zlib", zlib.ZLIB_RUNTIME_VERSION), *sorted(programs.items())]
+    ours = (("deflate", LIBDEFLATE), ("python", platform.python_version()), ("zlib", zlib.ZLIB_RUNTIME_VERSION))
+    tools = [*ours, *sorted(programs.items())]
     return Job(
         config=config,
         stages=tuple(stages),
@@ -167,7 +168,7 @@ def _open(job: Job, path: Path) -> Iterator[_Session]:
         workspace = stack.enter_context(temporary_workspace())
         compressor: Compressor = DeflateCompressor(level, stack.enter_context(BlockPool(workers)), workspace.new_folder())
         if cache:
-            compressor = CachedCompressor(compressor, deflate_identity(level), cache, workspace.new_folder())
+            compressor = CachedCompressor(compressor, compressor_identity(level), cache, workspace.new_folder())
         artifact = _artifact(job, path, pool, cache, stack)
         services = Services(workspace=workspace, cache=cache, pool=pool, progress=job.progress, protects=artifact.protects)
         yield _Session(artifact=artifact, services=services, compressor=compressor)

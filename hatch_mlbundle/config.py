@@ -47,7 +47,7 @@ class Settings:
     manifest: bool = option("Whether the size manifest is written.", default=True)
     manifest_folder: str = option("The manifest's folder, relative to the project; empty means beside the artifact.", default="")
     workers: int = option("Threads that work at once; 0 means one a core.", default=0)
-    compression_level: int = option("How hard changed files are deflated: 1 is fastest, 9 smallest.", default=6)
+    compression_level: int = option("How hard changed files are deflated: 1 is fastest, 12 smallest.", default=6)
     allow_signed: bool = option("Whether a signed wheel is changed; its signature, which then no longer fits, is left out.", default=False)
     limits: Limits = option("Bounds on what is unpacked.", default=Limits())
     cache: CacheSettings = option("The cache of results.", default=CacheSettings())
@@ -129,8 +129,8 @@ def _range_faults(settings: Settings, locate: Callable[[str], str]) -> list[str]
     faults = []
     if settings.workers < 0:
         faults.append(f"{locate('workers')}: must be 0 or more, not {settings.workers}")
-    if not 1 <= settings.compression_level <= 9:
-        faults.append(f"{locate('compression-level')}: must be from 1 to 9, not {settings.compression_level}")
+    if not 1 <= settings.compression_level <= 12:
+        faults.append(f"{locate('compression-level')}: must be from 1 to 12, not {settings.compression_level}")
     if settings.limits.max_ratio < 1:
         faults.append(f"{locate('limits')}.max-ratio: must be 1 or more, not {settings.limits.max_ratio}")
     return faults

@@ -78,16 +78,16 @@ def test_an_empty_table_is_the_defaults() -> None:
         ("size-limit", "5 potatoes", "tool.x.size-limit: '5 potatoes' is not a size; write it like '250 MB' or '2 GiB'"),
         ("size-limit", -1, "tool.x.size-limit: must be a size like '250 MB', not -1"),
         ("size-limit", True, "tool.x.size-limit: must be a size like '250 MB', not True"),
-        ("mode", "fas", "tool.x.mode: must be one of 'fast', 'slow', not 'fas'; did you mean \"fast\"?"),
+        ("mode", "fas", "tool.x.mode: must be one of 'fast', 'slow', not 'fas'; did you mean 'fast'?"),
         ("mode", 3, "tool.x.mode: must be one of 'fast', 'slow', not 3"),
         ("globs", "*.py", "tool.x.globs: must be a list, not '*.py'"),
         ("globs", ["a", 3], "tool.x.globs[1]: must be a string, not 3"),
-        ("modes", ["slow", "fsat"], "tool.x.modes[1]: must be one of 'fast', 'slow', not 'fsat'; did you mean \"fast\"?"),
+        ("modes", ["slow", "fsat"], "tool.x.modes[1]: must be one of 'fast', 'slow', not 'fsat'; did you mean 'fast'?"),
         ("maybe", 3, "tool.x.maybe: must be a string, not 3"),
         ("inner", 3, "tool.x.inner: must be a table, not 3"),
         ("inner", {"deep": "x"}, "tool.x.inner.deep: must be an integer, not 'x'"),
-        ("inner", {"depe": 1}, 'tool.x.inner.depe: unknown key; did you mean "deep"?'),
-        ("size_limit", 1, 'tool.x.size_limit: unknown key; did you mean "size-limit"?'),
+        ("inner", {"depe": 1}, 'tool.x.inner.depe: unknown key; did you mean 'deep'?'),
+        ("size_limit", 1, 'tool.x.size_limit: unknown key; did you mean 'size-limit'?'),
         ("zzzzzz", 1, "tool.x.zzzzzz: unknown key"),
         ("name", list(range(100)), f"tool.x.name: must be a string, not {str(list(range(100)))[:57]}..."),
     ],
@@ -122,7 +122,7 @@ def test_names_have_hyphens_in_toml() -> None:
 
 @pytest.mark.parametrize(
     ("name", "near"),
-    [("stirp", '; did you mean "strip"?'), ("test-data", '; did you mean "test_data"?'), ("STRIP", '; did you mean "strip"?'), ("qqq", "")],
+    [("stirp", '; did you mean 'strip'?'), ("test-data", '; did you mean 'test_data'?'), ("STRIP", '; did you mean 'strip'?'), ("qqq", "")],
 )
 def test_the_nearest_name(name: str, near: str) -> None:
     assert suggestion(name, ["strip", "test_data", "exclude"]) == near

@@ -143,11 +143,12 @@ class Strip(Optimizer[StripOptions]):
             write_debug_file(task.source, elf, task.companions)
 
     def _check_load(self, task: Task) -> None:
-        before = self._loader.loads(task.source)
-        if before.status is not LoadStatus.LOADS:
-            return
+        """Load the result; only where that does not go well does it matter how the original does."""
         after = self._loader.loads(task.target)
-        if after.status is not LoadStatus.LOADS or after.lazily != before.lazily:
+        if after.status is LoadStatus.LOADS and not after.lazily:
+            return
+        before = self._loader.loads(task.source)
+        if before.status is LoadStatus.LOADS and (after.status, after.lazily) != (before.status, before.lazily):
             detail = _without_path(after.detail, task.target)
             raise UnsoundResultError(f"it no longer loads, as the original does ({after.status.value}): {detail}")
 
@@ -160,7 +161,8 @@ def _examine_elf(reader: Reader, mode: Mode) -> Json:
     plan = plan_strip(elf, mode)
     if plan is None or (plan.saves < _BLOCK and 100 * plan.saves < elf.size):
         return {}
-    gone = {"debug data": plan.debug, "symbol table": plan.symbols, "compiler remarks": plan.remarks}
+    gone = {"debug data": plan.debug, "symbol table": plan.symbols, "compiler versions": plan.remarks}
+    gone["headers and padding"] = max(0, plan.saves - sum(gone.values()))
     return {"gone": gone, "saves": plan.saves, "no_debug_file": _no_debug_file(elf, plan.debug)}
 
 

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import re
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from hatch_mlbundle import __version__
+from hatch_mlbundle.crash import report
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return tmp_path
+
+
+def crash(message: str) -> Exception:
+    try:
+        raise RuntimeError(message)
+    except RuntimeError as error:
+        return error
+
+
+def test_one_line_for_the_person_and_the_story_in_a_file(folder: Path) -> None:
+    line = report(crash("first\nsecond   third"))
+    (log,) = folder.iterdir()
+    assert line.startswith("mlbundle: this is a bug of ours (RuntimeError: first second third)")
+    assert "\n" not in line
+    assert line.endswith(str(log))
+    story = log.read_text(encoding="utf-8")
+    assert f"hatch-mlbundle {__version__}" in story
+    assert "Traceback (most recent call last)" in story
+    assert "in crash" in story
+    assert "first\nsecond" in story
+
+
+def test_each_crash_has_a_file_of_its_own(folder: Path) -> None:
+    lines = {report(crash("x")) for _ in range(3)}
+    assert len(lines) == len(list(folder.iterdir())) == 3
+
+
+def test_the_log_is_for_its_owner_alone(folder: Path) -> None:
+    report(crash("x"))
+    (log,) = folder.iterdir()
+    assert re.fullmatch(r"mlbundle-crash-\w+\.log", log.name)
+    assert log.stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.xfail(reason="the log is written strictly", raises=UnicodeEncodeError)
+def test_names_that_are_not_unicode_are_no_second_crash(folder: Path) -> None:
+    assert "bug of ours" in report(crash("\udcff.py"))
+
+
+@pytest.mark.xfail(reason="the log is taken for granted", raises=FileNotFoundError)
+def test_a_log_that_cannot_be_written_is_no_second_crash(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(folder / "absent"))
+    assert "bug of ours" in report(crash("x"))

@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import hatch_mlbundle
+
+PACKAGE = Path(hatch_mlbundle.__file__).parent
+FINDINGS = PACKAGE.parent / "docs/findings.md"
+CODE = re.compile(r"\bMB\d{3}\b")
+
+
+def codes_in_the_source() -> set[str]:
+    return {code for path in PACKAGE.rglob("*.py") for code in CODE.findall(path.read_text(encoding="utf-8"))}
+
+
+def sections() -> dict[str, str]:
+    """Return the text below each heading that names a code."""
+    found: dict[str, str] = {}
+    for section in re.split(r"^#+ ", FINDINGS.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]:
+        heading, _, text = section.partition("\n")
+        for code in CODE.findall(heading):
+            assert code not in found, f"{code} has two headings"
+            found[code] = text.strip()
+    return found
+
+
+def test_every_finding_has_its_section_and_every_section_its_finding() -> None:
+    assert codes_in_the_source() == set(sections())
+
+
+def test_every_section_says_something() -> None:
+    assert [code for code, text in sections().items() if len(text.split()) < 10] == []
+
+
+def test_sections_stand_in_order() -> None:
+    assert list(sections()) == sorted(sections())

@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import hatch_mlbundle
+
+PACKAGE = Path(hatch_mlbundle.__file__).parent
+
+CORE = """
+    __init__ atomic cache canonical config crash decode errors filegroups globs hookspecs identify importpaths manifest model
+    optimizer programs progress pysource schema storage testfiles units usage
+"""
+LAYERS = [
+    CORE.split(),
+    ["binaries.*", "bundles.*", "models.*"],
+    ["accounting", "examine", "pipeline", "rewriting", "workspace"],
+    ["optimizers.*", "reports.*"],
+    ["plugins", "reference"],
+    ["application"],
+    ["adapters.*"],
+    ["__main__", "cli", "commands", "hooks"],
+]
+"""From low to high: a module imports from its own layer and those below. `x.*` is the folder x and all modules in it."""
+
+APART = ["runtime.*"]
+"""Ships inside users' applications: it imports the standard library only, and nothing of ours imports it."""
+
+HOSTS = {"hatchling": ["adapters.hatch", "hooks"], "rich": ["reports.*", "cli", "commands"], "pluggy": ["hookspecs", "plugins"]}
+"""Libraries that only these modules may import."""
+
+
+def modules() -> dict[str, Path]:
+    """Return each module of the package by its name below the package, `x` for `x/__init__.py`."""
+    found = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
+        found[name] = path
+    return found
+
+
+MODULES = modules()
+
+
+def matches(module: str, pattern: str) -> bool:
+    folder = pattern.removesuffix(".*")
+    return module == folder if folder == pattern else module == folder or module.startswith(f"{folder}.")
+
+
+def layers_of(module: str) -> list[int]:
+    return [number for number, patterns in enumerate([*LAYERS, APART]) for pattern in patterns if matches(module, pattern)]
+
+
+def imported(module: str) -> Iterator[str]:
+    """Yield the full names of what a module imports, wherever in it: `hatch_mlbundle.x` for ours, however it is written."""
+    path = MODULES[module]
+    package = ["hatch_mlbundle", *path.relative_to(PACKAGE).parent.parts]
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            start = package[: len(package) - node.level + 1] if node.level else []
+            base = ".".join([*start, *(node.module.split(".") if node.module else [])])
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def ours(module: str) -> set[str]:
+    """Return the modules of the package that a module imports."""
+    found = set()
+    for name in imported(module):
+        top, _, rest = name.partition(".")
+        if top == "hatch_mlbundle":
+            found.add(next((each for each in (rest, rest.rpartition(".")[0]) if each in MODULES), "__init__"))
+    return found - {module}
+
+
+BACKWARD = {
+    "reports.options": "prints what `reference` gives, which knows the registry of `plugins`, both above the reports",
+}
+"""Modules whose arrows run back today, and why."""
+
+
+@pytest.mark.parametrize(
+    "module",
+    [pytest.param(each, marks=pytest.mark.xfail(reason=BACKWARD[each])) if each in BACKWARD else each for each in MODULES],
+)
+def test_no_arrow_runs_back(module: str) -> None:
+    (layer,) = layers_of(module)
+    assert {each for each in ours(module) if layers_of(each)[0] > layer} == set()
+
+
+def test_every_module_is_in_one_layer() -> None:
+    assert {module: layers for module in MODULES if len(layers := layers_of(module)) != 1} == {}
+
+
+def test_every_name_in_a_layer_is_a_module() -> None:
+    names = [pattern for patterns in LAYERS for pattern in patterns if not pattern.endswith(".*")]
+    assert [name for name in names if name not in MODULES] == []
+
+
+def test_no_module_imports_itself_around_a_corner() -> None:
+    order = list(TopologicalSorter({module: ours(module) for module in MODULES}).static_order())
+    assert sorted(order) == sorted(MODULES)
+
+
+@pytest.mark.parametrize("library", HOSTS)
+def test_a_host_is_known_to_its_adapter_alone(library: str) -> None:
+    users = [module for module in MODULES if any(name.partition(".")[0] == library for name in imported(module))]
+    assert users
+    assert [module for module in users if not any(matches(module, pattern) for pattern in HOSTS[library])] == []
+
+
+def test_what_ships_in_applications_needs_the_standard_library_only() -> None:
+    allowed = {*sys.stdlib_module_names, "numpy"}
+    for module in [*filter(lambda each: matches(each, "runtime.*"), MODULES), "binaries.load_server"]:
+        foreign = {name for name in imported(module) if name.partition(".")[0] not in allowed}
+        assert {name for name in foreign if not name.startswith("hatch_mlbundle.runtime")} == set(), module
+
+
+def test_the_reading_of_imports_sees_them_all() -> None:
+    assert {"model", "errors"} <= ours("storage") | ours("errors")
+    assert "binaries.elf_format" in ours("binaries.elf_check")
+    assert "hatchling.plugin.hookimpl" in set(imported("hooks"))

@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from hatch_mlbundle.adapters.project import find_project, project_config
+from hatch_mlbundle.config import Config
+from hatch_mlbundle.errors import ConfigurationError
+from hatch_mlbundle.optimizer import Optimizer, Options
+from hatch_mlbundle.plugins import Registered, Registry
+
+TARGET = "tool.hatch.build.targets.wheel.hooks.mlbundle"
+
+
+class Demo(Optimizer[Options]):
+    """Plans nothing."""
+
+    name = "demo"
+    version = "1"
+
+    def plan(self, bundle: object, context: object) -> list[object]:  # type: ignore[override]
+        return []
+
+
+def registry() -> Registry:
+    def registered() -> Iterator[Registered]:
+        for name in ("test_data", "exclude", "strip"):
+            yield Registered(optimizer=type(name, (Demo,), {"name": name}), distribution="demo", distribution_version="1")
+
+    return Registry(registered())
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    return tmp_path
+
+
+def write(project: Path, text: str, name: str = "pyproject.toml") -> None:
+    (project / name).write_text(dedent(text), encoding="utf-8")
+
+
+def config_of(project: Path, override: dict[str, object] | None = None) -> Config:
+    return project_config(project, registry(), override)
+
+
+def faults_of(project: Path, override: dict[str, object] | None = None) -> list[str]:
+    with pytest.raises(ConfigurationError) as caught:
+        config_of(project, override)
+    return list(caught.value.faults)
+
+
+def names(config: Config) -> list[str]:
+    return [step.name for step in config.steps]
+
+
+def test_no_project_is_the_defaults(project: Path) -> None:
+    assert config_of(project) == config_of(project / "absent")
+    assert names(config_of(project)) == ["test_data", "exclude", "strip"]
+
+
+def test_the_table_of_pyproject(project: Path) -> None:
+    write(project, '[tool.mlbundle]\noptimizers = ["strip"]\nstrict = true\n[tool.mlbundle.strip]\ninclude = ["gr\u00fc\u00df*"]\n')
+    config = config_of(project)
+    assert (names(config), config.settings.strict) == (["strip"], True)
+    assert config.steps[0].options.include == ("gr\u00fc\u00df*",)
+
+
+@pytest.mark.parametrize("hook", [TARGET, "tool.hatch.build.hooks.mlbundle"])
+def test_a_hooks_table_is_laid_over_it(project: Path, hook: str) -> None:
+    write(project, f'[tool.mlbundle]\noptimizers = ["strip"]\nstrict = true\n[{hook}]\noptimizers = ["exclude", "strip"]\n')
+    config = config_of(project)
+    assert (names(config), config.settings.strict) == (["exclude", "strip"], True)
+
+
+def test_the_wheels_hook_replaces_the_global_one(project: Path) -> None:
+    write(project, f"[tool.hatch.build.hooks.mlbundle]\nworkers = 3\n[{TARGET}]\nstrict = true\n")
+    config = config_of(project)
+    assert (config.settings.strict, config.settings.workers) == (True, 0)
+
+
+def test_hatchs_own_keys_are_no_fault(project: Path) -> None:
+    write(
+        project,
+        f"""
+        [{TARGET}]
+        dependencies = ["hatch-mlbundle"]
+        enable-by-default = false
+        require-runtime-dependencies = true
+        require-runtime-features = ["x"]
+        strict = true
+        """,
+    )
+    assert config_of(project).settings.strict
+
+
+def test_hatch_toml_goes_before_pyproject(project: Path) -> None:
+    write(project, f"[{TARGET}]\nworkers = 3\n[tool.hatch.envs.x]\n")
+    write(project, f"[{TARGET.removeprefix('tool.hatch.')}]\nworkers = 5\n", "hatch.toml")
+    assert config_of(project).settings.workers == 5
+
+
+def test_a_hatch_toml_about_something_else_leaves_the_rest(project: Path) -> None:
+    write(project, f"[{TARGET}]\nworkers = 3\n")
+    write(project, "[envs.x]\n", "hatch.toml")
+    assert config_of(project).settings.workers == 3
+
+
+def test_what_the_command_line_says_goes_before_all(project: Path) -> None:
+    write(project, f'[tool.mlbundle]\nworkers = 1\noptimizers = ["strip"]\n[{TARGET}]\nworkers = 2\nstrict = true\n')
+    config = config_of(project, {"workers": 3, "compression-level": 9})
+    assert (config.settings.workers, config.settings.strict, config.settings.compression_level) == (3, True, 9)
+    assert names(config) == ["strip"]
+
+
+def test_a_fault_is_told_where_it_stands(project: Path) -> None:
+    write(project, f"[tool.mlbundle]\nworkrs = 1\n[{TARGET}]\nstrict = 3\nenable-by-defualt = true\n")
+    assert sorted(faults_of(project)) == [
+        f"{TARGET}.enable-by-defualt: unknown key or optimizer",
+        f"{TARGET}.strict: must be true or false, not 3",
+        'tool.mlbundle.workrs: unknown key or optimizer; did you mean 'workers'?',
+    ]
+
+
+@pytest.mark.parametrize("name", ["pyproject.toml", "hatch.toml"])
+@pytest.mark.parametrize("data", [b"[tool.mlbundle", b"\xff\xfe", b"a = 1\na = 2\n"])
+def test_what_is_no_toml_is_named(project: Path, name: str, data: bytes) -> None:
+    (project / name).write_bytes(data)
+    (fault,) = faults_of(project)
+    assert fault.startswith(f"{project / name}: is no TOML: ")
+
+
+@pytest.mark.parametrize("value", ["3", '"x"', "[1]"])
+def test_what_is_no_table_is_named(project: Path, value: str) -> None:
+    write(project, f"[tool]\nmlbundle = {value}\n")
+    assert faults_of(project) == ["tool.mlbundle: must be a table"]
+
+
+@pytest.mark.xfail(reason="_table knows the keys below tool.hatch only")
+def test_a_hook_that_is_no_table_is_named_by_its_whole_path(project: Path) -> None:
+    write(project, f"[{TARGET.removesuffix('.mlbundle')}]\nmlbundle = 3\n")
+    assert faults_of(project) == [f"{TARGET}: must be a table"]
+
+
+@pytest.mark.xfail(reason="_load lets other OSErrors pass", raises=IsADirectoryError)
+def test_a_pyproject_that_cannot_be_read_is_named(project: Path) -> None:
+    (project / "pyproject.toml").mkdir()
+    assert "pyproject.toml" in faults_of(project)[0]
+
+
+def test_the_nearest_project_is_found(tmp_path: Path) -> None:
+    inner = tmp_path / "a/b/c"
+    inner.mkdir(parents=True)
+    write(tmp_path / "a", "")
+    assert find_project(inner) == tmp_path / "a"
+    assert find_project(tmp_path / "a") == tmp_path / "a"
