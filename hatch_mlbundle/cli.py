@@ -8,8 +8,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
 from . import __version__, commands, crash
 from .errors import MlbundleError
 
@@ -20,21 +18,26 @@ _INTERRUPTED = 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 0 fine, 1 a finding or a limit failed, 2 wrong use or input, 3 our bug."""
     options = _parser().parse_args(arguments)
-    complaints = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
         options.run(options)
     except MlbundleError as error:
-        complaints.print(error.told(), style="red", markup=False)
+        _complain(error.told())
         return error.exit_code
     except KeyboardInterrupt:
-        complaints.print("mlbundle: interrupted; nothing was replaced")
+        _complain("mlbundle: interrupted; nothing was replaced")
         return _INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except Exception as error:
-        complaints.print(crash.report(error), style="red", markup=False)
+        _complain(crash.report(error))
         return crash.EXIT_CODE
     return 0
+
+
+def _complain(message: str) -> None:
+    from rich.console import Console  # costs 40 ms, and most runs need none
+
+    Console(stderr=True, highlight=False, soft_wrap=True).print(message, style="red", markup=False)
 
 
 def _parser() -> argparse.ArgumentParser:

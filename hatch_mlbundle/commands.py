@@ -1,28 +1,28 @@
-"""What each command of `mlbundle` does with its parsed options."""
+"""What each command of `mlbundle` does with its parsed options.
+
+The reports, and rich with them, are imported where something is drawn: they cost as much time as a small wheel does.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, TypeAlias
-
-from rich.console import Console, RenderableType
 
 from . import application
 from .adapters.project import find_project, project_config
 from .application import Job
 from .config import Config
 from .errors import ArtifactError
+from .model import Change
 from .plugins import Registry, load_registry
-from .progress import Silence
+from .progress import Progress, Silence
 from .reference import optimizer_entries
-from .reports.options import options_report
-from .reports.progress import terminal_progress
-from .reports.terminal import analysis, as_text, plan_report, summary
 from .units import format_size
 
 Command: TypeAlias = Callable[[argparse.Namespace], None]
@@ -34,8 +34,10 @@ def plan(options: argparse.Namespace) -> None:
         planned = application.plan_for(job, options.artifact)
     if options.json:
         _print_json([{"optimizer": each.stage.name, "changes": [_change(change) for change in each.changes]} for each in planned.stages])
-    else:
-        _print(plan_report(options.artifact.name, planned.before.bundle, planned.stages, planned.findings, top=options.top), options)
+    elif not options.quiet:
+        from .reports.terminal import plan_report, show
+
+        show(plan_report(options.artifact.name, planned.before.bundle, planned.stages, planned.findings, top=options.top))
 
 
 def optimize(options: argparse.Namespace) -> None:
@@ -44,7 +46,10 @@ def optimize(options: argparse.Namespace) -> None:
         output = output_for(artifact, options.output, several=len(options.artifacts) > 1)
         with _job(options) as job:
             manifest = application.optimize(job, artifact, output)
-        _print(summary(manifest, application.saved_manifest_path(job, output or artifact)), options)
+        if not options.quiet:
+            from .reports.terminal import show, summary
+
+            show(summary(manifest, application.saved_manifest_path(job, output or artifact)))
 
 
 def analyze(options: argparse.Namespace) -> None:
@@ -53,8 +58,10 @@ def analyze(options: argparse.Namespace) -> None:
         manifest = application.analyze(job, options.artifact)
     if options.json:
         print(manifest.to_json(), end="")  # noqa: T201
-    else:
-        _print(analysis(manifest, top=options.top), options)
+    elif not options.quiet:
+        from .reports.terminal import analysis, show
+
+        show(analysis(manifest, top=options.top))
 
 
 def plugins(options: argparse.Namespace) -> None:
@@ -64,7 +71,10 @@ def plugins(options: argparse.Namespace) -> None:
     if options.json:
         _print_json([asdict(entry) for entry in entries])
     else:
-        _print(options_report(entries), options)
+        from .reports.options import options_report
+        from .reports.terminal import show
+
+        show(options_report(entries))
 
 
 def cache(options: argparse.Namespace) -> None:
@@ -117,31 +127,22 @@ def _project(options: argparse.Namespace) -> Path:
 def _job(options: argparse.Namespace) -> Iterator[Job]:
     registry = load_registry()
     config = _config(options, registry)
-    console = Console(stderr=True)
-    if options.quiet or not console.is_terminal:
-        yield application.prepare(config, registry, project=_project(options), progress=Silence())
-        return
-    with terminal_progress(console) as progress:
+    with _progress(options) as progress:
         yield application.prepare(config, registry, project=_project(options), progress=progress)
 
 
-def _print(report: RenderableType, options: argparse.Namespace) -> None:
-    """Print a report: with colours and at its width on a terminal, as plain text of 80 columns elsewhere."""
-    console = Console()
-    if options.quiet:
-        return
-    if console.is_terminal:
-        console.print(report)
-    else:
-        print(as_text(report))  # noqa: T201
+def _progress(options: argparse.Namespace) -> AbstractContextManager[Progress]:
+    if options.quiet or not sys.stderr.isatty():
+        return nullcontext(Silence())
+    from .reports.progress import terminal_progress
+
+    return terminal_progress()
 
 
 def _print_json(value: Any) -> None:
     print(json.dumps(value, indent=2, ensure_ascii=False))  # noqa: T201
 
 
-def _change(change: Any) -> dict[str, Any]:
-    return {
-        "action": type(change).__name__.lower(),
-        **{key: value for key, value in asdict(change).items() if key not in ("content", "key")},
-    }
+def _change(change: Change) -> dict[str, Any]:
+    told = {field.name: getattr(change, field.name) for field in fields(change) if field.name not in ("content", "key")}
+    return {"action": type(change).__name__.lower(), **told}

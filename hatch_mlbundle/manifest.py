@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -170,9 +170,10 @@ def _check_format(document: object, where: str) -> None:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return [asdict(each) for each in value]
-    return value if isinstance(value, (str, Mapping)) else asdict(value)
+    """Return what json can write; `dataclasses.asdict` would copy every leaf of a manifest of many thousand rows."""
+    if is_dataclass(value):
+        return {name: _plain(getattr(value, name)) for name in value.__dataclass_fields__}
+    return [_plain(each) for each in value] if isinstance(value, tuple) else value
 
 
 def _text(key: str, value: Any) -> str:

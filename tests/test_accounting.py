@@ -141,14 +141,18 @@ def rows(ledger: Ledger) -> tuple[list[FileRow], list[StepRow]]:
 
 def test_a_file_rewritten_twice_saves_in_both_steps() -> None:
     first, second, third = (file_of("a", bytes(size)) for size in (100, 60, 10))
-    ledger = ledger_of({"a": bytes(100)}, {"a": bytes(10)}, [applied("rewrite", "a", first, second)], [applied("rewrite", "a", second, third)])
+    ledger = ledger_of(
+        {"a": bytes(100)}, {"a": bytes(10)}, [applied("rewrite", "a", first, second)], [applied("rewrite", "a", second, third)]
+    )
     files, steps = rows(ledger)
     assert [change.saved.installed for change in files[0].changes] == [40, 50]
     assert [step.saved for step in steps] == [
         Saved(installed=40, compressed=packed_size(first) - packed_size(second)),
         Saved(installed=50, compressed=packed_size(second) - packed_size(third)),
     ]
-    assert [(step.optimizer, step.distribution, step.version, step.changes) for step in steps] == [("nothing", "demo", "3", {"rewrite": 1})] * 2
+    assert [(step.optimizer, step.distribution, step.version, step.changes) for step in steps] == [
+        ("nothing", "demo", "3", {"rewrite": 1})
+    ] * 2
 
 
 def test_what_the_writing_changed_belongs_to_no_step() -> None:
@@ -183,3 +187,18 @@ def test_a_later_kind_and_owner_are_told() -> None:
         measure=packed_size,
     )
     assert [row.owner for row in ledger.files()] == ["someone"]
+
+
+def test_what_is_in_the_artifact_is_not_measured_again() -> None:
+    first, second = file_of("a", bytes(100)), file_of("a", bytes(60))
+    stages = [[applied("rewrite", "a", first, second)], [applied("keep", "a", second, second)]]
+    asked: list[File] = []
+
+    def measure(file: File) -> int:
+        asked.append(file)
+        return 10**6
+
+    files, steps = rows(replace(ledger_of({"a": bytes(100)}, {"a": bytes(60)}, *stages), measure=measure))
+    assert asked == []
+    assert [change.saved.installed for change in files[0].changes] == [40, 0]
+    assert [step.saved.compressed for step in steps] == [packed_size(first) - packed_size(second), 0]

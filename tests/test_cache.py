@@ -93,7 +93,7 @@ def test_an_entry_outlives_what_it_was_made_from(cache: Cache, tmp_path: Path) -
 
 
 def test_where_no_link_can_be_made_there_is_a_copy(tmp_path: Path) -> None:
-    shm = Path("/dev/shm")  # noqa: S108 - another file system
+    shm = Path("/dev/shm")
     if not shm.is_dir() or shm.stat().st_dev == tmp_path.stat().st_dev:
         pytest.skip("there is no second file system")
     target = shm / f"mlbundle-test-{os.getpid()}"
@@ -128,9 +128,7 @@ def write_other_json(path: Path) -> None:
 
 @pytest.mark.parametrize("damage", [flip, truncate, empty, Path.unlink])
 @pytest.mark.parametrize("name", ["entry.json", "result"])
-def test_a_damaged_entry_is_missing_and_can_be_made_anew(
-    cache: Cache, tmp_path: Path, name: str, damage: Callable[[Path], None]
-) -> None:
+def test_a_damaged_entry_is_missing_and_can_be_made_anew(cache: Cache, tmp_path: Path, name: str, damage: Callable[[Path], None]) -> None:
     cache.put(KEY, "old", {"result": made(tmp_path, "old", b"old data")})
     damage(place_of(cache) / name)
     assert cache.get(KEY) is None

@@ -139,9 +139,7 @@ def test_every_sort_of_change(services: Services) -> None:
     assert kept.before is kept.after is BUNDLE["x-1.dist-info/RECORD"]
     assert (rewritten.before, rewritten.after) == (BUNDLE["a.py"], outcome.bundle["a.py"])
     assert (added.before, added.after) == (None, outcome.bundle["new/d.json"])
-    assert outcome.bundle["new/d.json"] == replace(
-        file_of("new/d.json", b"{}"), mode=0o600, content=outcome.bundle["new/d.json"].content
-    )
+    assert outcome.bundle["new/d.json"] == replace(file_of("new/d.json", b"{}"), mode=0o600, content=outcome.bundle["new/d.json"].content)
 
 
 def test_a_link_has_no_bytes(services: Services) -> None:
@@ -262,7 +260,11 @@ def failing(error: BaseException) -> Stage:
 
 @pytest.mark.parametrize(
     ("error", "reason"),
-    [(KeyError("x"), "KeyError: 'x'"), (ProgramError("llvm-strip: crashed"), "llvm-strip: crashed"), (RecursionError(), "RecursionError: ")],
+    [
+        (KeyError("x"), "KeyError: 'x'"),
+        (ProgramError("llvm-strip: crashed"), "llvm-strip: crashed"),
+        (RecursionError(), "RecursionError: "),
+    ],
 )
 def test_a_step_that_fails_while_planning_is_left_out(services: Services, error: BaseException, reason: str) -> None:
     outcome = run(BUNDLE, [failing(error), asking(Drop(path="b.txt", reason=""))], services)

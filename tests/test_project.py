@@ -120,7 +120,7 @@ def test_a_fault_is_told_where_it_stands(project: Path) -> None:
     assert sorted(faults_of(project)) == [
         f"{TARGET}.enable-by-defualt: unknown key or optimizer",
         f"{TARGET}.strict: must be true or false, not 3",
-        'tool.mlbundle.workrs: unknown key or optimizer; did you mean 'workers'?',
+        "tool.mlbundle.workrs: unknown key or optimizer; did you mean 'workers'?",
     ]
 
 

@@ -131,7 +131,8 @@ def halve(fault: str = "") -> Halve:
 
 def facts(results: dict[str, Rewritten]) -> dict[str, tuple[object, ...]]:
     return {
-        path: (each.kept, each.findings, each.file.size, each.file.sha256, each.file.mode, each.file.read()) for path, each in results.items()
+        path: (each.kept, each.findings, each.file.size, each.file.sha256, each.file.mode, each.file.read())
+        for path, each in results.items()
     }
 
 

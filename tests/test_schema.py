@@ -86,8 +86,8 @@ def test_an_empty_table_is_the_defaults() -> None:
         ("maybe", 3, "tool.x.maybe: must be a string, not 3"),
         ("inner", 3, "tool.x.inner: must be a table, not 3"),
         ("inner", {"deep": "x"}, "tool.x.inner.deep: must be an integer, not 'x'"),
-        ("inner", {"depe": 1}, 'tool.x.inner.depe: unknown key; did you mean 'deep'?'),
-        ("size_limit", 1, 'tool.x.size_limit: unknown key; did you mean 'size-limit'?'),
+        ("inner", {"depe": 1}, "tool.x.inner.depe: unknown key; did you mean 'deep'?"),
+        ("size_limit", 1, "tool.x.size_limit: unknown key; did you mean 'size-limit'?"),
         ("zzzzzz", 1, "tool.x.zzzzzz: unknown key"),
         ("name", list(range(100)), f"tool.x.name: must be a string, not {str(list(range(100)))[:57]}..."),
     ],
@@ -122,7 +122,7 @@ def test_names_have_hyphens_in_toml() -> None:
 
 @pytest.mark.parametrize(
     ("name", "near"),
-    [("stirp", '; did you mean 'strip'?'), ("test-data", '; did you mean 'test_data'?'), ("STRIP", '; did you mean 'strip'?'), ("qqq", "")],
+    [("stirp", "; did you mean 'strip'?"), ("test-data", "; did you mean 'test_data'?"), ("STRIP", "; did you mean 'strip'?"), ("qqq", "")],
 )
 def test_the_nearest_name(name: str, near: str) -> None:
     assert suggestion(name, ["strip", "test_data", "exclude"]) == near

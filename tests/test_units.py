@@ -65,6 +65,8 @@ def test_what_is_shown_is_right_to_three_digits_and_can_be_read_back(size: int) 
     assert abs(parse_size(format_size(size)) - size) <= max(size / 199, 0)
 
 
-@pytest.mark.parametrize(("part", "whole", "text"), [(1, 4, "25.0 %"), (0, 0, "0.0 %"), (5, 0, "0.0 %"), (2, 3, "66.7 %"), (-1, 8, "-12.5 %")])
+@pytest.mark.parametrize(
+    ("part", "whole", "text"), [(1, 4, "25.0 %"), (0, 0, "0.0 %"), (5, 0, "0.0 %"), (2, 3, "66.7 %"), (-1, 8, "-12.5 %")]
+)
 def test_percent(part: int, whole: int, text: str) -> None:
     assert format_percent(part, whole) == text

