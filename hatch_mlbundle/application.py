@@ -13,6 +13,7 @@ from pathlib import Path
 
 from . import __version__
 from .accounting import Ledger
+from .atomic import replace_atomically
 from .bundles.artifact import Artifact, Side
 from .bundles.cached_compressor import CachedCompressor
 from .bundles.compressor import LIBDEFLATE, Compressor, DeflateCompressor, compressor_identity
@@ -97,19 +98,21 @@ def optimize(job: Job, path: Path, output: Path | None = None, findings: Sequenc
     `findings` are what the caller found out before. Raises MlbundleError; then nothing was replaced.
     """
     target = output or path
-    with _open(job, path) as session, ExitStack() as stack:
+    with _open(job, path) as session, ExitStack() as commits:
         before = session.artifact.scan()
         outcome = run(before.bundle, job.stages, session.services)
         told = _told(job.config, (*findings, *_idle(job.config), *outcome.findings))
+        # Commits happen in the order from last to first: the artifact, then what tells of it.
+        companions = commits.enter_context(_companions(session.services.workspace.companions, beside(job, target, COMPANIONS)))
+        place = saved_manifest_path(job, target)
+        sink = commits.enter_context(replace_atomically(_with_folder(place))) if place else None
         after = before
         if outcome.bundle != before.bundle or target != path:
             session.services.progress.start("writing", 0)
-            after = stack.enter_context(session.artifact.rewriting(outcome.bundle, target, session.compressor))
-        companions = _save_companions(session.services.workspace.companions, beside(job, target, COMPANIONS))
+            after = commits.enter_context(session.artifact.rewriting(outcome.bundle, target, session.compressor))
         manifest = _manifest(job, session, target.name, before, after, outcome, told, companions)
-        place = saved_manifest_path(job, target)
-        if place:
-            manifest.save(place)
+        if sink:
+            sink.write(manifest.to_json().encode(errors="backslashreplace"))
     return manifest
 
 
@@ -163,14 +166,14 @@ def _open(job: Job, path: Path) -> Iterator[_Session]:
     level = job.config.settings.compression_level
     job.progress.start("reading", 0)
     with ExitStack() as stack:
+        workspace = stack.enter_context(temporary_workspace())
         pool = stack.enter_context(ThreadPoolExecutor(workers, thread_name_prefix="mlbundle"))
         stack.callback(pool.shutdown, wait=False, cancel_futures=True)
-        workspace = stack.enter_context(temporary_workspace())
         compressor: Compressor = DeflateCompressor(level, stack.enter_context(BlockPool(workers)), workspace.new_folder())
         if cache:
             compressor = CachedCompressor(compressor, compressor_identity(level), cache, workspace.new_folder())
         artifact = _artifact(job, path, pool, cache, stack)
-        services = Services(workspace=workspace, cache=cache, pool=pool, progress=job.progress, protects=artifact.protects)
+        services = Services(workspace=workspace, cache=cache, pool=pool, progress=job.progress, refuses=artifact.refuses)
         yield _Session(artifact=artifact, services=services, compressor=compressor)
     if cache:
         cache.prune()
@@ -239,13 +242,28 @@ def _manifest(
     )
 
 
-def _save_companions(folder: Path, target: Path) -> tuple[CompanionRow, ...]:
-    """Copy the files that belong beside the artifact; a folder of an earlier build, which no longer fits, goes."""
+@contextmanager
+def _companions(folder: Path, target: Path) -> Iterator[tuple[CompanionRow, ...]]:
+    """Copy the files that belong beside the artifact; they take the place of an earlier build's when the body ends well."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    partial = target.with_name(f".{target.name}.mlbundle-partial")
     with storage_errors(target):
-        shutil.rmtree(target, ignore_errors=True)
-        paths = sorted(path for path in folder.rglob("*") if path.is_file())
-        if paths:
-            shutil.copytree(folder, target)
-    return tuple(
-        CompanionRow(path=path.relative_to(folder).as_posix(), size=path.stat().st_size, sha256=sha256_of_file(path)) for path in paths
-    )
+        shutil.rmtree(partial, ignore_errors=True)
+        try:
+            if paths:
+                shutil.copytree(folder, partial)
+            yield tuple(
+                CompanionRow(path=path.relative_to(folder).as_posix(), size=path.stat().st_size, sha256=sha256_of_file(path))
+                for path in paths
+            )
+            shutil.rmtree(target, ignore_errors=True)
+            if paths:
+                partial.rename(target)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def _with_folder(path: Path) -> Path:
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    return path

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import posixpath
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from .cache import Cache
 from .errors import MlbundleError, StorageError
 from .examine import examine
 from .globs import selector
 from .identify import HEAD, identify
-from .model import Add, Bundle, Change, Drop, File, Finding, Keep, Kind, Link, MemoryContent, Rewrite
+from .model import Add, Bundle, Change, Drop, File, Finding, Kind, Link, MemoryContent, Rewrite
 from .optimizer import Json, Optimizer
 from .progress import Progress
 from .rewriting import Rewriter, Rewritten
+from .storage import fatal_storage_error
 from .workspace import Workspace
 
 
@@ -77,13 +79,13 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """What every stage works with. `protects` returns why a file must never be changed, or None."""
+    """What every stage works with. `refuses` returns why the artifact cannot have a change, or None."""
 
     workspace: Workspace
     cache: Cache | None
     pool: Executor
     progress: Progress
-    protects: Callable[[str], str | None]
+    refuses: Callable[[Change], str | None]
 
 
 class StageContext:
@@ -118,6 +120,7 @@ def run(bundle: Bundle, stages: Iterable[Stage], services: Services) -> Outcome:
     done: list[Done] = []
     findings: list[Finding] = []
     for stage in stages:
+        services.workspace.follow(bundle)
         context = StageContext(stage, services)
         changes = _plan_stage(bundle, stage, context, services)
         applied = _carry_out(changes, bundle, stage, context, services)
@@ -128,14 +131,16 @@ def run(bundle: Bundle, stages: Iterable[Stage], services: Services) -> Outcome:
 
 
 def plan(bundle: Bundle, stages: Iterable[Stage], services: Services) -> tuple[list[Planned], list[Finding]]:
-    """Return what each optimizer would do, and the findings; change nothing. What a stage would rewrite, the next sees as it was."""
+    """Return what each optimizer would do, and the findings; change nothing.
+
+    A stage sees what those before it would drop as gone, but what they would rewrite, add or link as it was.
+    """
     planned: list[Planned] = []
     findings: list[Finding] = []
     for stage in stages:
         context = StageContext(stage, services)
         changes = _plan_stage(bundle, stage, context, services)
-        cheap = [_applied(change, bundle, {}) for change in changes if not isinstance(change, Rewrite)]
-        bundle = _after(bundle, cheap)
+        bundle = bundle.without(change.path for change in changes if isinstance(change, Drop))
         planned.append(Planned(stage=stage, changes=tuple(changes)))
         findings += context.findings
     return planned, findings
@@ -144,10 +149,10 @@ def plan(bundle: Bundle, stages: Iterable[Stage], services: Services) -> tuple[l
 def _plan_stage(bundle: Bundle, stage: Stage, context: StageContext, services: Services) -> list[Change]:
     services.progress.start(f"{stage.name}: planning", 0)
     allowed: dict[str, Change] = {}
-    for change in _ask(bundle, stage, context):
-        if not context.selects(change.path):
+    for change in _ask(bundle, stage, context, services):
+        if not context.selects(change.path) and not isinstance(change, Add):
             continue
-        problem = _objection(change, bundle, allowed, services)
+        problem = services.refuses(change) or _objection(change, bundle, allowed)
         if problem:
             context.report(Finding(code="MB104", path=change.path, message=f"{_verb(change)} was refused: {problem}"))
         else:
@@ -155,34 +160,57 @@ def _plan_stage(bundle: Bundle, stage: Stage, context: StageContext, services: S
     return list(allowed.values())
 
 
-def _ask(bundle: Bundle, stage: Stage, context: StageContext) -> list[Change]:
+def _ask(bundle: Bundle, stage: Stage, context: StageContext, services: Services) -> list[Change]:
     try:
-        return list(stage.optimizer.plan(bundle, context))
+        changes = list(stage.optimizer.plan(bundle, context))
+        strangers = [change for change in changes if not isinstance(change, get_args(Change))]
+        if strangers:
+            raise TypeError(f"plan() gave {strangers[0]!r}, which is no change")
     except StorageError:
         raise
     except Exception as error:
+        fatal = fatal_storage_error(error, services.workspace.tree)
+        if fatal:
+            raise fatal from error
         reason = str(error) if isinstance(error, MlbundleError) else f"{type(error).__name__}: {error}"
         context.report(Finding(code="MB101", message=f"failed while planning ({reason}); the step was left out"))
         return []
+    return changes
 
 
-def _objection(change: Change, bundle: Bundle, allowed: Mapping[str, Change], services: Services) -> str | None:
+def _objection(change: Change, bundle: Bundle, allowed: Mapping[str, Change]) -> str | None:
     if change.path in allowed:
         return "the same step asked for another change of the file before"
     if isinstance(change, Add):
-        return "a file of this name is there already" if change.path in bundle else _unsafe(change.path)
+        return _unfit(change.path, bundle, allowed)
     if change.path not in bundle:
         return "there is no such file"
-    if isinstance(change, Keep):
-        return None
     if isinstance(change, Rewrite) and bundle[change.path].link is not None:
         return "a link has no bytes of its own"
-    return services.protects(change.path)
+    return _astray(change, bundle) if isinstance(change, Link) else None
 
 
-def _unsafe(path: str) -> str | None:
+def _unfit(path: str, bundle: Bundle, allowed: Mapping[str, Change]) -> str | None:
+    """Return why no file can be added at `path`, or None."""
     parts = path.split("/")
-    return "the path leaves the bundle" if path.startswith("/") or "\\" in path or {"", ".", ".."} & set(parts) else None
+    if path.startswith("/") or "\\" in path or {"", ".", ".."} & set(parts):
+        return "the path leaves the bundle"
+    if path in bundle:
+        return "a file of this name is there already"
+    added = {each for each, change in allowed.items() if isinstance(change, Add)}
+    if any("/".join(parts[:length]) in {*bundle, *added} for length in range(1, len(parts))):
+        return "one of its folders is a file or a link"
+    if any(other.startswith(f"{path}/") for other in (*bundle, *added)):
+        return "a folder of this name is there already"
+    return None
+
+
+def _astray(change: Link, bundle: Bundle) -> str | None:
+    """Return why a link cannot point where it should, or None."""
+    target = posixpath.normpath(posixpath.join(posixpath.dirname(change.path), change.target))
+    if change.target.startswith("/") or target not in bundle or target == change.path:
+        return f"its target {change.target!r} is no other file of the bundle"
+    return None
 
 
 def _verb(change: Change) -> str:
@@ -201,9 +229,18 @@ def _carry_out(changes: Iterable[Change], bundle: Bundle, stage: Stage, context:
     rewrites = [(change, bundle[change.path]) for change in changes if isinstance(change, Rewrite)]
     services.progress.start(stage.name, len(rewrites))
     results = rewriter.run(rewrites, services.pool, services.progress)
-    for change, _ in rewrites:
-        context.findings += results[change.path].findings
-    return [_applied(change, bundle, results) for change in changes]
+    applied: list[Applied] = []
+    for change in changes:
+        context.findings += results[change.path].findings if change.path in results else ()
+        try:
+            applied.append(_applied(change, bundle, results))
+        except Exception as error:  # the content of an Add is a third party's code
+            fatal = fatal_storage_error(error, services.workspace.tree)
+            if fatal:
+                raise fatal from error
+            message = f"{_verb(change)} was refused: its content cannot be read ({type(error).__name__}: {error})"
+            context.report(Finding(code="MB104", path=change.path, message=message))
+    return applied
 
 
 def _applied(change: Change, bundle: Bundle, results: Mapping[str, Rewritten]) -> Applied:

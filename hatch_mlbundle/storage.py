@@ -30,6 +30,13 @@ def storage_error(error: OSError, target: Path) -> StorageError | None:
     return StorageError(f"{refusal} while writing {target}; {remedy}, what was there before is untouched")
 
 
+def fatal_storage_error(error: Exception, target: Path) -> StorageError | None:
+    """Return the one line for a disk on which nothing more can be written; None for what concerns one file only."""
+    if isinstance(error, OSError) and error.errno in {*_FULL, errno.EROFS}:
+        return storage_error(error, target)
+    return None
+
+
 @contextmanager
 def storage_errors(target: Path) -> Iterator[None]:
     """Turn what the file system refuses in the body (disk full, no permission) into a StorageError about writing `target`."""

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .model import DiskContent, File
+from .model import Bundle, File
 from .storage import storage_errors
 
 
@@ -35,7 +35,7 @@ class Workspace:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._present: dict[str, str] = {}
+        self._present: dict[str, tuple[str, str | None]] = {}
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._guard = threading.Lock()
         self.tree, self.results, self.companions = (root / name for name in ("tree", "results", "companions"))
@@ -46,18 +46,20 @@ class Workspace:
         """Return the path in `tree` that holds the file's bytes now; raises StorageError where the disk is full."""
         path = self.tree / file.path
         with self._lock(file.path), storage_errors(path):
-            if self._present.get(file.path) != file.sha256:
+            if self._present.get(file.path) != _state(file):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.unlink(missing_ok=True)
                 _materialize(file, path)
-                self._present[file.path] = file.sha256
+                self._present[file.path] = _state(file)
         return path
 
-    def adopt(self, path: Path, sha256: str) -> DiskContent:
-        """Move a rewritten file to `results` and return it as content."""
-        result = self.results / sha256
-        path.replace(result)
-        return DiskContent(result)
+    def follow(self, bundle: Bundle) -> None:
+        """Take out of `tree` what the bundle no longer has, or has otherwise: a loader must not find it there."""
+        for path, state in list(self._present.items()):
+            file = bundle.get(path)
+            if file is None or _state(file) != state:
+                (self.tree / path).unlink(missing_ok=True)
+                del self._present[path]
 
     def new_folder(self) -> Path:
         """Return a new empty folder that lives as long as the workspace."""
@@ -66,6 +68,10 @@ class Workspace:
     def _lock(self, path: str) -> threading.Lock:
         with self._guard:
             return self._locks[path]
+
+
+def _state(file: File) -> tuple[str, str | None]:
+    return file.sha256, file.link
 
 
 def _materialize(file: File, path: Path) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from builders import file_of
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hatch_mlbundle.accounting import Ledger
@@ -80,6 +80,7 @@ def total(saved: Iterable[Saved]) -> tuple[int, int]:
     return sum(one.installed for one in each), sum(one.compressed or 0 for one in each)
 
 
+@settings(deadline=None)
 @given(ledgers())
 def test_the_totals_reconcile(ledger: Ledger) -> None:
     files = ledger.files()
@@ -107,6 +108,7 @@ def test_the_totals_reconcile(ledger: Ledger) -> None:
         assert {each.compressed for each in saved} == {None}
 
 
+@settings(deadline=None)
 @given(ledgers())
 def test_a_files_changes_lead_from_its_first_state_to_its_last(ledger: Ledger) -> None:
     for row in ledger.files():
@@ -116,12 +118,14 @@ def test_a_files_changes_lead_from_its_first_state_to_its_last(ledger: Ledger) -
         assert steps == sorted(set(steps))
 
 
+@settings(deadline=None)
 @given(ledgers())
 def test_a_file_has_one_row_in_the_order_of_paths(ledger: Ledger) -> None:
     paths = [row.path for row in ledger.files()]
     assert paths == sorted({*ledger.before.bundle, *ledger.after.bundle})
 
 
+@settings(deadline=None)
 @given(ledgers())
 def test_what_was_kept_saved_nothing(ledger: Ledger) -> None:
     kept = [change for row in ledger.files() for change in row.changes if change.action == "keep"]

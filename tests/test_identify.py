@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hatch_mlbundle.identify import HEAD, identify
@@ -75,6 +75,7 @@ def test_bytes_that_only_resemble_a_binary(head: bytes) -> None:
     assert identify("x", head) is Kind.OTHER
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=HEAD), st.text())
 def test_nothing_makes_it_fail(head: bytes, path: str) -> None:
     assert identify(path, head) in Kind

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import threading
 from collections.abc import Iterable, Iterator
@@ -163,9 +164,9 @@ def test_what_brings_nothing_is_kept_unchecked(bench: Bench, fault: str, kept: s
 @pytest.mark.parametrize(
     ("fault", "code", "message"),
     [
-        ("raise", "MB102", "KeyError: 'lost'; the original stays"),
-        ("program", "MB102", "strip: crashed; the original stays"),
-        ("crash-in-check", "MB102", "ZeroDivisionError: ; the original stays"),
+        ("raise", "MB102", "failed: KeyError: 'lost'; the original stays"),
+        ("program", "MB102", "failed: strip: crashed; the original stays"),
+        ("crash-in-check", "MB102", "failed: ZeroDivisionError: ; the original stays"),
         ("unsound", "MB103", "not sound when rewritten: a symbol is gone; the original stays"),
     ],
 )
@@ -190,7 +191,7 @@ def test_a_full_disk_ends_it_all(bench: Bench, fault: str) -> None:
         bench.run(halve(fault), FILES)
 
 
-@pytest.mark.parametrize("fault", ["", "nothing", "equal", "unsound"])
+@pytest.mark.parametrize("fault", ["", "nothing", "equal"])
 def test_warm_is_cold(bench: Bench, tmp_path: Path, fault: str) -> None:
     cold = facts(bench.run(halve(fault), FILES))
     companions = bench.companions()
@@ -201,10 +202,11 @@ def test_warm_is_cold(bench: Bench, tmp_path: Path, fault: str) -> None:
     assert facts(Bench(tmp_path / "without", bench.pool, None).run(halve(fault), FILES)) == cold
 
 
-def test_a_cached_finding_names_the_file_at_hand(bench: Bench) -> None:
-    bench.run(halve("unsound"), [file_of("a", b"same")])
-    (finding,) = bench.run(halve("unsound"), [file_of("b", b"same")])["b"].findings
-    assert finding.path == "b"
+def test_an_unsound_result_is_tried_again(bench: Bench) -> None:
+    """It may have been unsound for the want of a neighbour."""
+    first, second = halve("unsound"), halve("unsound")
+    assert facts(bench.run(first, [ONE])) == facts(bench.run(second, [ONE]))
+    assert second.checked == [ONE.path]
 
 
 def test_whatever_decides_the_result_is_in_the_key(bench: Bench) -> None:
@@ -323,7 +325,6 @@ class Reporting(Optimizer[Options]):
         task.target.write_bytes(b"")
 
 
-@pytest.mark.xfail(reason="a finding reported within rewrite() is not part of the cached result")
 def test_what_is_reported_while_working_is_reported_again_when_warm(bench: Bench) -> None:
     told = []
     for _ in range(2):
@@ -361,3 +362,15 @@ def test_every_file_counts_once(bench: Bench, fault: str) -> None:
         )
         rewriter.run([(Rewrite(path=file.path, reason=""), file) for file in FILES], bench.pool, progress)
         assert progress.units == len(FILES)
+
+
+def test_a_companion_that_is_put_twice_at_once_leaves_no_other_name(tmp_path: Path) -> None:
+    bench_pool = ThreadPoolExecutor(8)
+    cache = Cache(tmp_path / "cache", 10**9)
+    same = [file_of(f"{number}/x.so", b"same data") for number in range(32)]
+    with bench_pool:
+        bench = Bench(tmp_path / "bench", bench_pool, cache)
+        for _ in range(40):
+            bench.run(halve(), same)
+            assert [path.name for path in bench.workspace.results.iterdir()] == [hashlib.sha256(b"same").hexdigest()]
+            assert len(bench.companions()) == 1

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hatch_mlbundle.units import format_percent, format_size, parse_size
@@ -60,6 +60,7 @@ def test_a_size_as_people_read_it(size: int, text: str) -> None:
     assert format_size(size) == text
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10**15))
 def test_what_is_shown_is_right_to_three_digits_and_can_be_read_back(size: int) -> None:
     assert abs(parse_size(format_size(size)) - size) <= max(size / 199, 0)

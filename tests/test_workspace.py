@@ -89,7 +89,6 @@ def test_a_link_stands_as_a_link(workspace: Workspace) -> None:
     assert (os.readlink(path), path.read_bytes()) == ("a.so.1", b"data")  # noqa: PTH115 - as written
 
 
-@pytest.mark.xfail(reason="every link, and every empty file, has the same SHA-256, by which `local` knows what stands there")
 def test_a_link_to_something_else_takes_the_place_of_the_old(workspace: Workspace) -> None:
     workspace.local(file_of("a", b"", link="old"))
     assert os.readlink(workspace.local(file_of("a", b"", link="new"))) == "new"  # noqa: PTH115 - as written

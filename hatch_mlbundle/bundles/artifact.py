@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from hatch_mlbundle.bundles.compressor import Compressor
-from hatch_mlbundle.model import Bundle
+from hatch_mlbundle.model import Bundle, Change
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,8 +44,8 @@ class Artifact(Protocol):
     def scan(self) -> Side:
         """Return the files, each read once and checked; raises ArtifactError."""
 
-    def protects(self, path: str) -> str | None:
-        """Return why no optimizer may change the file at `path`, or None."""
+    def refuses(self, change: Change) -> str | None:
+        """Return why an artifact of this sort cannot have a change, or None."""
 
     def rewriting(self, bundle: Bundle, target: Path, compressor: Compressor) -> AbstractContextManager[Side]:
         """Write a bundle made from this one beside `target`; it takes the target's place when the body ends without an error.

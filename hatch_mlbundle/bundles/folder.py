@@ -18,7 +18,7 @@ from hatch_mlbundle.bundles.artifact import Account, Side
 from hatch_mlbundle.bundles.compressor import Compressor
 from hatch_mlbundle.errors import ArtifactError
 from hatch_mlbundle.identify import HEAD, identify
-from hatch_mlbundle.model import CHUNK, Bundle, DiskContent, File, Kind, MemoryContent
+from hatch_mlbundle.model import CHUNK, Bundle, Change, DiskContent, File, Kind, MemoryContent
 from hatch_mlbundle.storage import storage_errors
 
 _EMPTY = hashlib.sha256(b"").hexdigest()
@@ -49,8 +49,8 @@ class FolderArtifact:
         self._scanned = Bundle(self._pool.map(lambda path: _read(self._path, path, owners), self._listing.files))
         return _side(self._scanned)
 
-    def protects(self, path: str) -> str | None:
-        """Return None: in a folder nothing is sacred."""
+    def refuses(self, change: Change) -> str | None:
+        """Return None: a folder can have any change."""
         return None
 
     @contextmanager

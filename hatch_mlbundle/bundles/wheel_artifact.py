@@ -15,7 +15,7 @@ from hatch_mlbundle.bundles.wheel_scan import export_facts, import_facts
 from hatch_mlbundle.bundles.wheel_writer import write_wheel
 from hatch_mlbundle.cache import Cache
 from hatch_mlbundle.canonical import digest, sha256_of_file
-from hatch_mlbundle.model import Bundle
+from hatch_mlbundle.model import Bundle, Change, Keep, Link
 
 
 class WheelArtifact:
@@ -45,9 +45,11 @@ class WheelArtifact:
         account = Account(size=source.size, sha256=sha256, structure=source.structure_size, compressed=source.compressed_sizes)
         return Side(bundle=self._scanned, account=account)
 
-    def protects(self, path: str) -> str | None:
-        """Return the reason for the files of dist-info that make the archive a wheel."""
-        return "installers need it" if path in self._sacred else None
+    def refuses(self, change: Change) -> str | None:
+        """Refuse links, which wheels do not carry, and any change of the files that make the archive a wheel."""
+        if isinstance(change, Link):
+            return "wheels carry no links"
+        return "installers need the file as it is" if change.path in self._sacred and not isinstance(change, Keep) else None
 
     @contextmanager
     def rewriting(self, bundle: Bundle, target: Path, compressor: Compressor) -> Iterator[Side]:

@@ -64,7 +64,8 @@ class Exclude(Optimizer[ExcludeOptions]):
             matches = matcher([glob.removeprefix("!")])
             matched = [path for path in bundle if matches(path)]
             if not matched:
-                context.report(_unmatched(f"glob {glob!r}", "paths"))
+                message = f"the glob {glob!r} in `paths` matches no file; correct it, or take it out"
+                context.report(Finding(code="MB303", message=message))
             for path in matched:
                 chosen.pop(path, None)
                 if not glob.startswith("!"):
@@ -76,8 +77,6 @@ class Exclude(Optimizer[ExcludeOptions]):
         droppable = [file for file in bundle.values() if not always_stays(file)]
         for name in self.options.groups:
             matched = [file.path for file in droppable if GROUPS[name].belongs(file)]
-            if not matched:
-                context.report(_unmatched(f"group {name!r}", "groups"))
             for path in matched:
                 chosen.setdefault(path, name)
         return chosen
@@ -138,8 +137,3 @@ def _docs_read(bundle: Bundle, modules: ImportPaths, by_group: Mapping[str, str]
     usage = Usage(bundle, modules, docs, (), words)
     usage.trace(context, {})
     return usage.kept
-
-
-def _unmatched(what: str, option_name: str) -> Finding:
-    message = f"the {what} in `{option_name}` matches no file; correct it, or take it out"
-    return Finding(code="MB303", message=message)

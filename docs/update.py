@@ -1,0 +1,52 @@
+"""Write the tables of options in docs/configuration.md anew from the code; with --check, only say whether they are up to date."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from hatch_mlbundle.config import CacheSettings, Limits, Settings
+from hatch_mlbundle.optimizer import Options
+from hatch_mlbundle.plugins import OURS, load_registry
+from hatch_mlbundle.reference import OptionEntry, option_entries, optimizer_entries
+
+PAGE = Path(__file__).with_name("configuration.md")
+
+
+def table(entries: Iterable[OptionEntry], prefix: str = "") -> str:
+    rows = (f"| `{prefix}{each.name}` | {each.type} | {default(each.default)} | {each.doc} |" for each in entries)
+    return "\n".join(["| key | type | default | what it is |", "|---|---|---|---|", *rows])
+
+
+def default(value: object) -> str:
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    if isinstance(value, tuple):
+        return "`[" + ", ".join(f'"{each}"' for each in value) + "]`"
+    return f'`"{value}"`' if isinstance(value, str) else f"`{value}`"
+
+
+def sections() -> dict[str, str]:
+    settings = table(option_entries(Settings, without=("limits", "cache")))
+    nested = [table(option_entries(cls), prefix).split("\n", 2)[2] for cls, prefix in ((Limits, "limits."), (CacheSettings, "cache."))]
+    ours = [entry for entry in optimizer_entries(load_registry()) if entry.distribution == OURS]
+    optimizers = (f"### `{entry.name}`\n\n{entry.summary}\n\n{table(entry.options)}" for entry in ours)
+    return {"settings": "\n".join([settings, *nested]), "common": table(option_entries(Options)), "optimizers": "\n\n".join(optimizers)}
+
+
+def updated(text: str) -> str:
+    for name, content in sections().items():
+        text = re.sub(
+            f"(<!-- {name} -->\n).*?(\n<!-- end -->)", lambda match, new=content: match[1] + new + match[2], text, flags=re.DOTALL
+        )
+    return text
+
+
+if __name__ == "__main__":
+    before = PAGE.read_text(encoding="utf-8")
+    after = updated(before)
+    if "--check" in sys.argv:
+        sys.exit(0 if before == after else f"{PAGE} is out of date: run python docs/update.py")
+    PAGE.write_text(after, encoding="utf-8")
