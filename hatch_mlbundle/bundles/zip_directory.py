@@ -81,6 +81,8 @@ def read_central_directory(file: SharedFile) -> CentralDirectory:
 
 
 def _locate(file: SharedFile) -> _Extent:
+    if file.size == 0:
+        raise file.damaged("is empty")
     tail_size = min(file.size, END.size + U16_MAX)
     tail = file.read_at(file.size - tail_size, tail_size)
     start = tail.rfind(END_SIGNATURE, 0, max(0, len(tail) - END.size + len(END_SIGNATURE)))
