@@ -33,9 +33,9 @@ SUITES = (
     "pandas/tests/reshape",
     "pandas/tests/util",
     "pandas/tests/io/json",
-    "numba/tests/test_array_methods.py",
-    "numba/tests/test_dictobject.py",
-    "numba/tests/test_linalg.py",
+    "numba/tests/test_slices.py",
+    "numba/tests/test_tuples.py",
+    "numba/tests/test_typedlist.py",
 )
 WIDTHS = (12, 18, 18, 12, 12)
 

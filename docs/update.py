@@ -9,23 +9,15 @@ from pathlib import Path
 
 from hatch_mlbundle.config import CacheSettings, Limits, Settings
 from hatch_mlbundle.optimizer import Options
-from hatch_mlbundle.plugins import OURS, load_registry
-from hatch_mlbundle.reference import OptionEntry, option_entries, optimizer_entries
+from hatch_mlbundle.plugins import OURS, load_registry, optimizer_entries
+from hatch_mlbundle.reference import OptionEntry, option_entries
 
 PAGE = Path(__file__).with_name("configuration.md")
 
 
 def table(entries: Iterable[OptionEntry], prefix: str = "") -> str:
-    rows = (f"| `{prefix}{each.name}` | {each.type} | {default(each.default)} | {each.doc} |" for each in entries)
+    rows = (f"| `{prefix}{each.name}` | {each.type} | `{each.written_default}` | {each.doc} |" for each in entries)
     return "\n".join(["| key | type | default | what it is |", "|---|---|---|---|", *rows])
-
-
-def default(value: object) -> str:
-    if isinstance(value, bool):
-        return f"`{str(value).lower()}`"
-    if isinstance(value, tuple):
-        return "`[" + ", ".join(f'"{each}"' for each in value) + "]`"
-    return f'`"{value}"`' if isinstance(value, str) else f"`{value}`"
 
 
 def sections() -> dict[str, str]:

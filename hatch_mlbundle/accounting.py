@@ -69,7 +69,7 @@ class Ledger:
             yield ChangeRow(step=number, action=applied.action, reason=applied.reason, saved=self._difference(state, following))
             state = following
         if state != last:
-            action = "rewrite" if last else "drop"
+            action = "drop" if last is None else "add" if state is None else "rewrite"
             yield ChangeRow(step=None, action=action, reason="by writing the artifact", saved=self._difference(state, last))
 
     def _step(self, done: Done, changes: list[ChangeRow]) -> StepRow:

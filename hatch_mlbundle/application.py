@@ -15,6 +15,7 @@ from . import __version__
 from .accounting import Ledger
 from .atomic import replace_atomically
 from .bundles.artifact import Artifact, Side
+from .bundles.atomic_folder import recover
 from .bundles.cached_compressor import CachedCompressor
 from .bundles.compressor import LIBDEFLATE, Compressor, DeflateCompressor, compressor_identity
 from .bundles.deflate import BlockPool
@@ -141,13 +142,14 @@ def saved_manifest_path(job: Job, artifact: Path) -> Path | None:
 def beside(job: Job, artifact: Path, suffix: str = "") -> Path:
     """Return the artifact's own path, or the one in the configured folder, with something appended to the name."""
     folder = job.config.settings.manifest_folder
-    return (job.project / folder if folder else artifact.parent) / f"{artifact.name}{suffix}"
+    return (job.project / Path(folder).expanduser() if folder else artifact.parent) / f"{artifact.name}{suffix}"
 
 
-def cache_of(config: Config) -> Cache:
-    """Return the configured cache, whether it is switched on or not."""
+def cache_of(config: Config, project: Path) -> Cache:
+    """Return the configured cache, whether it is switched on or not; its folder is relative to `project`."""
     settings = config.settings.cache
-    return Cache(Path(settings.folder).expanduser() if settings.folder else default_folder(), settings.max_size)
+    folder = project / Path(settings.folder).expanduser() if settings.folder else default_folder()
+    return Cache(folder, settings.max_size)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,7 +163,7 @@ class _Session:
 
 @contextmanager
 def _open(job: Job, path: Path) -> Iterator[_Session]:
-    cache = cache_of(job.config) if job.config.settings.cache.enabled else None
+    cache = cache_of(job.config, job.project) if job.config.settings.cache.enabled else None
     workers = job.config.workers
     level = job.config.settings.compression_level
     job.progress.start("reading", 0)
@@ -181,6 +183,7 @@ def _open(job: Job, path: Path) -> Iterator[_Session]:
 
 def _artifact(job: Job, path: Path, pool: ThreadPoolExecutor, cache: Cache | None, stack: ExitStack) -> Artifact:
     settings = job.config.settings
+    recover(path.resolve())
     if path.is_dir():
         return FolderArtifact(path, pool)
     if path.suffix != ".whl":

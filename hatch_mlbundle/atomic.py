@@ -6,14 +6,12 @@ import os
 import re
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from .errors import StorageError
 from .storage import storage_errors
-
-_SUFFIX = "mlbundle-partial"
 
 
 @contextmanager
@@ -25,10 +23,11 @@ def replace_atomically(target: Path) -> Iterator[BinaryIO]:
     """
     if not target.parent.is_dir():
         raise StorageError(f"cannot write {target}: there is no such folder; create it first")
-    partial = target.with_name(f".{target.name}.{os.getpid()}.{_SUFFIX}")
+    partial = temporary_name(target, "partial")
     with storage_errors(target):
-        _remove_leftovers(target)
-        partial.unlink(missing_ok=True)
+        for path in leftovers(target, "partial"):
+            with suppress(OSError):
+                path.unlink()
         try:
             with partial.open("xb") as stream:
                 yield stream
@@ -36,6 +35,32 @@ def replace_atomically(target: Path) -> Iterator[BinaryIO]:
             partial.replace(target)
         finally:
             partial.unlink(missing_ok=True)
+
+
+def make_folder(folder: Path) -> None:
+    """Create a folder, with its parents, unless it is there; raises StorageError."""
+    try:
+        with storage_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise StorageError(f"cannot create the folder {folder}: a file is in its place; remove it or choose another folder") from error
+
+
+def temporary_name(target: Path, what: str) -> Path:
+    """Return this process's own hidden name beside `target`; `what` tells what stands under it."""
+    return target.with_name(f".{target.name}.{os.getpid()}.mlbundle-{what}")
+
+
+def leftovers(target: Path, what: str) -> list[Path]:
+    """Return what stands under such names of processes that are gone, and of this one: it has not begun, its number was another's."""
+    ours = re.compile(rf"\.{re.escape(target.name)}\.(\d{{1,10}})\.mlbundle-{re.escape(what)}")
+    found: list[Path] = []
+    with suppress(OSError):  # a folder that cannot be listed hides them
+        for path in target.parent.iterdir():
+            match = ours.fullmatch(path.name)
+            if match and not _is_another(int(match[1])):
+                found.append(path)
+    return found
 
 
 def _settle(stream: BinaryIO, target: Path) -> None:
@@ -46,16 +71,10 @@ def _settle(stream: BinaryIO, target: Path) -> None:
         Path(stream.name).chmod(stat.S_IMODE(target.stat().st_mode))
 
 
-def _remove_leftovers(target: Path) -> None:
-    """Remove what killed processes left behind of the same target."""
-    ours = re.compile(rf"\.{re.escape(target.name)}\.(\d{{1,10}})\.{_SUFFIX}")
-    for path in target.parent.iterdir():
-        match = ours.fullmatch(path.name)
-        if match and not _is_alive(int(match[1])):
-            path.unlink(missing_ok=True)
-
-
-def _is_alive(pid: int) -> bool:
+def _is_another(pid: int) -> bool:
+    """Say whether a process of this number runs that is not this one."""
+    if pid == os.getpid():
+        return False
     if os.name == "nt":  # os.kill would end the process there
         return True
     try:

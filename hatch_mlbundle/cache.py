@@ -21,6 +21,7 @@ from typing import Any
 import platformdirs
 
 from .canonical import digest, sha256_of_file
+from .model import CHUNK
 
 FORMAT = 1
 """Raised when entries of older releases can no longer be used."""
@@ -122,11 +123,17 @@ def default_folder() -> Path:
 
 
 def link_or_copy(source: Path, target: Path) -> None:
-    """Give a file that is never written to a second name: a hard link where the file system allows, else a copy."""
+    """Give a file that is never written to a second name: a hard link where the file system allows, else a copy.
+
+    Raises FileExistsError where the name is taken: what stands there may be a link, too, and writing would go through it.
+    """
     try:
         os.link(source, target)
+    except (FileExistsError, FileNotFoundError):
+        raise
     except OSError:
-        shutil.copyfile(source, target)
+        with source.open("rb") as original, target.open("xb") as copy:
+            shutil.copyfileobj(original, copy, CHUNK)
 
 
 def _read(place: Path) -> Entry:

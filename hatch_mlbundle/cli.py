@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _complain(error.told())
         return error.exit_code
     except KeyboardInterrupt:
-        _complain("mlbundle: interrupted; nothing was replaced")
+        _complain("mlbundle: interrupted")
         return _INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

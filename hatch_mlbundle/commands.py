@@ -17,12 +17,13 @@ from typing import Any, TypeAlias
 from . import application
 from .adapters.project import find_project, project_config
 from .application import Job
+from .atomic import make_folder
+from .bundles.atomic_folder import recover
+from .bundles.folder import check_target
 from .config import Config
-from .errors import ArtifactError
 from .model import Change
-from .plugins import Registry, load_registry
+from .plugins import Registry, load_registry, optimizer_entries
 from .progress import Progress, Silence
-from .reference import optimizer_entries
 from .units import format_size
 
 Command: TypeAlias = Callable[[argparse.Namespace], None]
@@ -79,7 +80,7 @@ def plugins(options: argparse.Namespace) -> None:
 
 def cache(options: argparse.Namespace) -> None:
     """Show, prune or clear the cache."""
-    found = application.cache_of(_config(options, load_registry()))
+    found = application.cache_of(_config(options, load_registry()), _project(options))
     limit = {"show": None, "prune": found.max_size, "clear": 0}[options.action]
     removed = 0 if limit is None else found.prune(limit)
     usage = found.usage()
@@ -93,17 +94,16 @@ def cache(options: argparse.Namespace) -> None:
 def output_for(artifact: Path, output: Path | None, *, several: bool) -> Path | None:
     """Return where an artifact's result goes, given `--output`: a wheel's name, or a folder for the result; None is in place.
 
-    Raises ArtifactError where the output would overwrite something that is not its business.
+    Raises ArtifactError where a folder may not go there, StorageError where there can be no such folder.
     """
-    if output is None:
-        return None
-    if artifact.is_dir() and not several:
-        if output.exists() and output.resolve() != artifact.resolve():
-            raise ArtifactError(str(output), "is there already; remove it or choose another name")
-        return output
-    if several or output.suffix != ".whl":
-        output.mkdir(parents=True, exist_ok=True)
-        return output_for(artifact, output / artifact.name, several=False)
+    recover(artifact.resolve())  # a folder that a killed process moved aside is to be told from a file
+    into = None
+    if output and (several or not (artifact.is_dir() or output.suffix == ".whl")):
+        into, output = output, output / (artifact.name or artifact.resolve().name)
+    if artifact.is_dir():
+        check_target(artifact, output or artifact)
+    if into:
+        make_folder(into)
     return output
 
 
@@ -140,7 +140,7 @@ def _progress(options: argparse.Namespace) -> AbstractContextManager[Progress]:
 
 
 def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2, ensure_ascii=False))  # noqa: T201
+    print(json.dumps(value, indent=2))  # noqa: T201
 
 
 def _change(change: Change) -> dict[str, Any]:

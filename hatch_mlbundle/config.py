@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, TypeAlias
@@ -19,6 +20,8 @@ OptionTypes: TypeAlias = Mapping[str, type[Options]]
 
 DEFAULT_OPTIMIZERS = ("test_data", "exclude", "strip")
 
+_CODE = re.compile("MB[0-9]{0,3}")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
@@ -33,7 +36,9 @@ class CacheSettings:
     """Where finished results are kept from one build to the next."""
 
     enabled: bool = option("Whether results are kept and used again.", default=True)
-    folder: str = option("The cache's folder; empty means MLBUNDLE_CACHE_DIR, else the user's cache folder.", default="")
+    folder: str = option(
+        "The cache's folder, relative to the project; empty means MLBUNDLE_CACHE_DIR, else the user's cache folder.", default=""
+    )
     max_size: Size = option("Bytes it may hold; the results used least recently go first.", default=5 * 10**9)
 
 
@@ -99,7 +104,9 @@ def read_config(table: object, known: OptionTypes, *, overlay: Mapping[str, obje
     faults = [unknown_key(locate(key), key, allowed, "key or optimizer") for key in merged if key not in allowed]
     settings = read_fields(Settings, merged, locate, faults)
     options = {name: read_table(cls, merged.get(name, {}), locate(name), faults) for name, cls in known.items()}
-    faults += _range_faults(settings, locate) + _order_faults(merged.get("optimizers"), known, locate("optimizers"))
+    faults += _range_faults(settings, locate)
+    faults += _order_faults(_strings(merged.get("optimizers")), known, locate("optimizers"))
+    faults += _code_faults(_strings(merged.get("ignore")), locate("ignore"))
     if faults:
         raise ConfigurationError(faults)
     steps = tuple(Step(name=name, options=options[name]) for name in settings.optimizers if options[name].enabled)
@@ -136,12 +143,24 @@ def _range_faults(settings: Settings, locate: Callable[[str], str]) -> list[str]
     return faults
 
 
-def _order_faults(listed: object, known: OptionTypes, path: str) -> list[str]:
-    names = listed if isinstance(listed, list) else []
+def _strings(listed: object) -> dict[int, str]:
+    """Return the strings of a list by their places in it; what else may stand there is the schema's fault to find."""
+    items = listed if isinstance(listed, list) else []
+    return {position: each for position, each in enumerate(items) if isinstance(each, str)}
+
+
+def _order_faults(names: Mapping[int, str], known: OptionTypes, path: str) -> list[str]:
     faults = []
-    for position, name in enumerate(names):
-        if isinstance(name, str) and name not in known:
+    seen: set[str] = set()
+    for position, name in names.items():
+        if name not in known:
             faults.append(f"{path}[{position}]: unknown optimizer {name!r}{suggestion(name, known)}")
-        elif isinstance(name, str) and name in names[:position]:
+        elif name in seen:
             faults.append(f"{path}[{position}]: {name!r} is listed twice")
+        seen.add(name)
     return faults
+
+
+def _code_faults(codes: Mapping[int, str], path: str) -> list[str]:
+    must = "must be the code of a finding or its beginning, like 'MB103' or 'MB1'"
+    return [f"{path}[{position}]: {must}, not {code!r}" for position, code in codes.items() if not _CODE.fullmatch(code)]

@@ -6,7 +6,6 @@ import platform
 import sys
 import tempfile
 import traceback
-from pathlib import Path
 
 from . import __version__
 
@@ -14,10 +13,23 @@ EXIT_CODE = 3
 
 
 def report(error: BaseException) -> str:
-    """Write the traceback and the releases of what runs to a temporary file; return the line that names it."""
-    story = "".join(traceback.format_exception(error))
+    """Write the traceback and the releases of what runs to a temporary file; return the line that names it.
+
+    Where no file can be written, the story goes to standard error.
+    """
+    kind = _printable(" ".join(f"{type(error).__name__}: {error}".split()))
     setting = f"hatch-mlbundle {__version__}, Python {platform.python_version()}, {platform.platform()}\n{' '.join(sys.argv)}\n\n"
-    with tempfile.NamedTemporaryFile("w", prefix="mlbundle-crash-", suffix=".log", delete=False, encoding="utf-8") as log:
-        log.write(setting + story)
-    kind = " ".join(f"{type(error).__name__}: {error}".split())
-    return f"mlbundle: this is a bug of ours ({kind}); nothing was replaced. Please report it with {Path(log.name)}"
+    story = _printable(setting + "".join(traceback.format_exception(error)))
+    try:
+        with tempfile.NamedTemporaryFile("w", prefix="mlbundle-crash-", suffix=".log", delete=False, encoding="utf-8") as log:
+            log.write(story)
+        where = log.name
+    except OSError as refusal:
+        print(story, file=sys.stderr)  # noqa: T201
+        where = f"the text above (no log can be written: {refusal.strerror})"
+    return f"mlbundle: this is a bug of ours ({kind}). Please report it with {where}"
+
+
+def _printable(text: str) -> str:
+    """Return the text with an escape for what UTF-8 cannot hold: names of files need not be Unicode."""
+    return text.encode(errors="backslashreplace").decode()

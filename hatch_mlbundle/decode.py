@@ -12,6 +12,8 @@ from .errors import ManifestError
 
 T = TypeVar("T")
 
+_NAMES = {bool: "true or false", int: "an integer", str: "a string", dict: "an object"}
+
 
 def decode(cls: type[T], value: object, path: str) -> T:
     """Return `cls`, a dataclass, made from a JSON object; raises ManifestError with the path of the first wrong value."""
@@ -44,8 +46,14 @@ def _decode(hint: Any, value: object, path: str) -> Any:
         return decode(hint, value, path)
     expected: type = dict if origin is Mapping else hint
     if type(value) is not expected:
-        raise _wrong(path, expected.__name__, value)
+        raise _wrong(path, _NAMES[expected], value)
+    if isinstance(value, dict):
+        return _decode_values(get_args(hint)[1], value, path)
     return value
+
+
+def _decode_values(hint: Any, values: dict[str, Any], path: str) -> dict[str, Any]:
+    return values if hint is Any else {key: _decode(hint, value, f"{path}.{key}") for key, value in values.items()}
 
 
 def _wrong(path: str, expected: str, value: object) -> ManifestError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
 from pathspec import GitIgnoreSpec
@@ -10,6 +11,15 @@ from pathspec import GitIgnoreSpec
 def matcher(patterns: Sequence[str]) -> Callable[[str], bool]:
     """Return a function that says whether a path (relative, with `/`) matches any of the patterns; the last match decides."""
     return GitIgnoreSpec.from_lines(patterns).match_file
+
+
+def is_glob(pattern: str) -> bool:
+    """Say whether a pattern can be matched at all: `!` cannot, nor what ends in a backslash, nor a range that runs backwards."""
+    try:
+        matcher([pattern])
+    except (ValueError, re.error):
+        return False
+    return True
 
 
 def selector(include: Sequence[str], exclude: Sequence[str]) -> Callable[[str], bool]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from .atomic import replace_atomically
+from .atomic import make_folder, replace_atomically
 from .decode import decode
 from .errors import ManifestError
 from .model import Finding
@@ -129,24 +129,25 @@ class Manifest:
     findings: tuple[Finding, ...]
 
     def to_json(self) -> str:
-        """Return the manifest's JSON text: one line for each file, so that two of them compare well."""
+        """Return the manifest's JSON text: one line for each file, so that two of them compare well. Any UTF-8 stream takes it."""
         head = {"format": FORMAT, "format_version": FORMAT_VERSION}
         parts = {**head, **{field.name: _plain(getattr(self, field.name)) for field in fields(self)}}
         lines = (f"  {json.dumps(key)}: {_text(key, value)}" for key, value in parts.items())
-        return "{\n" + ",\n".join(lines) + "\n}\n"
+        text = "{\n" + ",\n".join(lines) + "\n}\n"
+        return text.encode(errors="backslashreplace").decode()  # JSON's own escape for file names that UTF-8 cannot hold
 
     def save(self, path: Path) -> None:
         """Write the JSON to `path`, whole or not at all; raises StorageError."""
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         with replace_atomically(path) as stream:
-            stream.write(self.to_json().encode(errors="backslashreplace"))  # JSON's own escape for what UTF-8 cannot hold
+            stream.write(self.to_json().encode())
 
     @classmethod
     def from_json(cls, text: str | bytes, where: str = "manifest") -> Manifest:
         """Return the manifest of a JSON text; raises ManifestError, also for a major version other than ours."""
         try:
             document = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ManifestError(f"{where}: is no JSON ({error}); make it anew with `mlbundle optimize`") from error
         _check_format(document, where)
         return decode(cls, document, where)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeAlias, TypeVar
 
 from .model import Bundle, Change, File, Finding
+from .schema import Glob
 
 Json: TypeAlias = Any
 """What the json module reads and writes: None, bool, int, float, str, lists and string-keyed dicts of these."""
@@ -23,13 +24,13 @@ def option(doc: str, *, default: Any) -> Any:
 class Options:
     """The options that every optimizer has; its own are added in a subclass.
 
-    In TOML a field's name is written with hyphens. A field's type may be bool, int, str, tuple[str, ...], a Literal of
-    strings, or any of these or None.
+    In TOML a field's name is written with hyphens. Every field has a default. Its type may be bool, int, float, str, `Size`
+    or `Glob` (schema.py), a Literal of strings, a dataclass of such fields, a tuple[X, ...] of one of these, or one of these or None.
     """
 
     enabled: bool = option("Whether the optimizer runs at all.", default=True)
-    include: tuple[str, ...] = option("Globs (as in .gitignore) of the files it may change; empty means every file.", default=())
-    exclude: tuple[str, ...] = option("Globs of files it must leave as they are; stronger than `include`.", default=())
+    include: tuple[Glob, ...] = option("Globs (as in .gitignore) of the files it may change; empty means every file.", default=())
+    exclude: tuple[Glob, ...] = option("Globs of files it must leave as they are; stronger than `include`.", default=())
 
 
 OptionsT = TypeVar("OptionsT", bound=Options)

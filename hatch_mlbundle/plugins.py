@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
@@ -11,11 +12,16 @@ from typing import Any
 import pluggy
 
 from . import __version__, hookspecs
+from .config import TABLE, Settings
 from .errors import ConfigurationError
 from .optimizer import Optimizer, Options
 from .optimizers import builtin
+from .reference import OptimizerEntry, optimizer_entry
+from .schema import check_table, toml_names
 
 OURS = "hatch-mlbundle"
+
+_NAME = re.compile("[a-z][a-z0-9_]*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,11 +64,18 @@ def load_registry() -> Registry:
     manager.add_hookspecs(hookspecs)
     manager.register(builtin, name=OURS)
     distributions = {OURS: (OURS, __version__)}
-    for entry_point in entry_points(group=hookspecs.PROJECT):
-        name = manager.register(_load(entry_point), name=f"{_distribution(entry_point)[0]}:{entry_point.name}")
-        distributions[str(name)] = _distribution(entry_point)
+    for entry_point in sorted(entry_points(group=hookspecs.PROJECT), key=_plugin_name):
+        plugin, name = _load(entry_point), _plugin_name(entry_point)
+        if not manager.is_registered(plugin):
+            distributions[name] = _distribution(entry_point)
+            _register(manager, plugin, name, distributions[name][0])
     _check_hooks(manager)
     return Registry(_registered(manager, distributions))
+
+
+def optimizer_entries(registry: Registry) -> list[OptimizerEntry]:
+    """Return an entry for each optimizer, in the registry's order."""
+    return [optimizer_entry(each.optimizer, each.distribution, each.distribution_version) for each in registry.values()]
 
 
 def _registered(manager: pluggy.PluginManager, distributions: Mapping[str, tuple[str, str]]) -> Iterator[Registered]:
@@ -85,6 +98,17 @@ def _load(entry_point: EntryPoint) -> object:
         raise _broken(_distribution(entry_point)[0], error) from error
 
 
+def _register(manager: pluggy.PluginManager, plugin: object, name: str, distribution: str) -> None:
+    try:
+        manager.register(plugin, name=name)
+    except (pluggy.PluginValidationError, ValueError) as error:
+        raise _broken(distribution, error) from error
+
+
+def _plugin_name(entry_point: EntryPoint) -> str:
+    return f"{_distribution(entry_point)[0]}:{entry_point.name}"
+
+
 def _distribution(entry_point: EntryPoint) -> tuple[str, str]:
     return (entry_point.dist.name, entry_point.dist.version) if entry_point.dist else (entry_point.value, "")
 
@@ -96,20 +120,45 @@ def _check_hooks(manager: pluggy.PluginManager) -> None:
         raise _broken(manager.get_name(error.plugin) or "?", error) from error
 
 
-def _check_class(cls: object, distribution: str) -> None:
-    problem = None
-    if not (inspect.isclass(cls) and issubclass(cls, Optimizer)):
-        problem = f"{cls!r} is no subclass of hatch_mlbundle.optimizer.Optimizer"
-    elif not all(isinstance(getattr(cls, attribute, None), str) for attribute in ("name", "version")):
-        problem = f"{cls.__name__} lacks a name or a version"
-    elif not issubclass(cls.options_type, Options):
-        problem = f"{cls.__name__}.options_type is no subclass of hatch_mlbundle.optimizer.Options"
-    elif inspect.isabstract(cls):
-        problem = f"{cls.__name__} does not define plan()"
+def _check_class(cls: Any, distribution: str) -> None:
+    problem = _class_problem(cls) or _name_problem(cls) or _options_problem(cls)
     if problem:
         raise ConfigurationError([f"plugin {distribution}: {problem}; tell its authors, or uninstall it"])
 
 
+def _class_problem(cls: Any) -> str | None:
+    if not (inspect.isclass(cls) and issubclass(cls, Optimizer)):
+        return f"{cls!r} is no subclass of hatch_mlbundle.optimizer.Optimizer"
+    if not all(isinstance(getattr(cls, attribute, None), str) for attribute in ("name", "version")):
+        return f"{cls.__name__} lacks a name or a version"
+    return f"{cls.__name__} does not define plan()" if inspect.isabstract(cls) else None
+
+
+def _name_problem(cls: type[Optimizer[Any]]) -> str | None:
+    if not _NAME.fullmatch(cls.name):
+        return f"{cls.__name__}.name is {cls.name!r}, which is no lower-case identifier"
+    if cls.name.replace("_", "-") in toml_names(Settings):
+        return f"{cls.__name__}.name is {cls.name!r}, which is a key of [{TABLE}]"
+    return None
+
+
+def _options_problem(cls: type[Optimizer[Any]]) -> str | None:
+    options: Any = cls.options_type
+    if not (inspect.isclass(options) and issubclass(options, Options)):
+        return f"{cls.__name__}.options_type is no subclass of hatch_mlbundle.optimizer.Options"
+    if "__dataclass_fields__" not in vars(options):
+        return f"{cls.__name__}.options_type is no dataclass"
+    try:
+        check_table(options)
+        options()
+    except Exception as error:
+        return f"{cls.__name__}.options_type cannot be used ({_one_line(error)})"
+    return None
+
+
 def _broken(distribution: str, error: Exception) -> ConfigurationError:
-    reason = " ".join(f"{type(error).__name__}: {error}".split())
-    return ConfigurationError([f"plugin {distribution} cannot be loaded ({reason}); reinstall or uninstall it"])
+    return ConfigurationError([f"plugin {distribution} cannot be loaded ({_one_line(error)}); reinstall or uninstall it"])
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Sequence
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any, get_type_hints
 
-from .optimizer import Options
-from .plugins import Registered, Registry
-from .schema import describe_type
+from .optimizer import Optimizer, Options
+from .schema import describe_type, to_toml
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OptionEntry:
-    """One option: its name and type as in TOML, its default, and a sentence on what it does."""
+    """One option: its name, type and default as in TOML, and a sentence on what it does."""
 
     name: str
     type: str
     default: Any
     doc: str
+
+    @property
+    def written_default(self) -> str:
+        """The default as it would be written, `unset` where that is None."""
+        return "unset" if self.default is None else json.dumps(self.default, ensure_ascii=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,34 +39,29 @@ class OptimizerEntry:
     options: tuple[OptionEntry, ...]
 
 
-def optimizer_entries(registry: Registry) -> list[OptimizerEntry]:
-    """Return an entry for each optimizer, in the registry's order."""
-    return [_entry(registry[name]) for name in registry]
+def optimizer_entry(optimizer: type[Optimizer[Any]], distribution: str, version: str) -> OptimizerEntry:
+    """Return the entry of an optimizer that comes from this version of a distribution."""
+    common = [field.name for field in fields(Options)]
+    return OptimizerEntry(
+        name=optimizer.name,
+        distribution=distribution,
+        version=version,
+        lossless=optimizer.lossless,
+        summary=(inspect.getdoc(optimizer) or "").partition("\n")[0],
+        options=option_entries(optimizer.options_type, without=common),
+    )
 
 
 def option_entries(cls: type, without: Sequence[str] = ()) -> tuple[OptionEntry, ...]:
     """Return an entry for each field of an options dataclass but those named in `without`."""
-    hints = get_type_hints(cls)
+    hints, defaults = get_type_hints(cls), cls()
     return tuple(
         OptionEntry(
             name=field.name.replace("_", "-"),
             type=describe_type(hints[field.name]),
-            default=None if field.default is MISSING else field.default,
+            default=to_toml(hints[field.name], getattr(defaults, field.name)),
             doc=field.metadata.get("doc", ""),
         )
         for field in fields(cls)
         if field.name not in without
-    )
-
-
-def _entry(registered: Registered) -> OptimizerEntry:
-    optimizer = registered.optimizer
-    common = [field.name for field in fields(Options)]
-    return OptimizerEntry(
-        name=optimizer.name,
-        distribution=registered.distribution,
-        version=registered.distribution_version,
-        lossless=optimizer.lossless,
-        summary=(inspect.getdoc(optimizer) or "").partition("\n")[0],
-        options=option_entries(optimizer.options_type, without=common),
     )

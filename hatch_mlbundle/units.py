@@ -6,27 +6,34 @@ import re
 from decimal import Decimal
 
 _UNITS = {
-    "": 1,
-    "b": 1,
-    "kb": 10**3,
-    "mb": 10**6,
-    "gb": 10**9,
-    "tb": 10**12,
-    "kib": 2**10,
-    "mib": 2**20,
-    "gib": 2**30,
-    "tib": 2**40,
+    "TiB": 2**40,
+    "TB": 10**12,
+    "GiB": 2**30,
+    "GB": 10**9,
+    "MiB": 2**20,
+    "MB": 10**6,
+    "KiB": 2**10,
+    "kB": 10**3,
+    "B": 1,
 }
+"""From large to small."""
+_LOWER = {"": 1, **{unit.lower(): size for unit, size in _UNITS.items()}}
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*")
 
 
 def parse_size(text: str) -> int:
     """Return the number of bytes in `"250 MB"`, `"2 GiB"`, `"4096"`; raises ValueError for anything else."""
     match = _SIZE.fullmatch(text)
-    unit = _UNITS.get(match[2].lower()) if match else None
+    unit = _LOWER.get(match[2].lower()) if match else None
     if match is None or unit is None:
         raise ValueError(f"{text!r} is not a size; write it like '250 MB' or '2 GiB'")
     return round(Decimal(match[1]) * unit)
+
+
+def write_size(size: int) -> str:
+    """Return the shortest whole number of a unit that `parse_size` reads as these very bytes: `'250 MB'`, `'2 GiB'`, `'1001 B'`."""
+    unit = next(unit for unit, one in _UNITS.items() if size % one == 0) if size else "B"
+    return f"{size // _UNITS[unit]} {unit}"
 
 
 def format_size(size: int) -> str:
@@ -42,4 +49,5 @@ def format_size(size: int) -> str:
 
 def format_percent(part: int, whole: int) -> str:
     """Return `part` of `whole` in percent with one digit, `'0.0 %'` of nothing."""
-    return f"{100 * part / whole if whole else 0:.1f} %"
+    percent = round(100 * part / whole, 1) if whole else 0.0
+    return f"{percent or 0.0:.1f} %"  # `or`: -0.0 is a number that nobody reads

@@ -81,7 +81,7 @@ def _materialize(file: File, path: Path) -> None:
     elif original is not None:
         path.symlink_to(original.absolute())
     else:
-        with path.open("xb", buffering=0) as stream:
+        with path.open("xb") as stream:
             for chunk in file.content.chunks():
                 stream.write(chunk)
         os.chmod(path, file.mode | 0o600)  # noqa: PTH101 - Path.chmod would need the same bits and follow links

@@ -4,7 +4,6 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import replace
 
-from builders import file_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,6 +13,7 @@ from hatch_mlbundle.manifest import FileRow, Saved, StepRow
 from hatch_mlbundle.model import Bundle, Change, File
 from hatch_mlbundle.optimizer import Context, Optimizer, Options
 from hatch_mlbundle.pipeline import Applied, Done, Stage
+from tests.builders import file_of
 
 PATHS = ["RECORD", "a.py", "b/c.so", "b/d.bin"]
 
@@ -164,6 +164,12 @@ def test_what_the_writing_changed_belongs_to_no_step() -> None:
     (change,) = files[0].changes
     assert (change.step, change.action, change.reason, change.saved.installed) == (None, "rewrite", "by writing the artifact", 20)
     assert steps[0].saved == Saved(installed=0, compressed=0)
+
+
+def test_what_the_writing_added_or_dropped_is_called_so() -> None:
+    files, _ = rows(ledger_of({"old": bytes(5)}, {"new": bytes(7)}, []))
+    changes = [(row.path, change.step, change.action, change.saved.installed) for row in files for change in row.changes]
+    assert changes == [("new", None, "add", -7), ("old", None, "drop", 5)]
 
 
 def test_a_file_added_and_dropped_again_leaves_no_row() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hatch_mlbundle.atomic import replace_atomically, storage_errors
+from hatch_mlbundle.atomic import make_folder, replace_atomically, storage_errors
 from hatch_mlbundle.errors import MlbundleError, StorageError
 
 WRITE_TOO_MUCH = """
@@ -41,6 +41,15 @@ def test_the_file_is_replaced_whole(tmp_path: Path) -> None:
         assert target.read_bytes() == b"before"
     assert target.read_bytes() == b"after"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_the_bytes_are_on_the_disk_before_the_name_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = tmp_path / "a.whl"
+    seen: list[tuple[int, bool]] = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: seen.append((os.fstat(descriptor).st_size, target.exists())))
+    with replace_atomically(target) as stream:
+        stream.write(b"after")
+    assert seen == [(5, False)]
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, MlbundleError, RuntimeError])
@@ -114,6 +123,27 @@ def test_a_place_that_must_not_be_written(number: int) -> None:
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="there is no such folder; create it first"), replace_atomically(tmp_path / "absent" / "a.whl"):
         pass
+
+
+def test_a_leftover_that_cannot_be_removed_is_passed_over(tmp_path: Path) -> None:
+    leftover = tmp_path / f".a.whl.{finished_pid()}.mlbundle-partial"
+    leftover.mkdir()
+    with replace_atomically(tmp_path / "a.whl"):
+        pass
+    assert leftover.exists()
+
+
+def test_a_folder_is_made_with_its_parents_and_may_be_there(tmp_path: Path) -> None:
+    for _ in range(2):
+        make_folder(tmp_path / "a/b")
+    assert (tmp_path / "a/b").is_dir()
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for place in (tmp_path / "file", tmp_path / "file/a"):
+        with pytest.raises(StorageError, match="a file is in its place"):
+            make_folder(place)
 
 
 def test_other_errors_are_not_ours(tmp_path: Path) -> None:

@@ -104,6 +104,20 @@ def test_where_no_link_can_be_made_there_is_a_copy(tmp_path: Path) -> None:
         target.unlink(missing_ok=True)
 
 
+def test_a_second_name_that_is_taken_is_not_written_through(tmp_path: Path) -> None:
+    taken = made(tmp_path, "taken", b"precious")
+    os.link(taken, tmp_path / "elsewhere")
+    with pytest.raises(FileExistsError):
+        link_or_copy(made(tmp_path, "made", b"data"), tmp_path / "elsewhere")
+    assert taken.read_bytes() == b"precious"
+
+
+def test_a_file_that_is_not_there_has_no_second_name(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        link_or_copy(tmp_path / "absent", tmp_path / "target")
+    assert list(tmp_path.iterdir()) == []
+
+
 def flip(path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1

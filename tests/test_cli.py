@@ -72,6 +72,50 @@ def test_folder_goes_to_a_new_place_or_is_replaced(tmp_path: Path) -> None:
     assert not (folder / "pkg" / "tests").exists()
 
 
+def test_folder_is_not_put_where_it_would_do_harm(tmp_path: Path) -> None:
+    folder = tmp_path / "home" / "app"
+    for path, data in FILES.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(data)
+    for arguments, cwd, message in (
+        (["app", "-o", "."], folder.parent, "home: is there already; remove it or choose another name"),
+        ([".", "-o", "../../home"], folder, "home: is there already; remove it or choose another name"),
+        (["app", "-o", "app/small"], folder.parent, "app/small: is inside"),
+        (["app", "app/pkg", "-o", "app/new"], folder.parent, "app/new/app: is inside"),
+        (["."], folder, "app: holds the current folder, which would be gone"),
+        ([".."], folder / "pkg", "app: holds the current folder, which would be gone"),
+    ):
+        refused = mlbundle("optimize", *arguments, cwd=cwd)
+        (line,) = refused.stderr.splitlines()
+        assert (refused.returncode, message in line) == (2, True), line
+        assert sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()) == sorted(FILES)
+    assert mlbundle("optimize", ".", "-o", "../small", cwd=folder).returncode == 0
+    assert mlbundle("optimize", ".", "../app/pkg", "-o", "../several", cwd=folder).returncode == 0
+    assert sorted(path.name for path in folder.parent.iterdir() if not path.name.endswith(SUFFIX)) == ["app", "several", "small"]
+    assert sorted(path.name for path in (folder.parent / "several").iterdir() if path.is_dir()) == ["app", "pkg"]
+
+
+def test_folder_that_a_killed_run_moved_aside_is_found(tmp_path: Path) -> None:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    former = tmp_path / f".app.{process.pid}.mlbundle-former"
+    (former / "pkg").mkdir(parents=True)
+    (former / "pkg/__init__.py").touch()
+    result = mlbundle("optimize", "app", "-o", "small", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "app/pkg/__init__.py").exists()
+    assert (tmp_path / "small/pkg/__init__.py").exists()
+
+
+@pytest.mark.parametrize("output", ["out", "pyproject.toml"])
+def test_what_is_no_artifact_is_one_line_with_output_too(tmp_path: Path, output: str) -> None:
+    (tmp_path / "pyproject.toml").write_text("")
+    result = mlbundle("optimize", "pyproject.toml", "-o", output, cwd=tmp_path)
+    assert result.returncode == 2
+    (line,) = result.stderr.splitlines()
+    assert "pyproject.toml: is neither a wheel" in line or "pyproject.toml: a file is in its place" in line
+
+
 def test_plan_changes_nothing_and_says_why(wheel: Path) -> None:
     original = wheel.read_bytes()
     result = mlbundle("plan", wheel)
@@ -176,7 +220,7 @@ def test_interrupt_leaves_the_wheel_and_no_litter(tmp_path: Path) -> None:
     _, complaint = process.communicate(timeout=60)
     assert process.returncode in (0, 130)
     if process.returncode:
-        assert complaint.splitlines() == ["mlbundle: interrupted; nothing was replaced"]
+        assert complaint.splitlines() == ["mlbundle: interrupted"]
         assert wheel.read_bytes() == original
     assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []
     assert list(scratch.iterdir()) == []

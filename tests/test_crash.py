@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import tempfile
 from pathlib import Path
 
@@ -48,12 +49,27 @@ def test_the_log_is_for_its_owner_alone(folder: Path) -> None:
     assert log.stat().st_mode & 0o077 == 0
 
 
-@pytest.mark.xfail(reason="the log is written strictly", raises=UnicodeEncodeError)
-def test_names_that_are_not_unicode_are_no_second_crash(folder: Path) -> None:
-    assert "bug of ours" in report(crash("\udcff.py"))
+def test_names_that_are_not_unicode_are_no_second_crash(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["mlbundle", "\udcfe.whl"])
+    line = report(crash("\udcff.py"))
+    assert r"(RuntimeError: \udcff.py)" in line
+    (log,) = folder.iterdir()
+    story = log.read_text(encoding="utf-8")
+    assert r"RuntimeError: \udcff.py" in story
+    assert r"mlbundle \udcfe.whl" in story
 
 
-@pytest.mark.xfail(reason="the log is taken for granted", raises=FileNotFoundError)
-def test_a_log_that_cannot_be_written_is_no_second_crash(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_no_log_can_be_written_the_story_is_told_at_once(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(folder / "absent"))
-    assert "bug of ours" in report(crash("x"))
+    line = report(crash("first \udcff"))
+    end = "Please report it with the text above (no log can be written: No such file or directory)"
+    assert line == rf"mlbundle: this is a bug of ours (RuntimeError: first \udcff). {end}"
+    story = capsys.readouterr().err
+    assert f"hatch-mlbundle {__version__}" in story
+    assert "in crash" in story
+
+
+def test_what_nobody_knows_is_not_claimed(folder: Path) -> None:
+    assert "replaced" not in report(crash("x"))

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import hatch_mlbundle
 
 PACKAGE = Path(hatch_mlbundle.__file__).parent
-FINDINGS = PACKAGE.parent / "docs/findings.md"
+DOCS = PACKAGE.parent / "docs"
+FINDINGS = DOCS / "findings.md"
 CODE = re.compile(r"\bMB\d{3}\b")
 
 
@@ -35,3 +38,8 @@ def test_every_section_says_something() -> None:
 
 def test_sections_stand_in_order() -> None:
     assert list(sections()) == sorted(sections())
+
+
+def test_the_tables_of_options_are_up_to_date() -> None:
+    checked = subprocess.run([sys.executable, DOCS / "update.py", "--check"], capture_output=True, text=True, check=False)
+    assert (checked.returncode, checked.stderr) == (0, "")

@@ -5,12 +5,12 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from builders import bundle_of, file_of
 
 from hatch_mlbundle.cache import Cache
 from hatch_mlbundle.examine import examine
 from hatch_mlbundle.model import File
 from hatch_mlbundle.optimizer import Json
+from tests.builders import bundle_of, file_of
 
 FILES = list(bundle_of({"z.py": "z", "a.py": "aa", "m/\u00fc.py": "mmm"}).values())
 

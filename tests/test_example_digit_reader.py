@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from projects import REPOSITORY, build, built_wheel
 
 from hatch_mlbundle.binaries.elf import read_elf
 from hatch_mlbundle.binaries.reader import Reader
 from hatch_mlbundle.manifest import SUFFIX, Manifest
+from tests.projects import REPOSITORY, build, built_wheel
 
 EXAMPLE = REPOSITORY / "examples" / "digit-reader"
 DIGITS = "digit_reader/tests/data/digits.csv"

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from hatch_mlbundle.globs import matcher, selector
+from hatch_mlbundle.globs import is_glob, matcher, selector
 
 
 @pytest.mark.parametrize(
@@ -22,6 +22,24 @@ from hatch_mlbundle.globs import matcher, selector
 )
 def test_a_glob_means_what_it_means_in_gitignore(pattern: str, path: str, matches: bool) -> None:
     assert matcher([pattern])(path) is matches
+
+
+@pytest.mark.parametrize(
+    ("pattern", "good"),
+    [
+        ("*.so", True),
+        ("!a", True),
+        ("", True),
+        ("#", True),
+        ("[a-z]", True),
+        ("!", False),
+        ("!  ", False),
+        ("a\\", False),
+        ("[z-a]", False),
+    ],
+)
+def test_what_can_be_matched_is_a_glob(pattern: str, good: bool) -> None:
+    assert is_glob(pattern) is good
 
 
 def test_the_last_match_decides() -> None:

@@ -14,14 +14,14 @@ PACKAGE = Path(hatch_mlbundle.__file__).parent
 
 CORE = """
     __init__ atomic cache canonical config crash decode errors filegroups globs hookspecs identify importpaths manifest model
-    optimizer programs progress pysource schema storage testfiles units usage
+    optimizer programs progress pysource reference schema storage testfiles units usage
 """
 LAYERS = [
     CORE.split(),
     ["binaries.*", "bundles.*", "models.*"],
     ["accounting", "examine", "pipeline", "rewriting", "workspace"],
     ["optimizers.*", "reports.*"],
-    ["plugins", "reference"],
+    ["plugins"],
     ["application"],
     ["adapters.*"],
     ["__main__", "cli", "commands", "hooks"],
@@ -80,16 +80,7 @@ def ours(module: str) -> set[str]:
     return found - {module}
 
 
-BACKWARD = {
-    "reports.options": "prints what `reference` gives, which knows the registry of `plugins`, both above the reports",
-}
-"""Modules whose arrows run back today, and why."""
-
-
-@pytest.mark.parametrize(
-    "module",
-    [pytest.param(each, marks=pytest.mark.xfail(reason=BACKWARD[each])) if each in BACKWARD else each for each in MODULES],
-)
+@pytest.mark.parametrize("module", MODULES)
 def test_no_arrow_runs_back(module: str) -> None:
     (layer,) = layers_of(module)
     assert {each for each in ours(module) if layers_of(each)[0] > layer} == set()

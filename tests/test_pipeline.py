@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from builders import bundle_of, file_of
 
 from hatch_mlbundle.cache import Cache
 from hatch_mlbundle.errors import ProgramError, StorageError, UnsoundResultError
@@ -19,6 +18,7 @@ from hatch_mlbundle.optimizer import Context, Optimizer, Options, Task, option
 from hatch_mlbundle.pipeline import Outcome, Planned, Services, Stage, plan, run
 from hatch_mlbundle.progress import Silence
 from hatch_mlbundle.workspace import Workspace, temporary_workspace
+from tests.builders import bundle_of, file_of
 
 Planner = Callable[[Bundle, Context], Iterable[Change]]
 

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
+from hatchling.builders.wheel import WheelBuilder
 
 from hatch_mlbundle.adapters.project import find_project, project_config
 from hatch_mlbundle.config import Config
@@ -13,6 +15,7 @@ from hatch_mlbundle.optimizer import Optimizer, Options
 from hatch_mlbundle.plugins import Registered, Registry
 
 TARGET = "tool.hatch.build.targets.wheel.hooks.mlbundle"
+GLOBAL = "tool.hatch.build.hooks.mlbundle"
 
 
 class Demo(Optimizer[Options]):
@@ -68,7 +71,7 @@ def test_the_table_of_pyproject(project: Path) -> None:
     assert config.steps[0].options.include == ("gr\u00fc\u00df*",)
 
 
-@pytest.mark.parametrize("hook", [TARGET, "tool.hatch.build.hooks.mlbundle"])
+@pytest.mark.parametrize("hook", [TARGET, GLOBAL])
 def test_a_hooks_table_is_laid_over_it(project: Path, hook: str) -> None:
     write(project, f'[tool.mlbundle]\noptimizers = ["strip"]\nstrict = true\n[{hook}]\noptimizers = ["exclude", "strip"]\n')
     config = config_of(project)
@@ -79,6 +82,24 @@ def test_the_wheels_hook_replaces_the_global_one(project: Path) -> None:
     write(project, f"[tool.hatch.build.hooks.mlbundle]\nworkers = 3\n[{TARGET}]\nstrict = true\n")
     config = config_of(project)
     assert (config.settings.strict, config.settings.workers) == (True, 0)
+
+
+@pytest.mark.parametrize(
+    "tables",
+    [
+        f"[{GLOBAL}]\nworkers = 3\n",
+        f"[{GLOBAL}]\nworkers = 3\n[{TARGET}]\n",
+        f"[{GLOBAL}]\n[{TARGET}]\nworkers = 3\n",
+        f"[{TARGET}]\nworkers = 3\n",
+    ],
+)
+@pytest.mark.parametrize("beside", [None, "", "[build]\n", f"[{TARGET.removeprefix('tool.hatch.')}]\n"])
+def test_the_hooks_table_is_the_one_that_hatch_takes(project: Path, tables: str, beside: str | None) -> None:
+    write(project, f'[project]\nname = "x"\nversion = "1"\n{tables}')
+    if beside is not None:
+        write(project, beside, "hatch.toml")
+    hatchs = WheelBuilder(str(project)).config.hook_config.get("mlbundle", {})
+    assert config_of(project).settings.workers == hatchs.get("workers", 0)
 
 
 def test_hatchs_own_keys_are_no_fault(project: Path) -> None:
@@ -138,16 +159,46 @@ def test_what_is_no_table_is_named(project: Path, value: str) -> None:
     assert faults_of(project) == ["tool.mlbundle: must be a table"]
 
 
-@pytest.mark.xfail(reason="_table knows the keys below tool.hatch only")
-def test_a_hook_that_is_no_table_is_named_by_its_whole_path(project: Path) -> None:
-    write(project, f"[{TARGET.removesuffix('.mlbundle')}]\nmlbundle = 3\n")
-    assert faults_of(project) == [f"{TARGET}: must be a table"]
+@pytest.mark.parametrize("hook", [TARGET, GLOBAL])
+def test_a_hook_that_is_no_table_is_named_by_its_whole_path(project: Path, hook: str) -> None:
+    write(project, f"[{hook.removesuffix('.mlbundle')}]\nmlbundle = 3\n")
+    assert faults_of(project) == [f"{hook}: must be a table"]
 
 
-@pytest.mark.xfail(reason="_load lets other OSErrors pass", raises=IsADirectoryError)
-def test_a_pyproject_that_cannot_be_read_is_named(project: Path) -> None:
+@pytest.mark.parametrize("above", ["tool", "tool.hatch", "tool.hatch.build", "tool.hatch.build.targets.wheel"])
+def test_what_is_no_table_above_a_hook_is_named(project: Path, above: str) -> None:
+    write(project, f"{above} = 3\n")
+    assert faults_of(project) == [f"{above}: must be a table"]
+
+
+def test_a_hook_of_hatch_toml_that_is_no_table_is_named_as_hatch_names_it(project: Path) -> None:
+    write(project, "[build.hooks]\nmlbundle = 3\n", "hatch.toml")
+    assert faults_of(project) == [f"{GLOBAL}: must be a table"]
+
+
+def test_a_pyproject_that_is_a_folder_is_named(project: Path) -> None:
     (project / "pyproject.toml").mkdir()
-    assert "pyproject.toml" in faults_of(project)[0]
+    assert faults_of(project) == [f"{project / 'pyproject.toml'}: cannot be read: Is a directory"]
+
+
+def test_a_pyproject_that_leads_nowhere_is_named(project: Path) -> None:
+    (project / "pyproject.toml").symlink_to("pyproject.toml")
+    (fault,) = faults_of(project)
+    assert fault.startswith(f"{project / 'pyproject.toml'}: cannot be read: ")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+@pytest.mark.parametrize("name", ["pyproject.toml", "hatch.toml"])
+def test_a_file_without_permission_is_named(project: Path, name: str) -> None:
+    write(project, "", name)
+    (project / name).chmod(0)
+    assert faults_of(project) == [f"{project / name}: cannot be read: Permission denied"]
+
+
+def test_a_folder_hatch_toml_is_passed_over_as_hatch_does(project: Path) -> None:
+    (project / "hatch.toml").mkdir()
+    write(project, f"[{TARGET}]\nworkers = 3\n")
+    assert config_of(project).settings.workers == 3
 
 
 def test_the_nearest_project_is_found(tmp_path: Path) -> None:

@@ -3,12 +3,12 @@ from __future__ import annotations
 import warnings
 
 import pytest
-from builders import bundle_of, file_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hatch_mlbundle.importpaths import ImportPaths, companion_of, installed, module_of
 from hatch_mlbundle.pysource import References, defines_tests, examine_names, examine_references, parse, telling_lines
+from tests.builders import bundle_of, file_of
 
 
 def read(source: str, *words: str) -> References:

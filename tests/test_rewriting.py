@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from builders import PlainContext, file_of
 
 from hatch_mlbundle.cache import Cache
 from hatch_mlbundle.errors import ArtifactError, ProgramError, StorageError, UnsoundResultError
@@ -20,6 +19,7 @@ from hatch_mlbundle.optimizer import Context, Optimizer, Options, Task, option
 from hatch_mlbundle.progress import Silence
 from hatch_mlbundle.rewriting import Rewriter, Rewritten
 from hatch_mlbundle.workspace import Workspace
+from tests.builders import PlainContext, file_of
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Any, Literal
+from dataclasses import dataclass, field, fields, make_dataclass
+from typing import Any, Literal, Optional
 
 import pytest
 
-from hatch_mlbundle.schema import Size, describe_type, read_table, suggestion, toml_names
+from hatch_mlbundle.schema import Glob, Size, check_table, describe_type, read_table, suggestion, to_toml, toml_names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +21,8 @@ class Outer:
     name: str = "x"
     size_limit: Size = Size(7)
     mode: Literal["fast", "slow"] = "fast"
-    globs: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
+    globs: tuple[Glob, ...] = ()
     modes: tuple[Literal["fast", "slow"], ...] = ()
     maybe: str | None = None
     inner: Inner = Inner()
@@ -40,7 +41,8 @@ def test_every_type_is_read() -> None:
         "name": "y",
         "size-limit": "1.5 kB",
         "mode": "slow",
-        "globs": ["a", "b"],
+        "words": ["", "!"],
+        "globs": ["a", "!b"],
         "modes": ["slow", "fast"],
         "maybe": "z",
         "inner": {"deep": 5},
@@ -53,7 +55,8 @@ def test_every_type_is_read() -> None:
             name="y",
             size_limit=Size(1500),
             mode="slow",
-            globs=("a", "b"),
+            words=("", "!"),
+            globs=(Glob("a"), Glob("!b")),
             modes=("slow", "fast"),
             maybe="z",
             inner=Inner(deep=5),
@@ -81,7 +84,9 @@ def test_an_empty_table_is_the_defaults() -> None:
         ("mode", "fas", "tool.x.mode: must be one of 'fast', 'slow', not 'fas'; did you mean 'fast'?"),
         ("mode", 3, "tool.x.mode: must be one of 'fast', 'slow', not 3"),
         ("globs", "*.py", "tool.x.globs: must be a list, not '*.py'"),
-        ("globs", ["a", 3], "tool.x.globs[1]: must be a string, not 3"),
+        ("words", ["a", 3], "tool.x.words[1]: must be a string, not 3"),
+        ("globs", ["a", 3], "tool.x.globs[1]: must be a glob, not 3"),
+        ("globs", ["a", "[z-a]"], "tool.x.globs[1]: '[z-a]' is no glob"),
         ("modes", ["slow", "fsat"], "tool.x.modes[1]: must be one of 'fast', 'slow', not 'fsat'; did you mean 'fast'?"),
         ("maybe", 3, "tool.x.maybe: must be a string, not 3"),
         ("inner", 3, "tool.x.inner: must be a table, not 3"),
@@ -95,7 +100,7 @@ def test_an_empty_table_is_the_defaults() -> None:
 def test_a_fault_has_its_path_and_the_field_its_default(key: str, value: Any, fault: str) -> None:
     outer, faults = read({key: value})
     assert faults == [fault]
-    assert [field.name for field in fields(outer) if getattr(outer, field.name) != field.default] in ([], ["globs"], ["modes"])
+    assert [field.name for field in fields(outer) if getattr(outer, field.name) != field.default] in ([], ["words"], ["globs"], ["modes"])
 
 
 def test_all_faults_are_told_at_once() -> None:
@@ -128,13 +133,61 @@ def test_the_nearest_name(name: str, near: str) -> None:
     assert suggestion(name, ["strip", "test_data", "exclude"]) == near
 
 
-def test_every_type_has_words() -> None:
-    hints = {"flag": bool, "size": Size, "mode": Literal["a", "b"], "globs": tuple[str, ...], "maybe": str | None, "inner": Inner}
-    assert {name: describe_type(hint) for name, hint in hints.items()} == {
-        "flag": "true or false",
-        "size": "a size",
-        "mode": 'one of "a", "b"',
-        "globs": "a list of: string",
-        "maybe": "a string",
-        "inner": "a table",
-    }
+@pytest.mark.parametrize(
+    ("hint", "words"),
+    [
+        (bool, "true or false"),
+        (int, "an integer"),
+        (float, "a number"),
+        (Size, "a size"),
+        (Glob, "a glob"),
+        (Literal["a", "b"], 'one of "a", "b"'),
+        (str | None, "a string"),
+        (Optional[Size], "a size"),  # noqa: UP045
+        (Inner, "a table"),
+        (tuple[str, ...], "list of strings"),
+        (tuple[int, ...], "list of integers"),
+        (tuple[float, ...], "list of numbers"),
+        (tuple[Size, ...], "list of sizes"),
+        (tuple[Glob, ...] | None, "list of globs"),
+        (tuple[Literal["a", "b"], ...], 'list of "a", "b"'),
+        (tuple[Inner, ...], "list of tables"),
+    ],
+)
+def test_every_type_has_words(hint: Any, words: str) -> None:
+    assert describe_type(hint) == words
+
+
+UNREADABLE = [dict[str, str], list[str], bytes, object, int | str, tuple[int, str], tuple[()], Literal["a", 1], tuple[tuple[int, ...], ...]]
+
+
+@pytest.mark.parametrize("hint", UNREADABLE, ids=str)
+def test_a_type_that_toml_does_not_give(hint: Any) -> None:
+    with pytest.raises(TypeError, match="cannot be read from TOML"):
+        describe_type(hint)
+    for nested in (hint, make_dataclass("Inside", [("a", hint, None)])):
+        with pytest.raises(TypeError, match=r"^Odd\.far: .*cannot be read from TOML$"):
+            check_table(make_dataclass("Odd", [("far", nested, None)]))
+
+
+def test_every_field_has_a_default() -> None:
+    check_table(Outer)
+    check_table(make_dataclass("Made", [("a", str, field(default_factory=str))]))
+    with pytest.raises(TypeError, match=r"^Odd\.a has no default$"):
+        check_table(make_dataclass("Odd", [("a", str)]))
+
+
+@pytest.mark.parametrize(
+    ("hint", "value", "written"),
+    [
+        (Size, 10**11, "100 GB"),
+        (Size | None, 4096, "4 KiB"),
+        (Size | None, None, None),
+        (tuple[Size, ...], (0, 1001), ["0 B", "1001 B"]),
+        (tuple[str, ...], ("a",), ["a"]),
+        (int, 1000, 1000),
+        (bool, True, True),
+    ],
+)
+def test_a_value_as_a_person_would_write_it(hint: Any, value: Any, written: Any) -> None:
+    assert to_toml(hint, value) == written

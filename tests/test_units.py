@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hatch_mlbundle.units import format_percent, format_size, parse_size
+from hatch_mlbundle.units import format_percent, format_size, parse_size, write_size
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,31 @@ def test_what_is_shown_is_right_to_three_digits_and_can_be_read_back(size: int) 
 
 
 @pytest.mark.parametrize(
-    ("part", "whole", "text"), [(1, 4, "25.0 %"), (0, 0, "0.0 %"), (5, 0, "0.0 %"), (2, 3, "66.7 %"), (-1, 8, "-12.5 %")]
+    ("size", "text"),
+    [
+        (0, "0 B"),
+        (1, "1 B"),
+        (1001, "1001 B"),
+        (10**11, "100 GB"),
+        (5 * 10**9, "5 GB"),
+        (1_500_000, "1500 kB"),
+        (2 << 30, "2 GiB"),
+        (1024, "1 KiB"),
+    ],
+)
+def test_a_size_as_people_write_it_down(size: int, text: str) -> None:
+    assert write_size(size) == text
+
+
+@settings(deadline=None)
+@given(st.integers(0, 10**4), st.sampled_from([1, 1000, 1024, 10**6, 2**20, 10**9, 2**30, 10**12, 2**40]))
+def test_what_is_written_down_is_read_back(number: int, unit: int) -> None:
+    assert parse_size(write_size(number * unit)) == number * unit
+
+
+@pytest.mark.parametrize(
+    ("part", "whole", "text"),
+    [(1, 4, "25.0 %"), (0, 0, "0.0 %"), (5, 0, "0.0 %"), (2, 3, "66.7 %"), (-1, 8, "-12.5 %"), (-1, 10**6, "0.0 %"), (-1, 1000, "-0.1 %")],
 )
 def test_percent(part: int, whole: int, text: str) -> None:
     assert format_percent(part, whole) == text

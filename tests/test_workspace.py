@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from builders import file_of
 
 from hatch_mlbundle.errors import ArtifactError, StorageError
 from hatch_mlbundle.model import DiskContent
 from hatch_mlbundle.workspace import Workspace, temporary_workspace
+from tests.builders import file_of
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hatch_mlbundle.config import Config, read_config
+from hatch_mlbundle.config import TABLE, Config, read_config
 from hatch_mlbundle.errors import ConfigurationError
 from hatch_mlbundle.plugins import Registry
 
@@ -16,8 +16,8 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-_HOOKS = (("build", "targets", "wheel", "hooks", "mlbundle"), ("build", "hooks", "mlbundle"))
-"""Where hatch looks for a hook's table; the first replaces the second."""
+_HOOKS = (("tool", "hatch", "build", "targets", "wheel", "hooks", "mlbundle"), ("tool", "hatch", "build", "hooks", "mlbundle"))
+"""Where hatch looks for a hook's table; the first, be it empty, replaces the second (hatchling's `BuilderConfig.hook_config`)."""
 
 _HATCHS_OWN = ("dependencies", "enable-by-default", "require-runtime-dependencies", "require-runtime-features")
 """Keys of a hook's table that hatch itself reads."""
@@ -29,15 +29,10 @@ def project_config(root: Path, registry: Registry, override: Mapping[str, object
     Raises ConfigurationError. A folder without pyproject.toml has the default configuration.
     """
     pyproject = _load(root / "pyproject.toml")
-    hatch = {**_table(pyproject, "tool", "hatch"), **_load(root / "hatch.toml")}
-    table = {**_table(pyproject, "tool", "mlbundle")}
-    for keys in _HOOKS:
-        hook = _table(hatch, *keys)
-        if hook:
-            overlay = {key: value for key, value in hook.items() if key not in _HATCHS_OWN and key not in (override or {})}
-            path = ".".join(("tool", "hatch", *keys))
-            return read_config({**table, **(override or {})}, registry.option_types(), overlay=overlay, overlay_path=path)
-    return read_config({**table, **(override or {})}, registry.option_types())
+    table = {**(_table(pyproject, "tool", "mlbundle") or {}), **(override or {})}
+    path, hook = _hook_table(root, pyproject)
+    overlay = {key: value for key, value in hook.items() if key not in _HATCHS_OWN and key not in (override or {})}
+    return read_config(table, registry.option_types(), overlay=overlay, overlay_path=path)
 
 
 def find_project(start: Path) -> Path:
@@ -53,14 +48,29 @@ def _load(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         return {}
+    except OSError as error:
+        raise ConfigurationError([f"{path}: cannot be read: {error.strerror}"]) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError([f"{path}: is no TOML: {error}"]) from error
 
 
-def _table(document: Mapping[str, Any], *keys: str) -> Mapping[str, Any]:
+def _hook_table(root: Path, pyproject: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+    """Return the hook's table that hatch would use, with its TOML path; keys of a file hatch.toml replace those of tool.hatch."""
+    beside = root / "hatch.toml"
+    hatch = {**(_table(pyproject, "tool", "hatch") or {}), **(_load(beside) if beside.is_file() else {})}
+    for keys, table in [(keys, _table({"tool": {"hatch": hatch}}, *keys)) for keys in _HOOKS]:
+        if table is not None:
+            return ".".join(keys), table
+    return TABLE, {}
+
+
+def _table(document: Mapping[str, Any], *keys: str) -> Mapping[str, Any] | None:
+    """Return the table under these keys, None where there is none; raises ConfigurationError where something else is there."""
     found: Any = document
-    for key in keys:
-        found = found.get(key, {}) if isinstance(found, Mapping) else {}
-    if not isinstance(found, Mapping):
-        raise ConfigurationError([f"{'.'.join(keys)}: must be a table"])
-    return found
+    for depth, key in enumerate(keys, 1):
+        if key not in found:
+            return None
+        found = found[key]
+        if not isinstance(found, Mapping):
+            raise ConfigurationError([f"{'.'.join(keys[:depth])}: must be a table"])
+    return found  # type: ignore[no-any-return]

@@ -12,6 +12,7 @@ from hatch_mlbundle.globs import matcher
 from hatch_mlbundle.importpaths import ImportPaths, companion_of
 from hatch_mlbundle.model import Bundle, Change, Drop, Finding, Keep, Kind
 from hatch_mlbundle.optimizer import Context, Optimizer, Options, option
+from hatch_mlbundle.schema import Glob
 from hatch_mlbundle.usage import Usage
 
 GroupName: TypeAlias = Literal["headers", "static-libs", "cmake", "type-stubs", "bytecode", "docs", "debug-files", "sources"]
@@ -22,7 +23,7 @@ GroupName: TypeAlias = Literal["headers", "static-libs", "cmake", "type-stubs", 
 class ExcludeOptions(Options):
     """What to leave out."""
 
-    paths: tuple[str, ...] = option(
+    paths: tuple[Glob, ...] = option(
         "Globs (as in .gitignore) of files to leave out; one that begins with `!` takes files out again.", default=()
     )
     groups: tuple[GroupName, ...] = option("Groups of files to leave out; licences, `py.typed` and dist-info stay.", default=())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
 from rich.console import Group, RenderableType
@@ -23,6 +22,6 @@ def options_report(entries: Sequence[OptimizerEntry]) -> RenderableType:
         table.add_column(no_wrap=True, style="cyan")
         table.add_column(overflow="fold")
         for option in entry.options:
-            table.add_row(option.name, f"{option.doc} ({option.type}; default {json.dumps(option.default)})")
+            table.add_row(option.name, f"{option.doc} ({option.type}; default {option.written_default})")
         parts += [table, Text()]
     return Group(*parts, Text("Each of them also takes enabled, include and exclude.", style="dim"))

@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from elfsmith import Part, build_elf, compile_elf, need, patched_parts, readelf
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -21,6 +20,7 @@ from hatch_mlbundle.binaries.elf_format import Encoding, Header
 from hatch_mlbundle.binaries.elf_strip import plan_strip, write_stripped
 from hatch_mlbundle.binaries.reader import Reader
 from hatch_mlbundle.errors import BinaryError, UnsoundResultError
+from tests.elfsmith import Part, build_elf, compile_elf, need, patched_parts, readelf
 
 
 def read(path: Path) -> Elf:

@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from elfsmith import SOURCE, WIDE, Part, build_elf, compile_elf, need, patched_parts
 
 from hatch_mlbundle.binaries.elf import Elf, read_elf
 from hatch_mlbundle.binaries.elf_check import check_same_program
 from hatch_mlbundle.binaries.reader import Reader
 from hatch_mlbundle.errors import UnsoundResultError
+from tests.elfsmith import SOURCE, WIDE, Part, build_elf, compile_elf, need, patched_parts
 
 Change = Callable[[bytearray, Elf], None]
 

@@ -5,13 +5,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from elfsmith import SOURCE, WIDE, compile_elf, need, readelf
 
 from hatch_mlbundle.binaries import elf_format as fmt
 from hatch_mlbundle.binaries.elf import Elf, read_elf
 from hatch_mlbundle.binaries.elf_debug import debug_file_path, why_no_debug_file, write_debug_file
 from hatch_mlbundle.binaries.elf_strip import plan_strip, write_stripped
 from hatch_mlbundle.binaries.reader import Reader
+from tests.elfsmith import SOURCE, WIDE, compile_elf, need, readelf
 
 ID = "abcdef0123456789abcdef0123456789abcdef01"
 BUILD_ID = f"-Wl,--build-id=0x{ID}"

@@ -5,7 +5,6 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from elfsmith import build_elf, patched_parts
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,6 +14,7 @@ from hatch_mlbundle.binaries.elf_strip import plan_strip
 from hatch_mlbundle.binaries.ranges import Range, union
 from hatch_mlbundle.binaries.reader import Reader
 from hatch_mlbundle.errors import StorageError
+from tests.elfsmith import build_elf, patched_parts
 
 kept_ranges = st.lists(st.tuples(st.integers(0, 500), st.integers(0, 500)), min_size=1, max_size=8).map(union).filter(bool)
 

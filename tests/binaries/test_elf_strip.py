@@ -8,13 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from elfsmith import PAGE, SOURCE, WIDE, Part, build_elf, compile_elf, need, patched_parts, readelf
 
 from hatch_mlbundle.binaries import elf_format as fmt
 from hatch_mlbundle.binaries.elf import Elf, read_elf
 from hatch_mlbundle.binaries.elf_check import check_same_program
 from hatch_mlbundle.binaries.elf_strip import Mode, StripPlan, plan_strip, why_not, write_stripped
 from hatch_mlbundle.binaries.reader import Reader
+from tests.elfsmith import PAGE, SOURCE, WIDE, Part, build_elf, compile_elf, need, patched_parts, readelf
 
 
 def read(path: Path) -> Elf:

@@ -8,9 +8,9 @@ import time
 from pathlib import Path
 
 import pytest
-from elfsmith import build_elf, compile_elf, patched_parts
 
 from hatch_mlbundle.binaries.load import Loaded, Loader, LoadStatus
+from tests.elfsmith import build_elf, compile_elf, patched_parts
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="loads ELF libraries")
 

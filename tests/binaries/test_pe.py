@@ -5,13 +5,13 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from elfsmith import need
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hatch_mlbundle.binaries.pe import Pe, check_same_pe, read_pe
 from hatch_mlbundle.binaries.reader import Reader
 from hatch_mlbundle.errors import BinaryError, UnsoundResultError
+from tests.elfsmith import need
 
 MINGW = "x86_64-w64-mingw32-gcc"
 SOURCE = "int data[3] = {1, 2, 3};\nstatic int helper(int x) { return x + data[0]; }\n"

@@ -4,7 +4,6 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from elfsmith import compile_elf, need
 
 from hatch_mlbundle.binaries.elf import read_elf
 from hatch_mlbundle.binaries.elf_check import check_same_program
@@ -14,6 +13,7 @@ from hatch_mlbundle.binaries.strip_tools import Tool, elf_program, foreign_progr
 from hatch_mlbundle.errors import MissingProgramError, ProgramError
 from hatch_mlbundle.model import Kind
 from hatch_mlbundle.programs import Program
+from tests.elfsmith import compile_elf, need
 
 PROGRAMS: list[tuple[Tool, str]] = [("binutils", "strip"), ("llvm", "llvm-strip"), ("elfutils", "eu-strip")]
 

@@ -5,12 +5,12 @@ import zlib
 from pathlib import Path
 
 import pytest
-from builders import file_of
 
 from hatch_mlbundle.bundles.cached_compressor import SMALLEST, CachedCompressor
 from hatch_mlbundle.bundles.compressor import Compressed
 from hatch_mlbundle.cache import Cache
 from hatch_mlbundle.model import DiskContent, File
+from tests.builders import file_of
 
 LARGE = file_of("large", b"x" * (SMALLEST + 1))
 NOISE = file_of("noise", random.Random(1).randbytes(SMALLEST + 1))

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from wheelsmith import FILE_NAME, METADATA, Unseekable, build_wheel
 
 from hatch_mlbundle.bundles.wheel import WheelSource
 from hatch_mlbundle.errors import ArtifactError
+from tests.bundles.wheelsmith import FILE_NAME, METADATA, Unseekable, build_wheel
 
 FILES = {"demo/__init__.py": b"answer = 42\n" * 9, "demo/data.bin": bytes(range(90))}
 BOUNDED = settings(max_examples=400, deadline=None, database=None)

@@ -6,12 +6,12 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from wheelsmith import DIST_INFO, FILES, LISTED, METADATA, Unseekable, build_wheel, record_row
 
 from hatch_mlbundle.bundles.wheel import WheelSource
 from hatch_mlbundle.bundles.wheel_scan import export_facts, import_facts
 from hatch_mlbundle.errors import ArtifactError
 from hatch_mlbundle.model import Bundle, Kind
+from tests.bundles.wheelsmith import DIST_INFO, FILES, LISTED, METADATA, Unseekable, build_wheel, record_row
 
 
 def scanned(path: Path, *, allow_signed: bool = False, workers: int = 2) -> Bundle:

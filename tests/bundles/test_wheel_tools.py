@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 from installer.sources import WheelFile
-from wheelsmith import DIST_INFO, FILES, build_wheel
 
 from hatch_mlbundle.atomic import replace_atomically
 from hatch_mlbundle.bundles.compressor import deflate_compressor
 from hatch_mlbundle.bundles.wheel import WheelSource
 from hatch_mlbundle.bundles.wheel_writer import write_wheel
 from hatch_mlbundle.model import File, Kind, MemoryContent
+from tests.bundles.wheelsmith import DIST_INFO, FILES, build_wheel
 
 NATIVE = b"\x7fELF" + b"changed" * 3000
 PYPROJECT = """

@@ -10,7 +10,6 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from wheelsmith import DIST_INFO, FILE_NAME, LISTED, build_wheel, record_row
 
 from hatch_mlbundle.atomic import replace_atomically
 from hatch_mlbundle.bundles.compressor import Compressed, deflate_compressor
@@ -19,6 +18,7 @@ from hatch_mlbundle.bundles.wheel import WheelSource
 from hatch_mlbundle.bundles.wheel_writer import WrittenWheel, write_wheel
 from hatch_mlbundle.errors import ArtifactError, ConfigurationError
 from hatch_mlbundle.model import Bundle, File, Kind, MemoryContent
+from tests.bundles.wheelsmith import DIST_INFO, FILE_NAME, LISTED, build_wheel, record_row
 
 RECORD = f"{DIST_INFO}/RECORD"
 CHANGED = b"\x7fELF" + b"changed" * 3000

@@ -9,12 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from wheelsmith import FILES, Member, Unseekable, build_wheel, craft
 
 from hatch_mlbundle.bundles.shared_file import SharedFile
 from hatch_mlbundle.bundles.zip_reader import Limits, ZipReader
 from hatch_mlbundle.errors import ArtifactError
 from hatch_mlbundle.model import CHUNK
+from tests.bundles.wheelsmith import FILES, Member, Unseekable, build_wheel, craft
 
 UTF8 = 1 << 11
 DESCRIPTOR = 1 << 3
@@ -260,9 +260,13 @@ def test_a_broken_and_an_endless_deflate_stream(tmp_path: Path) -> None:
     assert "without an end" in refusal(tmp_path, craft(member))
 
 
-@pytest.mark.parametrize("data", [b"", b"PK", b"not a zip archive at all", b"\x7fELF" + bytes(100)])
+@pytest.mark.parametrize("data", [b"PK", b"not a zip archive at all", b"\x7fELF" + bytes(100)])
 def test_no_zip_archive(tmp_path: Path, data: bytes) -> None:
     assert "is not a zip archive" in refusal(tmp_path, data)
+
+
+def test_empty_file(tmp_path: Path) -> None:
+    assert "is empty" in refusal(tmp_path, b"")
 
 
 def test_no_file(tmp_path: Path) -> None:

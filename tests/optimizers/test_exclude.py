@@ -3,10 +3,10 @@ from __future__ import annotations
 from typing import Any, get_args
 
 import pytest
-from builders import Plan, bundle_of, plan_of
 
 from hatch_mlbundle.filegroups import GROUPS
 from hatch_mlbundle.optimizers.exclude import Exclude, ExcludeOptions, GroupName
+from tests.builders import Plan, bundle_of, plan_of
 
 ARCHIVE = b"!<arch>\n"
 FILES: dict[str, bytes | str] = {

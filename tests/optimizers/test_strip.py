@@ -7,14 +7,14 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
-from elfsmith import SOURCE, WIDE, Part, build_elf, compile_elf, need, patched_parts
-from fakes import FakeContext, bundle_of
 
 from hatch_mlbundle.binaries import elf_format as fmt
 from hatch_mlbundle.errors import MissingProgramError, UnsoundResultError
 from hatch_mlbundle.model import Change, File, Keep, Kind, Rewrite
 from hatch_mlbundle.optimizer import Task
 from hatch_mlbundle.optimizers.strip import Strip, StripOptions
+from tests.elfsmith import SOURCE, WIDE, Part, build_elf, compile_elf, need, patched_parts
+from tests.fakes import FakeContext, bundle_of
 
 MINGW = "x86_64-w64-mingw32-gcc"
 

@@ -5,12 +5,12 @@ from dataclasses import replace
 from types import MappingProxyType
 
 import pytest
-from builders import PlainContext, Plan, bundle_of, file_of, plan_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hatch_mlbundle.model import Bundle
 from hatch_mlbundle.optimizers.test_data import TestData, TestDataOptions
+from tests.builders import PlainContext, Plan, bundle_of, file_of, plan_of
 
 TEST = "def test_it():\n    pass\n"
 ELF = b"\x7fELF" + bytes(60)
