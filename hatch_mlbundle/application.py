@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import shutil
+import sys
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from . import __version__
@@ -24,17 +26,18 @@ from .bundles.wheel import WheelSource
 from .bundles.wheel_artifact import WheelArtifact
 from .bundles.zip_reader import Limits
 from .cache import Cache, default_folder
-from .canonical import sha256_of_file
+from .canonical import digest, sha256_of_file
 from .config import Config, decisive_settings, options_to_dict
 from .errors import ArtifactError, FindingsError
+from .finished import Finished, recall, remember
 from .manifest import SUFFIX, CompanionRow, Manifest, ToolRow
-from .model import Finding
+from .model import CHUNK, Finding
 from .optimizer import Json, Options
 from .pipeline import Outcome, Planned, Services, Stage, plan, run
 from .plugins import Registered, Registry
 from .progress import Progress, Silence
 from .storage import storage_errors
-from .workspace import temporary_workspace
+from .workspace import Workspace, temporary_workspace
 
 COMPANIONS = ".companions"
 """What is appended to an artifact's file name to name the folder of files that belong beside it (debug data, ...)."""
@@ -99,27 +102,22 @@ def optimize(job: Job, path: Path, output: Path | None = None, findings: Sequenc
     `findings` are what the caller found out before. Raises MlbundleError; then nothing was replaced.
     """
     target = output or path
-    with _open(job, path) as session, ExitStack() as commits:
-        before = session.artifact.scan()
-        outcome = run(before.bundle, job.stages, session.services)
-        told = _told(job.config, (*findings, *_idle(job.config), *outcome.findings))
-        # Commits happen in the order from last to first: the artifact, then what tells of it.
-        companions = commits.enter_context(_companions(session.services.workspace.companions, beside(job, target, COMPANIONS)))
-        place = saved_manifest_path(job, target)
-        sink = commits.enter_context(replace_atomically(_with_folder(place))) if place else None
-        after = before
-        if outcome.bundle != before.bundle or target != path:
-            session.services.progress.start("writing", 0)
-            after = commits.enter_context(session.artifact.rewriting(outcome.bundle, target, session.compressor))
-        manifest = _manifest(job, session, target.name, before, after, outcome, told, companions)
-        if sink:
-            sink.write(manifest.to_json().encode(errors="backslashreplace"))
+    cache = _cache(job)
+    key = _finished_key(job, path, target, findings) if cache and path.suffix == ".whl" and path.is_file() else None
+    finished = recall(cache, key) if cache and key else None
+    if finished and _install(job, finished, path, target):
+        return finished.manifest
+    with _open(job, path, cache) as session:
+        manifest, text = _make(job, session, path, target, findings)
+        if cache and key and not manifest.companions:
+            with suppress(OSError):
+                remember(cache, key, manifest, text, target, session.services.workspace.new_folder())
     return manifest
 
 
 def plan_for(job: Job, path: Path) -> Plan:
     """Return what `optimize` would do to the artifact at `path`, and why; raises MlbundleError."""
-    with _open(job, path) as session:
+    with _open(job, path, _cache(job)) as session:
         before = session.artifact.scan()
         stages, findings = plan(before.bundle, job.stages, session.services)
         selected = _selected(job.config, (*_idle(job.config), *findings))
@@ -128,7 +126,7 @@ def plan_for(job: Job, path: Path) -> Plan:
 
 def analyze(job: Job, path: Path) -> Manifest:
     """Return a manifest of the artifact as it is: no steps, the same before and after. Raises MlbundleError."""
-    with _open(job, path) as session:
+    with _open(job, path, _cache(job)) as session:
         before = session.artifact.scan()
         nothing = Outcome(bundle=before.bundle, stages=(), findings=())
         return _manifest(job, session, path.name, before, before, nothing, (), ())
@@ -152,6 +150,59 @@ def cache_of(config: Config, project: Path) -> Cache:
     return Cache(folder, settings.max_size)
 
 
+def _finished_key(job: Job, wheel: Path, target: Path, findings: Sequence[Finding]) -> str:
+    """Return the key of everything that decides a wheel and its manifest."""
+    settings = job.config.settings
+    steps = [[stage.identity, options_to_dict(stage.optimizer.options)] for stage in job.stages]
+    decisive = [decisive_settings(job.config), options_to_dict(settings.limits), list(job.config.idle)]
+    surroundings = [
+        __version__,
+        sys.platform,
+        platform.machine(),
+        [asdict(tool) for tool in job.tools],
+        os.environ.get("SOURCE_DATE_EPOCH"),
+    ]
+    told = [asdict(finding) for finding in findings]
+    return digest(["finished", sha256_of_file(wheel), wheel.name, target.name, steps, decisive, surroundings, told])
+
+
+def _install(job: Job, finished: Finished, path: Path, target: Path) -> bool:
+    """Put a result of an earlier build in its place; return False where another build's pruning was quicker."""
+    try:
+        with ExitStack() as commits:
+            commits.enter_context(_companions((), beside(job, target, COMPANIONS)))
+            place = saved_manifest_path(job, target)
+            if place:
+                commits.enter_context(replace_atomically(_with_folder(place))).write(finished.text)
+            if finished.wheel or target != path:
+                sink = commits.enter_context(replace_atomically(target))
+                with (finished.wheel or path).open("rb") as source:
+                    shutil.copyfileobj(source, sink, CHUNK)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _make(job: Job, session: _Session, path: Path, target: Path, findings: Sequence[Finding]) -> tuple[Manifest, bytes]:
+    """Run the pipeline and write the artifact; return the manifest and its text."""
+    before = session.artifact.scan()
+    outcome = run(before.bundle, job.stages, session.services)
+    told = _told(job.config, (*findings, *_idle(job.config), *outcome.findings))
+    with ExitStack() as commits:  # from last to first: the artifact, then what tells of it
+        companions = commits.enter_context(_companions(session.services.workspace.found_companions(), beside(job, target, COMPANIONS)))
+        place = saved_manifest_path(job, target)
+        sink = commits.enter_context(replace_atomically(_with_folder(place))) if place else None
+        after = before
+        if outcome.bundle != before.bundle or target != path:
+            session.services.progress.start("writing", 0)
+            after = commits.enter_context(session.artifact.rewriting(outcome.bundle, target, session.compressor))
+        manifest = _manifest(job, session, target.name, before, after, outcome, told, companions)
+        text = manifest.to_json().encode(errors="backslashreplace")
+        if sink:
+            sink.write(text)
+    return manifest, text
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Session:
     """An artifact open for work, with all that the work needs."""
@@ -161,9 +212,12 @@ class _Session:
     compressor: Compressor
 
 
+def _cache(job: Job) -> Cache | None:
+    return cache_of(job.config, job.project) if job.config.settings.cache.enabled else None
+
+
 @contextmanager
-def _open(job: Job, path: Path) -> Iterator[_Session]:
-    cache = cache_of(job.config, job.project) if job.config.settings.cache.enabled else None
+def _open(job: Job, path: Path, cache: Cache | None) -> Iterator[_Session]:
     workers = job.config.workers
     level = job.config.settings.compression_level
     job.progress.start("reading", 0)
@@ -174,14 +228,14 @@ def _open(job: Job, path: Path) -> Iterator[_Session]:
         compressor: Compressor = DeflateCompressor(level, stack.enter_context(BlockPool(workers)), workspace.new_folder())
         if cache:
             compressor = CachedCompressor(compressor, compressor_identity(level), cache, workspace.new_folder())
-        artifact = _artifact(job, path, pool, cache, stack)
+        artifact = _artifact(job, path, pool, cache, workspace, stack)
         services = Services(workspace=workspace, cache=cache, pool=pool, progress=job.progress, refuses=artifact.refuses)
         yield _Session(artifact=artifact, services=services, compressor=compressor)
     if cache:
         cache.prune()
 
 
-def _artifact(job: Job, path: Path, pool: ThreadPoolExecutor, cache: Cache | None, stack: ExitStack) -> Artifact:
+def _artifact(job: Job, path: Path, pool: ThreadPoolExecutor, cache: Cache | None, workspace: Workspace, stack: ExitStack) -> Artifact:
     settings = job.config.settings
     recover(path.resolve())
     if path.is_dir():
@@ -190,7 +244,7 @@ def _artifact(job: Job, path: Path, pool: ThreadPoolExecutor, cache: Cache | Non
         raise ArtifactError(str(path), "is neither a wheel (.whl) nor a folder" if path.exists() else "does not exist")
     limits = Limits(max_ratio=settings.limits.max_ratio, max_size=settings.limits.max_size)
     source = stack.enter_context(WheelSource.open(path, limits=limits, allow_signed=settings.allow_signed))
-    return WheelArtifact(source, job.config.workers, cache)
+    return WheelArtifact(source, job.config.workers, cache, workspace.new_folder())
 
 
 def _identity(registered: Registered, options: Options, programs: Mapping[str, str]) -> Json:
@@ -246,21 +300,20 @@ def _manifest(
 
 
 @contextmanager
-def _companions(folder: Path, target: Path) -> Iterator[tuple[CompanionRow, ...]]:
+def _companions(found: Iterable[tuple[str, Path]], target: Path) -> Iterator[tuple[CompanionRow, ...]]:
     """Copy the files that belong beside the artifact; they take the place of an earlier build's when the body ends well."""
-    paths = sorted(path for path in folder.rglob("*") if path.is_file())
     partial = target.with_name(f".{target.name}.mlbundle-partial")
+    rows = []
     with storage_errors(target):
         shutil.rmtree(partial, ignore_errors=True)
         try:
-            if paths:
-                shutil.copytree(folder, partial)
-            yield tuple(
-                CompanionRow(path=path.relative_to(folder).as_posix(), size=path.stat().st_size, sha256=sha256_of_file(path))
-                for path in paths
-            )
+            for name, path in found:
+                (partial / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, partial / name)
+                rows.append(CompanionRow(path=name, size=path.stat().st_size, sha256=sha256_of_file(path)))
+            yield tuple(rows)
             shutil.rmtree(target, ignore_errors=True)
-            if paths:
+            if rows:
                 partial.rename(target)
         finally:
             shutil.rmtree(partial, ignore_errors=True)

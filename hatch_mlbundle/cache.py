@@ -70,14 +70,17 @@ class Cache:
             os.utime(place / _ENTRY)
         return entry
 
-    def put(self, key: str, value: Any, files: Mapping[str, Path] | None = None) -> None:
-        """Keep a result: `value` is JSON, `files` are linked or copied in. A cache that cannot be written to is no fault."""
+    def put(self, key: str, value: Any, files: Mapping[str, Path] | None = None, known: Mapping[str, str] | None = None) -> None:
+        """Keep a result: `value` is JSON, `files` are linked or copied in. A cache that cannot be written to is no fault.
+
+        `known` has SHA-256 digests of files, by name, that need not be computed once more.
+        """
         place = self._place(key)
         with contextlib.suppress(OSError):
             place.parent.mkdir(parents=True, exist_ok=True)
             partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=self.folder))
             try:
-                _write(partial, value, files or {})
+                _write(partial, value, files or {}, known or {})
                 partial.rename(place)
             finally:
                 shutil.rmtree(partial, ignore_errors=True)
@@ -147,8 +150,8 @@ def _read(place: Path) -> Entry:
     return Entry(value=body["value"], files={name: place / name for name in body["files"]})
 
 
-def _write(folder: Path, value: Any, files: Mapping[str, Path]) -> None:
+def _write(folder: Path, value: Any, files: Mapping[str, Path], known: Mapping[str, str]) -> None:
     for name, source in files.items():
         link_or_copy(source, folder / name)
-    body = {"value": value, "files": {name: sha256_of_file(folder / name) for name in files}}
+    body = {"value": value, "files": {name: known.get(name) or sha256_of_file(folder / name) for name in files}}
     (folder / _ENTRY).write_text(json.dumps({"checksum": digest(body), "body": body}), encoding="ascii")

@@ -163,7 +163,7 @@ class Rewriter:
             value["companions"] = {name: path.relative_to(task.companions).as_posix() for name, path in names.items()}
             files = {_RESULT: task.target, **names}
         if self.cache:
-            self.cache.put(self._key(change, task.file), value, files)
+            self.cache.put(self._key(change, task.file), value, files, {_RESULT: value["sha256"]} if kept is None else None)
         return self._restore(Entry(value=value, files=files), task.file)
 
     def _refused(self, file: File, code: str, kept: str, findings: list[Finding]) -> Rewritten:

@@ -61,6 +61,11 @@ class Workspace:
                 (self.tree / path).unlink(missing_ok=True)
                 del self._present[path]
 
+    def found_companions(self) -> list[tuple[str, Path]]:
+        """Return the companions by their names beside the artifact, sorted."""
+        paths = sorted(path for path in self.companions.rglob("*") if path.is_file())
+        return [(path.relative_to(self.companions).as_posix(), path) for path in paths]
+
     def new_folder(self) -> Path:
         """Return a new empty folder that lives as long as the workspace."""
         return Path(tempfile.mkdtemp(dir=self._root))

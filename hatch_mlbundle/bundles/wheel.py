@@ -71,18 +71,19 @@ class WheelSource(AbstractContextManager["WheelSource"]):
         """Bytes that each member takes up in the archive, by path."""
         return {path: member.compressed_size for path, member in self.members.items()}
 
-    def scan(self, workers: int, known: Mapping[str, MemberFacts] | None = None) -> Bundle:
+    def scan(self, workers: int, known: Mapping[str, MemberFacts] | None = None, folder: Path | None = None) -> Bundle:
         """Return the wheel's files, after reading each once on `workers` threads.
 
         Raises ArtifactError where a member is damaged, or RECORD lacks it, lists more, or gives another hash or size. What
-        `known` holds from an earlier scan of the same wheel (same SHA-256!) is believed and not read again.
+        `known` holds from an earlier scan of the same wheel (same SHA-256!) is believed and not read again. Native files
+        that are read are left unpacked in `folder`, if there is one.
         """
         known = known or {}
         exempt = {self.record_path, *self.signatures}
         rows = {path: row for path, row in self.record.items() if path not in exempt}
         self._refuse(listing_faults(self.members.keys() - exempt, rows.keys()))
         unread = [member for path, member in self.members.items() if path not in known]
-        read, faults = examine_all(unread, rows, workers)
+        read, faults = examine_all(unread, rows, workers, folder)
         self._refuse(faults)
         facts = {**known, **read}
         return Bundle(self._file(member, facts[path]) for path, member in self.members.items())

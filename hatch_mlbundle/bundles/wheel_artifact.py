@@ -19,14 +19,18 @@ from hatch_mlbundle.model import Bundle, Change, Keep, Link
 
 
 class WheelArtifact:
-    """An open wheel. `workers` threads read and write it; `cache` knows the files of wheels that were read before."""
+    """An open wheel. `workers` threads read and write it; `cache` knows the files of wheels that were read before.
+
+    `folder` takes the native files that are unpacked while the wheel is read.
+    """
 
     kind = "wheel"
 
-    def __init__(self, source: WheelSource, workers: int, cache: Cache | None) -> None:
+    def __init__(self, source: WheelSource, workers: int, cache: Cache | None, folder: Path) -> None:
         self._source = source
         self._workers = workers
         self._cache = cache
+        self._folder = folder
         self._sacred = {f"{source.dist_info}/{name}" for name in ("RECORD", "WHEEL", "METADATA")} | set(source.signatures)
         self._scanned = Bundle()
 
@@ -39,7 +43,7 @@ class WheelArtifact:
         known = None
         with suppress(ValueError):
             known = import_facts(entry.value) if entry else None
-        self._scanned = source.scan(self._workers, known)
+        self._scanned = source.scan(self._workers, known, self._folder)
         if self._cache and known is None:
             self._cache.put(key, export_facts(self._scanned))
         account = Account(size=source.size, sha256=sha256, structure=source.structure_size, compressed=source.compressed_sizes)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections import deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -23,6 +22,9 @@ from .wheel import WheelSource
 from .zip_format import dos_timestamp
 from .zip_reader import ZipMember
 from .zip_writer import ZipEntry, ZipWriter
+
+_LARGE = 1 << 22
+"""Bytes of a changed file above which its compression starts before all others'."""
 
 _HATCHLING_EPOCH = 1580601600  # 2020-02-02 00:00:00 UTC
 
@@ -121,20 +123,27 @@ def _check(source: WheelSource, files: Sequence[File]) -> None:
 
 
 def _streams(files: Sequence[File], compressor: Compressor, workers: int) -> Generator[tuple[File, Compressed], None, None]:
-    """Yield each file with its stream, in order, while the next changed files are compressed on `workers` threads."""
-    changed = (file for file in files if not isinstance(file.content, ZipMember))
+    """Yield each file with its stream, in order, while changed files are compressed on `workers` threads.
+
+    Large files start first: one that started last would keep a single core busy at the end. Their streams wait on disk; of the
+    small ones, whose streams are in memory, only the next few are in work.
+    """
+    changed = [file for file in files if not isinstance(file.content, ZipMember)]
+    large = sorted((file for file in changed if file.size > _LARGE), key=lambda file: -file.size)
+    small = (file for file in changed if file.size <= _LARGE)
     with ThreadPoolExecutor(workers, thread_name_prefix="compress") as pool:
-        pending = deque(pool.submit(compressor.compress, file) for file in islice(changed, 2 * workers))
+        started = {file.path: pool.submit(compressor.compress, file) for file in (*large, *islice(small, 2 * workers))}
         try:
             for file in files:
                 if isinstance(file.content, ZipMember):
                     yield file, _as_it_lies(file.content)
-                else:
-                    packed = pending.popleft().result()
-                    pending.extend(pool.submit(compressor.compress, next_file) for next_file in islice(changed, 1))
-                    yield file, packed
+                    continue
+                packed = started.pop(file.path).result()
+                for following in islice(small, 1):
+                    started[following.path] = pool.submit(compressor.compress, following)
+                yield file, packed
         finally:
-            for future in pending:
+            for future in started.values():
                 future.cancel()
 
 

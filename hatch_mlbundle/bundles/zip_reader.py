@@ -42,7 +42,8 @@ class ZipMember:
     """One file of a zip archive, and the `Content` of the bundle's file: readable while the archive is open.
 
     `compressed_size` bytes from `data_offset` on are its raw data. `date` and `time` are as MS-DOS has them
-    (APPNOTE.TXT 4.4.6); `mode` holds the permission bits, 0o644 where the archive has none.
+    (APPNOTE.TXT 4.4.6); `mode` holds the permission bits, 0o644 where the archive has none. `unpacked`, one for all members,
+    says by path where somebody put unpacked bytes.
     """
 
     path: str
@@ -55,6 +56,7 @@ class ZipMember:
     mode: int
     data_offset: int
     archive: SharedFile = field(repr=False, compare=False)
+    unpacked: dict[str, Path] = field(repr=False, compare=False)
 
     def chunks(self) -> Iterator[bytes]:
         """Yield the unpacked bytes, at most `CHUNK` at a time; raises ArtifactError where size or CRC are not as declared."""
@@ -72,8 +74,8 @@ class ZipMember:
             raise self._damaged("does not have the CRC-32 it declares")
 
     def local_path(self) -> Path | None:
-        """Return None: the bytes lie packed in the archive."""
-        return None
+        """Return where somebody put the unpacked bytes, None while they lie in the archive only."""
+        return self.unpacked.get(self.path)
 
     def raw_chunks(self) -> Iterator[bytes]:
         """Yield the bytes as they lie in the archive, at most `CHUNK` at a time."""
@@ -186,7 +188,8 @@ def _locate_members(file: SharedFile, entries: Sequence[CentralEntry], directory
     by_offset = sorted(entries, key=lambda entry: entry.offset)
     ends = [entry.offset for entry in by_offset[1:]] + [directory_offset]
     offsets = {entry.name: _data_offset(file, entry, end) for entry, end in zip(by_offset, ends, strict=False)}
-    return {entry.name: _member(file, entry, offsets[entry.name]) for entry in entries if not entry.is_folder}
+    unpacked: dict[str, Path] = {}
+    return {entry.name: _member(file, entry, offsets[entry.name], unpacked) for entry in entries if not entry.is_folder}
 
 
 def _data_offset(file: SharedFile, entry: CentralEntry, end: int) -> int:
@@ -226,7 +229,7 @@ def _described(behind: bytes, entry: CentralEntry) -> bool:
     return any(behind.startswith(form) for form in descriptors(entry.crc32, entry.compressed_size, entry.size))
 
 
-def _member(file: SharedFile, entry: CentralEntry, data_offset: int) -> ZipMember:
+def _member(file: SharedFile, entry: CentralEntry, data_offset: int, unpacked: dict[str, Path]) -> ZipMember:
     return ZipMember(
         path=entry.name,
         size=entry.size,
@@ -238,4 +241,5 @@ def _member(file: SharedFile, entry: CentralEntry, data_offset: int) -> ZipMembe
         mode=(entry.external_attributes >> 16) & 0o777 or 0o644,
         data_offset=data_offset,
         archive=file,
+        unpacked=unpacked,
     )
