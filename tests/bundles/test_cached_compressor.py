@@ -27,7 +27,8 @@ class Deflating:
     def compress(self, file: File) -> Compressed:
         self.asked.append(file.path)
         data = file.read()
-        stream = zlib.compress(data, wbits=-15)
+        deflater = zlib.compressobj(wbits=-15)
+        stream = deflater.compress(data) + deflater.flush()
         path = self._folder / f"{len(self.asked)}.deflate"
         if len(stream) >= len(data):
             return Compressed(stream=file.content, method=0, crc32=zlib.crc32(data), size=len(data), compressed_size=len(data))
