@@ -103,7 +103,7 @@ def optimize(job: Job, path: Path, output: Path | None = None, findings: Sequenc
     """
     target = output or path
     cache = _cache(job)
-    key = _finished_key(job, path, target, findings) if cache and path.suffix == ".whl" and path.is_file() else None
+    key = _finished_key(job, path, target, findings) if cache else None
     finished = recall(cache, key) if cache and key else None
     if finished and _install(job, finished, path, target):
         return finished.manifest
@@ -150,8 +150,10 @@ def cache_of(config: Config, project: Path) -> Cache:
     return Cache(folder, settings.max_size)
 
 
-def _finished_key(job: Job, wheel: Path, target: Path, findings: Sequence[Finding]) -> str:
-    """Return the key of everything that decides a wheel and its manifest."""
+def _finished_key(job: Job, wheel: Path, target: Path, findings: Sequence[Finding]) -> str | None:
+    """Return the key of everything that decides a wheel and its manifest, None for what is no wheel or cannot be read."""
+    if wheel.suffix != ".whl" or not os.access(wheel, os.R_OK) or not wheel.is_file():
+        return None
     settings = job.config.settings
     steps = [[stage.identity, options_to_dict(stage.optimizer.options)] for stage in job.stages]
     decisive = [decisive_settings(job.config), options_to_dict(settings.limits), list(job.config.idle)]

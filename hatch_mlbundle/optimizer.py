@@ -72,8 +72,9 @@ class Task:
 class Optimizer(ABC, Generic[OptionsT]):
     """One kind of slimming.
 
-    The registry knows the class; the configuration makes the instance. `version` is part of every cache key: raise it
-    whenever a result may differ. A lossy optimizer (`lossless = False`) runs only when it is named in the configuration.
+    The registry knows the class; the configuration makes the instance. What it plans and makes may depend on the bundle, its
+    options and `programs()` alone: that is what the cache goes by, with `version`, which is to be raised whenever a result may
+    differ. A lossy optimizer (`lossless = False`) runs only when it is named in the configuration.
     """
 
     name: ClassVar[str]
