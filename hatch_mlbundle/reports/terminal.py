@@ -23,7 +23,7 @@ WIDTH = 80
 def as_text(report: RenderableType) -> str:
     """Return a report as plain text without colours, `WIDTH` columns wide, no blanks at line ends."""
     sink = io.StringIO()
-    Console(file=sink, width=WIDTH, color_system=None, legacy_windows=False).print(report)
+    Console(file=sink, width=WIDTH, color_system=None, legacy_windows=False).print(report, crop=False)
     return "\n".join(line.rstrip() for line in sink.getvalue().splitlines())
 
 
@@ -31,7 +31,7 @@ def show(report: RenderableType) -> None:
     """Print a report to standard output: with colours and at its width on a terminal, as plain text elsewhere."""
     console = Console()
     if console.is_terminal:
-        console.print(report)
+        console.print(report, crop=False)
     else:
         print(as_text(report))  # noqa: T201
 
