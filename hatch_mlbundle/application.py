@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from . import __version__
 from .accounting import Ledger
@@ -28,10 +29,10 @@ from .bundles.zip_reader import Limits
 from .cache import Cache, default_folder
 from .canonical import digest, sha256_of_file
 from .config import Config, decisive_settings, options_to_dict
-from .errors import ArtifactError, FindingsError
+from .errors import ArtifactError, FindingsError, ManifestError
 from .finished import Finished, recall, remember
 from .manifest import SUFFIX, CompanionRow, Manifest, ToolRow
-from .model import CHUNK, Finding
+from .model import CHUNK, Finding, Kind
 from .optimizer import Json, Options
 from .pipeline import Outcome, Planned, Services, Stage, plan, run
 from .plugins import Registered, Registry
@@ -85,12 +86,10 @@ def prepare(config: Config, registry: Registry, *, project: Path | None = None, 
                 identity=_identity(registered, step.options, needed),
             )
         )
-    ours = (("deflate", LIBDEFLATE), ("python", platform.python_version()), ("zlib", zlib.ZLIB_RUNTIME_VERSION))
-    tools = [*ours, *sorted(programs.items())]
     return Job(
         config=config,
         stages=tuple(stages),
-        tools=tuple(ToolRow(name=name, version=version) for name, version in tools),
+        tools=_tools(programs),
         project=project or Path.cwd(),
         progress=progress or Silence(),
     )
@@ -103,16 +102,17 @@ def optimize(job: Job, path: Path, output: Path | None = None, findings: Sequenc
     """
     target = output or path
     cache = _cache(job)
-    key = _finished_key(job, path, target, findings) if cache else None
+    sha256 = _wheel_digest(path) if cache else None
+    key = _finished_key(job, sha256, path, target, findings) if sha256 else None
     finished = recall(cache, key) if cache and key else None
     if finished and _install(job, finished, path, target):
         return finished.manifest
     with _open(job, path, cache) as session:
-        manifest, text = _make(job, session, path, target, findings)
-        if cache and key and not manifest.companions:
+        made = _make(job, session, path, target, findings)
+        if cache and key and made.lasting and made.manifest.artifact.before.sha256 == sha256:
             with suppress(OSError):
-                remember(cache, key, manifest, text, target, session.services.workspace.new_folder())
-    return manifest
+                remember(cache, key, made.manifest, made.text, target, session.services.workspace.new_folder())
+    return made.manifest
 
 
 def plan_for(job: Job, path: Path) -> Plan:
@@ -150,10 +150,20 @@ def cache_of(config: Config, project: Path) -> Cache:
     return Cache(folder, settings.max_size)
 
 
-def _finished_key(job: Job, wheel: Path, target: Path, findings: Sequence[Finding]) -> str | None:
-    """Return the key of everything that decides a wheel and its manifest, None for what is no wheel or cannot be read."""
-    if wheel.suffix != ".whl" or not os.access(wheel, os.R_OK) or not wheel.is_file():
-        return None
+def _tools(programs: Mapping[str, str]) -> tuple[ToolRow, ...]:
+    """Return the libraries that every result depends on, and these programs."""
+    ours = (("deflate", LIBDEFLATE), ("python", platform.python_version()), ("zlib", zlib.ZLIB_RUNTIME_VERSION))
+    return tuple(ToolRow(name=name, version=version) for name, version in (*ours, *sorted(programs.items())))
+
+
+def _wheel_digest(path: Path) -> str | None:
+    """Return a wheel's SHA-256, None for what is no wheel or cannot be read: others say so better."""
+    readable = path.suffix == ".whl" and os.access(path, os.R_OK) and path.is_file()
+    return sha256_of_file(path) if readable else None
+
+
+def _finished_key(job: Job, sha256: str, wheel: Path, target: Path, findings: Sequence[Finding]) -> str:
+    """Return the key of everything that decides a wheel and its manifest."""
     settings = job.config.settings
     steps = [[stage.identity, options_to_dict(stage.optimizer.options)] for stage in job.stages]
     decisive = [decisive_settings(job.config), options_to_dict(settings.limits), list(job.config.idle)]
@@ -165,44 +175,80 @@ def _finished_key(job: Job, wheel: Path, target: Path, findings: Sequence[Findin
         os.environ.get("SOURCE_DATE_EPOCH"),
     ]
     told = [asdict(finding) for finding in findings]
-    return digest(["finished", sha256_of_file(wheel), wheel.name, target.name, steps, decisive, surroundings, told])
+    return digest(["finished", sha256, wheel.name, target.name, steps, decisive, surroundings, told])
 
 
 def _install(job: Job, finished: Finished, path: Path, target: Path) -> bool:
-    """Put a result of an earlier build in its place; return False where another build's pruning was quicker."""
+    """Put a result of an earlier build in its place; return False where it has to be made all the same."""
+    if finished.wheel is None and target != path:
+        return False
     try:
         with ExitStack() as commits:
-            commits.enter_context(_companions((), beside(job, target, COMPANIONS)))
-            place = saved_manifest_path(job, target)
-            if place:
-                commits.enter_context(replace_atomically(_with_folder(place))).write(finished.text)
-            if finished.wheel or target != path:
-                sink = commits.enter_context(replace_atomically(target))
-                with (finished.wheel or path).open("rb") as source:
-                    shutil.copyfileobj(source, sink, CHUNK)
-    except FileNotFoundError:
+            sink = _manifest_sink(job, target, finished.manifest, commits)
+            if sink:
+                sink.write(finished.text)
+            if finished.wheel:
+                commits.enter_context(_companions((), beside(job, target, COMPANIONS)))
+                copy = commits.enter_context(replace_atomically(target))
+                with finished.wheel.open("rb") as source:
+                    shutil.copyfileobj(source, copy, CHUNK)
+    except FileNotFoundError:  # another build pruned the cache between the look and the grasp
         return False
     return True
 
 
-def _make(job: Job, session: _Session, path: Path, target: Path, findings: Sequence[Finding]) -> tuple[Manifest, bytes]:
-    """Run the pipeline and write the artifact; return the manifest and its text."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Made:
+    """A manifest, its text, and whether the same would come of it another time."""
+
+    manifest: Manifest
+    text: bytes
+    lasting: bool
+
+
+def _make(job: Job, session: _Session, path: Path, target: Path, findings: Sequence[Finding]) -> _Made:
+    """Run the pipeline and write the artifact. What lies beside it is replaced with it, not where it stays as it is."""
     before = session.artifact.scan()
     outcome = run(before.bundle, job.stages, session.services)
     told = _told(job.config, (*findings, *_idle(job.config), *outcome.findings))
+    replaced = outcome.bundle != before.bundle or target != path
     with ExitStack() as commits:  # from last to first: the artifact, then what tells of it
-        companions = commits.enter_context(_companions(session.services.workspace.found_companions(), beside(job, target, COMPANIONS)))
-        place = saved_manifest_path(job, target)
-        sink = commits.enter_context(replace_atomically(_with_folder(place))) if place else None
+        companions: tuple[CompanionRow, ...] = ()
         after = before
-        if outcome.bundle != before.bundle or target != path:
-            session.services.progress.start("writing", 0)
-            after = commits.enter_context(session.artifact.rewriting(outcome.bundle, target, session.compressor))
-        manifest = _manifest(job, session, target.name, before, after, outcome, told, companions)
-        text = manifest.to_json().encode(errors="backslashreplace")
-        if sink:
-            sink.write(text)
-    return manifest, text
+        with ExitStack() as written:
+            if replaced:
+                found = session.services.workspace.found_companions()
+                companions = commits.enter_context(_companions(found, beside(job, target, COMPANIONS)))
+                session.services.progress.start("writing", 0)
+                after = written.enter_context(session.artifact.rewriting(outcome.bundle, target, session.compressor))
+            manifest = _manifest(job, session, target.name, before, after, outcome, told, companions)
+            text = manifest.to_json().encode(errors="backslashreplace")
+            sink = _manifest_sink(job, target, manifest, commits)
+            if sink:
+                sink.write(text)
+    return _Made(manifest=manifest, text=text, lasting=_is_lasting(manifest, outcome))
+
+
+def _is_lasting(manifest: Manifest, outcome: Outcome) -> bool:
+    """Say whether nothing of the moment had a part in it: a finding (a program missing or failing), a program found on the way."""
+    foreign = any(row.kind in (Kind.PE.value, Kind.MACHO.value) for row in manifest.files)
+    return not (outcome.findings or manifest.companions or foreign)
+
+
+def _manifest_sink(job: Job, target: Path, manifest: Manifest, commits: ExitStack) -> BinaryIO | None:
+    """Return where to write the manifest, None where none is wanted, or where the one there tells more of the same artifact.
+
+    A second run finds nothing to save; the manifest of the first, which says what was saved and why, must outlive it.
+    """
+    place = saved_manifest_path(job, target)
+    if place is None:
+        return None
+    row = manifest.artifact
+    with suppress(ManifestError):
+        former = Manifest.load(place).artifact
+        if row.before.sha256 == row.after.sha256 == former.after.sha256 != former.before.sha256:
+            return None
+    return commits.enter_context(replace_atomically(_with_folder(place)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -291,7 +337,7 @@ def _manifest(
     return Manifest(
         generator=f"hatch-mlbundle {__version__}",
         artifact=ledger.artifact(name, session.artifact.kind),
-        tools=job.tools,
+        tools=_tools({name: version for stage in job.stages for name, version in stage.optimizer.programs().items()}),
         configuration=decisive_settings(job.config),
         steps=steps,
         remainder=ledger.remainder(steps),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,12 +15,15 @@ from .errors import MlbundleError
 
 _INTERRUPTED = 130
 """What a shell reports of a program that Ctrl-C ended."""
+_TERMINATED = 143
+"""The same for SIGTERM."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 0 fine, 1 a finding or a limit failed, 2 wrong use or input, 3 our bug."""
-    options = _parser().parse_args(arguments)
+    _end_on_termination()
     try:
+        options = _parser().parse_args(arguments)
         options.run(options)
     except MlbundleError as error:
         _complain(error.told())
@@ -32,6 +37,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _complain(crash.report(error))
         return crash.EXIT_CODE
     return 0
+
+
+def _end_on_termination() -> None:
+    """Let SIGTERM, which continuous integration sends, end the work as Ctrl-C does: with everything tidied up."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))
 
 
 def _complain(message: str) -> None:
@@ -100,7 +111,13 @@ def _command(
 
 
 def _add_top(parser: argparse.ArgumentParser, default: int, what: str) -> None:
-    parser.add_argument("--top", type=int, default=default, metavar="N", help=f"{what} (default {default})")
+    parser.add_argument("--top", type=_count, default=default, metavar="N", help=f"{what} (default {default})")
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of rows")
+    return int(text)
 
 
 def _add_config(parser: argparse.ArgumentParser) -> None:

@@ -14,6 +14,8 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+
 from . import application
 from .adapters.project import find_project, project_config
 from .application import Job
@@ -21,6 +23,7 @@ from .atomic import make_folder
 from .bundles.atomic_folder import recover
 from .bundles.folder import check_target
 from .config import Config
+from .errors import ArtifactError
 from .model import Change
 from .plugins import Registry, load_registry, optimizer_entries
 from .progress import Progress, Silence
@@ -102,9 +105,18 @@ def output_for(artifact: Path, output: Path | None, *, several: bool) -> Path | 
         into, output = output, output / (artifact.name or artifact.resolve().name)
     if artifact.is_dir():
         check_target(artifact, output or artifact)
+    elif output and _project_of(output) != _project_of(artifact):
+        raise ArtifactError(str(output), f"is no name for {artifact.name}, whose name and version must stay; give a folder instead")
     if into:
         make_folder(into)
     return output
+
+
+def _project_of(wheel: Path) -> tuple[object, ...] | None:
+    try:
+        return parse_wheel_filename(wheel.name)[:2]
+    except InvalidWheelFilename:
+        return None
 
 
 def _config(options: argparse.Namespace, registry: Registry) -> Config:
@@ -120,7 +132,12 @@ def _config(options: argparse.Namespace, registry: Registry) -> Config:
 
 
 def _project(options: argparse.Namespace) -> Path:
-    return options.project or find_project(Path.cwd())
+    if options.project:
+        return Path(options.project)
+    try:
+        return find_project(Path.cwd())
+    except FileNotFoundError as error:
+        raise ArtifactError(".", "the current folder is no longer there; change to another one") from error
 
 
 @contextmanager

@@ -6,24 +6,41 @@ import os
 import shutil
 import tempfile
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .model import Bundle, File
 from .storage import storage_errors
 
+_PREFIX = "mlbundle-workspace-"
+
+_ABANDONED = 24 * 3600.0
+"""Seconds after which a workspace in which nothing changed is taken for a killed build's."""
+
 
 @contextmanager
 def temporary_workspace() -> Iterator[Workspace]:
     """Give a workspace in the system's temporary folder that is gone afterwards; raises StorageError."""
-    with storage_errors(Path(tempfile.gettempdir())):
-        root = Path(tempfile.mkdtemp(prefix="mlbundle-"))
+    folder = Path(tempfile.gettempdir())
+    _sweep(folder)
+    with storage_errors(folder):
+        root = Path(tempfile.mkdtemp(prefix=_PREFIX))
     try:
         yield Workspace(root)
     finally:
         shutil.rmtree(root, ignore_errors=True)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove workspaces that nobody has touched for long: a killed build leaves its own behind."""
+    for root in folder.glob(f"{_PREFIX}*"):
+        with suppress(OSError):
+            last_use = max(path.lstat().st_mtime for path in (root, *root.iterdir()))
+            if time.time() - last_use > _ABANDONED and not root.is_symlink():
+                shutil.rmtree(root, ignore_errors=True)
 
 
 class Workspace:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from hatch_mlbundle.errors import FindingsError
 from hatch_mlbundle.manifest import SUFFIX, Manifest
 from hatch_mlbundle.model import Drop
 from hatch_mlbundle.plugins import load_registry
+from hatch_mlbundle.progress import Silence
 from tests.bundles.wheelsmith import build_wheel
 from tests.elfsmith import compile_elf, need
 
@@ -156,3 +158,38 @@ def test_analysis_accounts_for_every_byte(wheel: Path, tmp_path: Path) -> None:
     manifest = analyze(job(tmp_path), wheel)
     totals = manifest.artifact.after
     assert totals.size == totals.structure + sum(row.after.compressed or 0 for row in manifest.files if row.after)
+
+
+def test_a_second_run_leaves_the_account_and_the_debug_files_of_the_first(wheel: Path, tmp_path: Path) -> None:
+    place = tmp_path / (wheel.name + SUFFIX)
+    optimize(job(tmp_path, strip={"debug-files": True}), wheel)
+    first, data = place.read_bytes(), wheel.read_bytes()
+    for settings in ({"debug-files": True}, {}, {}):
+        again = optimize(job(tmp_path, strip=settings), wheel)
+        assert again.artifact.before == again.artifact.after
+        assert (wheel.read_bytes(), place.read_bytes()) == (data, first)
+        assert list((tmp_path / f"{wheel.name}.companions").rglob("*.debug"))
+
+
+def test_a_wheel_replaced_meanwhile_is_not_remembered_as_the_one_before(wheel: Path, tmp_path: Path) -> None:
+    """Another process puts its own result in place between the look into the cache and the reading."""
+    original = wheel.read_bytes()
+    small = optimized(job(tmp_path), wheel, tmp_path / "small")[0]
+
+    class Replacing(Silence):
+        def start(self, what: str, total: int) -> None:
+            if what == "reading":
+                wheel.write_bytes(small)
+
+    settings = {"compression-level": 7}
+    optimize(replace(job(tmp_path, **settings), progress=Replacing()), wheel)
+    wheel.write_bytes(original)
+    assert optimize(job(tmp_path, **settings), wheel).artifact.after.size < len(original)
+
+
+def test_findings_of_the_moment_are_not_remembered(tmp_path: Path) -> None:
+    wheel = build_wheel(tmp_path, {"demo/__init__.py": b"", "demo/broken.so": b"\x7fELF\2\1\1" + bytes(9)})
+    for _ in range(2):
+        assert [finding.code for finding in optimize(job(tmp_path), wheel, tmp_path / wheel.name).findings] == ["MB201"]
+    (tmp_path / "pyproject.toml").write_text('[tool.mlbundle]\nignore = ["MB2"]\n')
+    assert optimize(job(tmp_path), wheel, tmp_path / wheel.name).findings == ()

@@ -243,3 +243,28 @@ def on_a_terminal(*arguments: str, **more: str) -> str:
     process.wait()
     os.close(ours)
     return output.decode()
+
+
+def test_a_wheel_keeps_its_name_and_version(wheel: Path, tmp_path: Path) -> None:
+    result = mlbundle("optimize", wheel, "-o", tmp_path / "x.whl")
+    assert result.returncode == 2
+    assert "name and version must stay" in result.stderr
+    assert not (tmp_path / "x.whl").exists()
+
+
+def test_a_termination_tidies_up(tmp_path: Path) -> None:
+    wheel = build_wheel(tmp_path, {**FILES, **{f"pkg/data{number}.bin": os.urandom(1 << 20) for number in range(60)}})
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    command = [sys.executable, "-m", "hatch_mlbundle", "optimize", "-q", "--no-cache", str(wheel)]
+    process = subprocess.Popen(command, env=environment(TMPDIR=str(scratch)))
+    while not any(scratch.iterdir()) and process.poll() is None:
+        time.sleep(0.01)
+    process.terminate()
+    assert process.wait(timeout=60) in (0, 143)
+    assert list(scratch.iterdir()) == []
+
+
+@pytest.mark.parametrize("rows", ["-1", "many"])
+def test_a_number_of_rows_is_a_number(wheel: Path, rows: str) -> None:
+    assert mlbundle("analyze", wheel, f"--top={rows}").returncode == 2

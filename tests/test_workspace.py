@@ -136,3 +136,14 @@ def test_it_is_gone_afterwards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(KeyError):
         fail()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_build_left_long_ago_is_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    old, young, other = (tmp_path / name for name in ("mlbundle-workspace-old", "mlbundle-workspace-new", "mlbundle-original"))
+    for folder in (old, young, other):
+        (folder / "tree").mkdir(parents=True)
+    for path in (old / "tree", old, other / "tree", other):
+        os.utime(path, (0, 0))
+    with temporary_workspace():
+        assert sorted(path.name for path in tmp_path.iterdir() if path in (old, young, other)) == ["mlbundle-original", young.name]

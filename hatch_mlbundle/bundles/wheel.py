@@ -66,6 +66,10 @@ class WheelSource(AbstractContextManager["WheelSource"]):
         """Close the wheel: the files of its bundle cannot be read any more."""
         self._archive.close()
 
+    def sha256(self) -> str:
+        """Return the SHA-256, in hex, of the wheel that is open, whatever stands under its name by now."""
+        return self._archive.sha256()
+
     @property
     def compressed_sizes(self) -> Mapping[str, int]:
         """Bytes that each member takes up in the archive, by path."""

@@ -37,7 +37,7 @@ class WheelArtifact:
     def scan(self) -> Side:
         """Return the members, each read once and compared with RECORD; raises ArtifactError."""
         source = self._source
-        sha256 = sha256_of_file(source.path)
+        sha256 = source.sha256()
         key = digest(["scan", 1, sha256])
         entry = self._cache.get(key) if self._cache else None
         known = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import stat
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -129,6 +130,13 @@ class ZipReader:
         self.members: Mapping[str, ZipMember] = MappingProxyType(members)
         self.size = self._file.size
         self.structure_size = self.size - sum(member.compressed_size for member in members.values())
+
+    def sha256(self) -> str:
+        """Return the SHA-256, in hex, of the whole file."""
+        digest = hashlib.sha256()
+        for chunk in self._file.chunks(0, self.size):
+            digest.update(chunk)
+        return digest.hexdigest()
 
     def close(self) -> None:
         """Close the file: its members cannot be read any more."""

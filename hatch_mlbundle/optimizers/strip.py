@@ -58,13 +58,17 @@ class Strip(Optimizer[StripOptions]):
     def __init__(self, options: StripOptions) -> None:
         super().__init__(options)
         self._loader = Loader()
+        self._foreign: dict[str, str] = {}
 
     def programs(self) -> Mapping[str, str]:
-        """Return the program that `tool` names; those for PE and Mach-O files are part of these files' keys instead."""
+        """Return the program that `tool` names, and, once there was a plan, those that it found for PE and Mach-O files.
+
+        These are part of the files' cache keys: most wheels have none of them, and should not wait for a program's version.
+        """
         if self.options.tool == "builtin":
-            return {}
+            return self._foreign
         program = elf_program(self.options.tool)
-        return {program.name: program.version()}
+        return {program.name: program.version(), **self._foreign}
 
     def plan(self, bundle: Bundle, context: Context) -> Iterable[Change]:
         """Yield a Rewrite for each file that something can be taken out of."""
@@ -112,13 +116,16 @@ class Strip(Optimizer[StripOptions]):
     def _foreign_programs(self, files: list[File], facts: Mapping[str, Json], context: Context) -> dict[Kind, str | None]:
         """Return what strips each kind of file here; None where nothing does, which is reported once."""
         programs: dict[Kind, str | None] = {Kind.ELF: ""}
+        self._foreign = {}
         for kind, system in _FOREIGN.items():
             waiting = [file for file in files if file.kind is kind and "gone" in facts[file.path]]
             if not waiting:
                 continue
             program = foreign_program(kind)
             programs[kind] = f"{program.name} {program.version()}" if program else None
-            if program is None:
+            if program:
+                self._foreign[program.name] = program.version()
+            else:
                 many = f"{len(waiting)} {system} binaries have symbols or debug data, but no program here strips them"
                 context.report(Finding(code="MB202", message=f"{many}; install llvm (llvm-strip)"))
         return programs
