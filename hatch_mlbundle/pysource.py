@@ -154,6 +154,10 @@ def examine_identifiers(file: File, *, globs: Sequence[str]) -> Json:
     return sorted(name for name in names if any(fnmatchcase(name, glob) for glob in globs))
 
 
+_RUNNERS = frozenset({"pytest", "unittest", "hypothesis", "nose", "absl"})
+"""Packages whose import makes a function with arguments (fixtures, say) a test."""
+
+
 def defines_tests(source: bytes) -> bool:
     """Say whether a module is for a test runner: it defines tests at its top, and its `__main__` block, if any, only runs them."""
     try:
@@ -163,12 +167,19 @@ def defines_tests(source: bytes) -> bool:
     scripts = [node for node in tree.body if isinstance(node, ast.If) and "__main__" in ast.unparse(node.test)]
     if any(not re.search(r"unittest|pytest|\btest\.main|absltest|run_tests|runtests", ast.unparse(node)) for node in scripts):
         return False
-    return any(_is_test(node) for node in tree.body)
+    with_runner = any(_imports_runner(node) for node in ast.walk(tree))
+    return any(_is_test(node, with_runner=with_runner) for node in tree.body)
 
 
-def _is_test(node: ast.stmt) -> bool:
+def _imports_runner(node: ast.AST) -> bool:
+    names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [getattr(node, "module", None) or ""]
+    return isinstance(node, ast.Import | ast.ImportFrom) and any(name.partition(".")[0] in _RUNNERS for name in names)
+
+
+def _is_test(node: ast.stmt, *, with_runner: bool) -> bool:
+    """Say whether a runner would take the statement for a test; `test_mean(x)`, where nothing imports one, is statistics."""
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-        return node.name.startswith("test_")
+        return node.name.startswith("test_") and (with_runner or not (node.args.args or node.args.posonlyargs or node.args.vararg))
     if not isinstance(node, ast.ClassDef):
         return False
     cased = node.name.startswith("Test") or any(ast.unparse(base).endswith("TestCase") for base in node.bases)

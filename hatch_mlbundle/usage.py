@@ -201,12 +201,17 @@ class Usage:
             matching = [self._by_installed[place]]
         elif place in self._folders:
             self._using.update([place] if use == "path" else [])
-            return False
+            matching = self._data_only(place)
         else:
             matching = [path for path in self._inside.get(place, ()) if not module_of(path)]
         for path in matching:
             self.keep(path, reason)
         return bool(matching)
+
+    def _data_only(self, folder: str) -> list[str]:
+        """Return what a folder holds that has no modules: whoever names it may go through it by names that nobody can see."""
+        inside = list(self._inside.get(folder, ()))
+        return [] if any(module_of(path) for path in inside) else inside
 
     def _keep_data(self, folder: str, reason: str) -> None:
         for path in self._inside.get(folder, ()):

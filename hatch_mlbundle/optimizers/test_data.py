@@ -42,7 +42,7 @@ class TestData(Optimizer[TestDataOptions]):
     __test__ = False
 
     name = "test_data"
-    version = "1"
+    version = "2"
     options_type = TestDataOptions
 
     def plan(self, bundle: Bundle, context: Context) -> Iterable[Change]:

@@ -351,3 +351,33 @@ def test_an_empty_bundle_and_a_disabled_word_are_fine() -> None:
     assert plan({}) == Plan({}, {}, [])
     optimizer = TestData(replace(TestDataOptions(), folders=(), files=(), compiled=()))
     assert not plan_of(optimizer, bundle_of(package())).dropped
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        'DATA = os.path.join(os.path.dirname(__file__), "testdata")\nnames = os.listdir(DATA)',
+        'HERE = Path(__file__).parent\nfiles = list((HERE / "testdata").iterdir())',
+        'DATA = HERE / "testdata"',
+        'DIR = "testdata"',
+        'class Paths:\n    data = HERE / "testdata"',
+    ],
+)
+def test_a_folder_of_data_that_a_module_names_stays(source: str) -> None:
+    files = {"pkg/__init__.py": "", "pkg/load.py": source, "pkg/testdata/a.bin": "x", "pkg/testdata/deep/b.bin": "y"}
+    assert not {"pkg/testdata/a.bin", "pkg/testdata/deep/b.bin"} & set(plan(files).dropped)
+
+
+def test_a_folder_of_data_that_nobody_names_goes() -> None:
+    files = {"pkg/__init__.py": "", "pkg/testdata/a.bin": "x", "pkg/tests/__init__.py": "", "pkg/tests/test_a.py": "def test_a(): pass"}
+    assert "pkg/testdata/a.bin" in plan(files).dropped
+
+
+def test_statistics_are_no_tests() -> None:
+    files = {"pkg/__init__.py": "", "pkg/hypothesis_test.py": "def test_mean(sample):\n    return sum(sample)\n"}
+    assert not plan(files).dropped
+
+
+def test_a_test_with_fixtures_is_one() -> None:
+    files = {"pkg/__init__.py": "", "pkg/test_it.py": "import pytest\n\n\ndef test_mean(sample):\n    assert sample\n"}
+    assert "pkg/test_it.py" in plan(files).dropped
