@@ -201,7 +201,7 @@ class Usage:
             matching = [self._by_installed[place]]
         elif place in self._folders:
             self._using.update([place] if use == "path" else [])
-            matching = self._data_only(place)
+            matching = self._data_only(place) if use == "path" or basename(place) not in _COMMON_WORDS else []
         else:
             matching = [path for path in self._inside.get(place, ()) if not module_of(path)]
         for path in matching:
@@ -217,6 +217,10 @@ class Usage:
         for path in self._inside.get(folder, ()):
             if module_of(path) is None and companion_of(path) is None:
                 self.keep(path, reason)
+
+
+_COMMON_WORDS = frozenset({"test", "tests"})
+"""Names of folders that, standing alone in a string, mostly mean something else."""
 
 
 def is_source(file: File) -> bool:
