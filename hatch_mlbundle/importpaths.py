@@ -7,7 +7,11 @@ from collections import defaultdict
 from collections.abc import Iterable
 from posixpath import basename, dirname, join
 
+PYZ = ".pyz"
+"""Ends the name of the folder under which a bundle lists the modules in an executable: `_internal/app.pyz/pkg/mod.pyc`."""
+
 _SCHEME = re.compile(r"[^/]+\.data/(?:purelib|platlib)/")
+_PYZ = re.compile(r"(?:^|(?<=/))[^/]+\.pyz/")
 _CACHED = re.compile(r"(.*/|)__pycache__/([^/.]+)\.[^/]*\.pyc")
 _MODULE = re.compile(r"(.*/|)([A-Za-z_]\w*)(?:\.py|\.pyw|\.pyc|(?:\.[\w-]+)*\.(?:so|pyd))")
 _COMPILED = re.compile(r".*\.(?:so|pyd)")
@@ -15,8 +19,10 @@ _NAME = re.compile(r"[A-Za-z_]\w*")
 
 
 def installed(path: str) -> str:
-    """Return where a wheel's member comes to lie in site-packages: without `NAME.data/purelib/` (PyPA, binary distribution format)."""
-    return _SCHEME.sub("", path, count=1)
+    """Return where Python finds a file: a wheel's member in site-packages, without `NAME.data/purelib/` (PyPA, binary distribution
+    format); a module of a PYZ archive where its source would lie beside the executable's other files.
+    """
+    return _PYZ.sub("", _SCHEME.sub("", path, count=1), count=1)
 
 
 def module_of(path: str) -> str | None:

@@ -31,6 +31,7 @@ class Kind(str, Enum):
     TEXT = "text"
     IMAGE = "image"
     METADATA = "metadata"
+    FROZEN = "frozen"
     LINK = "link"
     OTHER = "other"
 
@@ -85,6 +86,10 @@ class File:
     `path` is relative to the bundle's root, with `/` between its parts; `size` is in bytes as installed; `sha256` is the
     hex digest of the bytes; `mode` holds the permission bits; `owner` is the distribution or top-level package it belongs to.
     A symbolic link has `link` (its target as written), kind LINK and no bytes.
+
+    The modules inside a frozen executable are files too, `FOLDER/EXECUTABLE.pyz/pkg/mod.pyc` (importpaths.py) of kind BYTECODE:
+    `size` is what the module takes in the executable, compressed; its content is the marshalled code, without the header of a
+    `.pyc` file. The executable itself, of kind FROZEN, is then what is left of it.
     """
 
     path: str

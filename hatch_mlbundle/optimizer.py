@@ -6,13 +6,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Protocol, TypeAlias, TypeVar
+from typing import Any, ClassVar, Generic, Literal, Protocol, TypeAlias, TypeVar
 
 from .model import Bundle, Change, File, Finding
 from .schema import Glob
 
 Json: TypeAlias = Any
 """What the json module reads and writes: None, bool, int, float, str, lists and string-keyed dicts of these."""
+
+ArtifactKind: TypeAlias = Literal["wheel", "folder", "frozen"]
+"""A wheel, any folder, or what PyInstaller made: a folder with frozen executables, or the tables of a spec file."""
 
 
 def option(doc: str, *, default: Any) -> Any:
@@ -74,12 +77,14 @@ class Optimizer(ABC, Generic[OptionsT]):
 
     The registry knows the class; the configuration makes the instance. What it plans and makes may depend on the bundle, its
     options and `programs()` alone: that is what the cache goes by, with `version`, which is to be raised whenever a result may
-    differ. A lossy optimizer (`lossless = False`) runs only when it is named in the configuration.
+    differ. A lossy optimizer (`lossless = False`) runs only when it is named in the configuration. `artifacts` are the kinds of
+    artifact that it is for; on others the step is left out.
     """
 
     name: ClassVar[str]
     version: ClassVar[str]
     lossless: ClassVar[bool] = True
+    artifacts: ClassVar[tuple[ArtifactKind, ...]] = ("wheel", "folder", "frozen")
     options_type: ClassVar[type[Options]] = Options
 
     def __init__(self, options: OptionsT) -> None:
