@@ -22,7 +22,9 @@ from .bundles.atomic_folder import recover
 from .bundles.cached_compressor import CachedCompressor
 from .bundles.compressor import LIBDEFLATE, Compressor, DeflateCompressor, compressor_identity
 from .bundles.deflate import BlockPool
+from .bundles.executable import open_executables
 from .bundles.folder import FolderArtifact
+from .bundles.frozen import FrozenArtifact
 from .bundles.wheel import WheelSource
 from .bundles.wheel_artifact import WheelArtifact
 from .bundles.zip_reader import Limits
@@ -119,7 +121,7 @@ def plan_for(job: Job, path: Path) -> Plan:
     """Return what `optimize` would do to the artifact at `path`, and why; raises MlbundleError."""
     with _open(job, path, _cache(job)) as session:
         before = session.artifact.scan()
-        stages, findings = plan(before.bundle, job.stages, session.services)
+        stages, findings = plan(before.bundle, _stages(job, session.artifact), session.services)
         selected = _selected(job.config, (*_idle(job.config), *findings))
         return Plan(before=before, stages=tuple(stages), findings=selected)
 
@@ -209,7 +211,7 @@ class _Made:
 def _make(job: Job, session: _Session, path: Path, target: Path, findings: Sequence[Finding]) -> _Made:
     """Run the pipeline and write the artifact. What lies beside it is replaced with it, not where it stays as it is."""
     before = session.artifact.scan()
-    outcome = run(before.bundle, job.stages, session.services)
+    outcome = run(before.bundle, _stages(job, session.artifact), session.services)
     told = _told(job.config, (*findings, *_idle(job.config), *outcome.findings))
     replaced = outcome.bundle != before.bundle or target != path
     with ExitStack() as commits:  # from last to first: the artifact, then what tells of it
@@ -227,6 +229,11 @@ def _make(job: Job, session: _Session, path: Path, target: Path, findings: Seque
             if sink:
                 sink.write(text)
     return _Made(manifest=manifest, text=text, lasting=_is_lasting(manifest, outcome))
+
+
+def _stages(job: Job, artifact: Artifact) -> list[Stage]:
+    """Return the stages that are for such an artifact."""
+    return [stage for stage in job.stages if artifact.kind in stage.optimizer.artifacts]
 
 
 def _is_lasting(manifest: Manifest, outcome: Outcome) -> bool:
@@ -287,12 +294,18 @@ def _artifact(job: Job, path: Path, pool: ThreadPoolExecutor, cache: Cache | Non
     settings = job.config.settings
     recover(path.resolve())
     if path.is_dir():
-        return FolderArtifact(path, pool)
+        return _folder_artifact(path, pool, cache, workspace, stack)
     if path.suffix != ".whl":
         raise ArtifactError(str(path), "is neither a wheel (.whl) nor a folder" if path.exists() else "does not exist")
     limits = Limits(max_ratio=settings.limits.max_ratio, max_size=settings.limits.max_size)
     source = stack.enter_context(WheelSource.open(path, limits=limits, allow_signed=settings.allow_signed))
     return WheelArtifact(source, job.config.workers, cache, workspace.new_folder())
+
+
+def _folder_artifact(path: Path, pool: ThreadPoolExecutor, cache: Cache | None, workspace: Workspace, stack: ExitStack) -> Artifact:
+    folder = FolderArtifact(path, pool)
+    executables = stack.enter_context(open_executables(path))
+    return FrozenArtifact(folder, executables, pool, cache, workspace.new_folder()) if executables else folder
 
 
 def _identity(registered: Registered, options: Options, programs: Mapping[str, str]) -> Json:

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from hatch_mlbundle.bundles.compressor import Compressor
 from hatch_mlbundle.model import Bundle, Change
+from hatch_mlbundle.optimizer import ArtifactKind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,8 +39,8 @@ class Artifact(Protocol):
     """A wheel, a folder, ... open for reading."""
 
     @property
-    def kind(self) -> str:
-        """Return `"wheel"` or `"folder"`."""
+    def kind(self) -> ArtifactKind:
+        """Return what sort of artifact it is."""
 
     def scan(self) -> Side:
         """Return the files, each read once and checked; raises ArtifactError."""

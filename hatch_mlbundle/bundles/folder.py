@@ -18,13 +18,14 @@ from hatch_mlbundle.bundles.compressor import Compressor
 from hatch_mlbundle.bundles.folder_scan import Stamp, find_owners, list_tree, parents, scan_file, stamp_of
 from hatch_mlbundle.errors import ArtifactError
 from hatch_mlbundle.model import Bundle, Change, File
+from hatch_mlbundle.optimizer import ArtifactKind
 from hatch_mlbundle.storage import storage_errors
 
 
 class FolderArtifact:
     """A folder open as an artifact. `pool` hashes and copies its files."""
 
-    kind = "folder"
+    kind: ArtifactKind = "folder"
 
     def __init__(self, path: Path, pool: Executor) -> None:
         self._path = path.resolve()

@@ -16,6 +16,7 @@ from hatch_mlbundle.bundles.wheel_writer import write_wheel
 from hatch_mlbundle.cache import Cache
 from hatch_mlbundle.canonical import digest, sha256_of_file
 from hatch_mlbundle.model import Bundle, Change, Keep, Link
+from hatch_mlbundle.optimizer import ArtifactKind
 
 
 class WheelArtifact:
@@ -24,7 +25,7 @@ class WheelArtifact:
     `folder` takes the native files that are unpacked while the wheel is read.
     """
 
-    kind = "wheel"
+    kind: ArtifactKind = "wheel"
 
     def __init__(self, source: WheelSource, workers: int, cache: Cache | None, folder: Path) -> None:
         self._source = source

@@ -1,0 +1,116 @@
+"""A frozen executable: its modules as files of a bundle, and the same executable with other modules or entries."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from posixpath import join
+
+from hatch_mlbundle.importpaths import PYZ as PYZ_SUFFIX
+from hatch_mlbundle.model import Content, MemoryContent
+
+from .carchive import PYZ, CArchive, Entry, find_carchive, write_cookie, write_table
+from .housing import rehouse
+from .joined import InflatedContent, JoinedContent, RangeContent
+from .pyz import NAMESPACE, Pyz, PyzModule, pieces, read_pyz, without
+from .shared_file import SharedFile
+
+_LARGEST_MODULE = 1 << 28
+"""Bytes of code that no module has."""
+_MAGICS = (b"\x7fELF", b"MZ", b"\xcf\xfa\xed\xfe", b"\xca\xfe\xba\xbe")
+"""What executables begin with: of Linux, of Windows, of macOS for one processor and for several."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Executable:
+    """An executable, open for reading, at `path` in its bundle."""
+
+    path: str
+    file: SharedFile
+    archive: CArchive
+    pyz: Pyz | None
+
+    @property
+    def modules(self) -> list[PyzModule]:
+        """The modules that have code."""
+        return [module for module in (self.pyz.modules if self.pyz else ()) if module.type != NAMESPACE]
+
+    def path_of(self, module: PyzModule) -> str:
+        """Return the path of a module in the bundle."""
+        folder = "" if self.archive.is_one_file else self.archive.contents_folder
+        return join(folder, f"{self.path}{PYZ_SUFFIX}", module.path)
+
+    def code_of(self, module: PyzModule) -> InflatedContent:
+        """Return a module's code, as marshal wrote it."""
+        return InflatedContent(self.file, module.offset, module.stored, _LARGEST_MODULE)
+
+    def with_modules(self, paths: Collection[str]) -> JoinedContent:
+        """Return the executable with the modules at these paths of the bundle alone; `housing.why_not` must be None."""
+        return self._rehoused(self._members(paths))
+
+    def with_files(self, members: Iterable[tuple[Entry, Content]]) -> JoinedContent:
+        """Return the executable with these entries besides its own; only `offset` of them is not yet known."""
+        return self._rehoused([*self._members([self.path_of(module) for module in self.modules]), *members])
+
+    def _members(self, paths: Collection[str]) -> list[tuple[Entry, Content]]:
+        return [(entry, self._content(entry, paths)) for entry in self.archive.entries]
+
+    def _content(self, entry: Entry, paths: Collection[str]) -> Content:
+        if entry.type != PYZ or self.pyz is None:
+            return RangeContent(self.file, entry.offset, entry.stored)
+        gone = {module.path for module in self.modules if self.path_of(module) not in paths}
+        if not gone:
+            return RangeContent(self.file, entry.offset, entry.stored)
+        found, size = pieces(self.pyz, without(self.pyz.modules, gone))
+        return JoinedContent([MemoryContent(each) if isinstance(each, bytes) else RangeContent(self.file, *each) for each in found], size)
+
+    def _rehoused(self, members: Iterable[tuple[Entry, Content]]) -> JoinedContent:
+        start = at = self.archive.start
+        entries, contents = [], []
+        for entry, content in members:
+            stored = content.size if isinstance(content, JoinedContent) else entry.stored
+            entries.append(replace(entry, offset=at, stored=stored, size=entry.size if entry.compressed else stored))
+            contents.append(content)
+            at += stored
+        table = write_table(entries, start)
+        cookie = write_cookie(self.archive, at - start, len(table))
+        package = [*contents, MemoryContent(table + cookie)]
+        return rehouse(self.file, self.archive, package, at - start + len(table) + len(cookie))
+
+
+def find_executable(file: SharedFile, path: str) -> Executable | None:
+    """Return what PyInstaller made at `path` of a bundle, None for any other file; raises ArtifactError where it is damaged."""
+    archive = find_carchive(file)
+    if archive is None:
+        return None
+    entry = next((entry for entry in archive.entries if entry.type == PYZ), None)
+    return Executable(path=path, file=file, archive=archive, pyz=read_pyz(file, entry) if entry else None)
+
+
+@contextmanager
+def open_executables(folder: Path) -> Iterator[dict[str, Executable]]:
+    """Give the executables of a one-folder bundle, by name, open for reading: none where the folder is no such bundle."""
+    with ExitStack() as stack:
+        found: dict[str, Executable] = {}
+        for path in sorted(path for path in folder.iterdir() if not path.is_symlink() and path.is_file()):
+            if _head(path).startswith(_MAGICS):
+                file = stack.enter_context(closing(SharedFile(path)))
+                executable = find_executable(file, path.name)
+                if executable and not executable.archive.is_one_file and (folder / executable.archive.contents_folder).is_dir():
+                    found[path.name] = executable
+        yield found
+
+
+def is_module(path: str) -> bool:
+    """Say whether a path of a bundle is that of a module inside an executable."""
+    return f"{PYZ_SUFFIX}/" in path
+
+
+def _head(path: Path) -> bytes:
+    try:
+        with path.open("rb") as stream:
+            return stream.read(4)
+    except OSError:  # whoever reads the whole folder says so better
+        return b""

@@ -1,0 +1,54 @@
+"""Write an executable without some of its modules, and see that nothing else of it changed."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from contextlib import closing
+from pathlib import Path
+
+from hatch_mlbundle.errors import ArtifactError, UnsoundResultError
+from hatch_mlbundle.storage import storage_errors
+
+from .carchive import PYZ, Entry
+from .executable import Executable, find_executable
+from .joined import JoinedContent, RangeContent, sha256_of
+from .pyz import PyzModule
+from .shared_file import SharedFile
+
+
+def write_executable(executable: Executable, kept: Collection[str], target: Path) -> None:
+    """Write the executable with the modules at these paths of the bundle alone; raises UnsoundResultError, StorageError."""
+    save(executable.with_modules(kept), target)
+    wanted = {module.path: module for module in executable.modules if executable.path_of(module) in kept}
+    try:
+        with closing(SharedFile(target)) as file:
+            result = find_executable(file, executable.path)
+            if result is None or [module.path for module in result.modules] != list(wanted):
+                raise UnsoundResultError(f"{executable.path}: lost modules when it was written")
+            for module in result.modules:
+                if sha256_of(RangeContent(file, module.offset, module.stored)) != _stored_hash(executable, wanted[module.path]):
+                    raise UnsoundResultError(f"{executable.path}: its module {module.name} changed when it was written")
+            if _entries(result) != _entries(executable):
+                raise UnsoundResultError(f"{executable.path}: its archive changed when it was written")
+    except ArtifactError as error:
+        raise UnsoundResultError(f"{executable.path}: cannot be read once written: {error.problem}") from error
+
+
+def save(content: JoinedContent, target: Path) -> None:
+    """Write content to a new file; raises StorageError."""
+    with storage_errors(target), target.open("xb") as stream:
+        for chunk in content.chunks():
+            stream.write(chunk)
+
+
+def _stored_hash(executable: Executable, module: PyzModule) -> str:
+    return sha256_of(RangeContent(executable.file, module.offset, module.stored))
+
+
+def _entries(executable: Executable) -> list[tuple[str, str, str]]:
+    """Return the entries beside the modules: name, type, hash of what is stored."""
+    return [(entry.name, entry.type, _hash(executable, entry)) for entry in executable.archive.entries if entry.type != PYZ]
+
+
+def _hash(executable: Executable, entry: Entry) -> str:
+    return sha256_of(RangeContent(executable.file, entry.offset, entry.stored))

@@ -1,0 +1,94 @@
+"""Content made of other content: ranges of a file, and new bytes between them."""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hatch_mlbundle.model import CHUNK, Content, MemoryContent
+
+from .shared_file import SharedFile
+
+_RAW_STEP = 1 << 18
+
+
+@dataclass(frozen=True, slots=True)
+class RangeContent:
+    """`size` bytes from `offset` on of an open file, as they are."""
+
+    file: SharedFile = field(repr=False, compare=False)
+    offset: int
+    size: int
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield the bytes; raises ArtifactError where the file ends before."""
+        return self.file.chunks(self.offset, self.size)
+
+    def local_path(self) -> Path | None:
+        """Return None: no file holds just these bytes."""
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class InflatedContent:
+    """What `stored` bytes of zlib format (RFC 1950) from `offset` on unpack to: at most `limit` bytes."""
+
+    file: SharedFile = field(repr=False, compare=False)
+    offset: int
+    stored: int
+    limit: int
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield the unpacked bytes; raises ArtifactError where they are damaged, or more than `limit`."""
+        inflater, left = zlib.decompressobj(), self.limit
+        try:
+            for raw in self.file.chunks(self.offset, self.stored, _RAW_STEP):
+                rest = raw
+                while rest and not inflater.eof:
+                    piece = inflater.decompress(rest, CHUNK)
+                    rest = inflater.unconsumed_tail
+                    left -= len(piece)
+                    if left < 0:
+                        raise self.file.damaged(f"has {self.stored} bytes at {self.offset} that unpack to more than {self.limit}")
+                    yield piece
+        except zlib.error as error:
+            raise self.file.damaged(f"has compressed data at {self.offset} that cannot be unpacked ({error})") from error
+        if not inflater.eof:
+            raise self.file.damaged(f"has compressed data at {self.offset} that ends too early")
+
+    def local_path(self) -> Path | None:
+        """Return None: the bytes lie in the file compressed."""
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class JoinedContent:
+    """Pieces of content, one after the other; `size` is their bytes together."""
+
+    pieces: Sequence[Content]
+    size: int
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield the bytes of all pieces in order."""
+        for piece in self.pieces:
+            yield from piece.chunks()
+
+    def local_path(self) -> Path | None:
+        """Return None: the pieces are joined only when they are written."""
+        return None
+
+
+def padding(size: int) -> MemoryContent:
+    """Return so many zero bytes."""
+    return MemoryContent(bytes(size))
+
+
+def sha256_of(content: JoinedContent | InflatedContent | RangeContent) -> str:
+    """Return the SHA-256 of content, in hex; reads it by chunks."""
+    digest = hashlib.sha256()
+    for chunk in content.chunks():
+        digest.update(chunk)
+    return digest.hexdigest()
