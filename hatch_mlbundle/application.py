@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -25,6 +26,7 @@ from .bundles.deflate import BlockPool
 from .bundles.executable import open_executables
 from .bundles.folder import FolderArtifact
 from .bundles.frozen import FrozenArtifact
+from .bundles.frozen_owner import frozen_owner
 from .bundles.wheel import WheelSource
 from .bundles.wheel_artifact import WheelArtifact
 from .bundles.zip_reader import Limits
@@ -303,9 +305,12 @@ def _artifact(job: Job, path: Path, pool: ThreadPoolExecutor, cache: Cache | Non
 
 
 def _folder_artifact(path: Path, pool: ThreadPoolExecutor, cache: Cache | None, workspace: Workspace, stack: ExitStack) -> Artifact:
-    folder = FolderArtifact(path, pool)
     executables = stack.enter_context(open_executables(path))
-    return FrozenArtifact(folder, executables, pool, cache, workspace.new_folder()) if executables else folder
+    if not executables:
+        return FolderArtifact(path, pool)
+    contents = next(each.archive.contents_folder for each in executables.values())
+    folder = FolderArtifact(path, pool, partial(frozen_owner, contents=contents))
+    return FrozenArtifact(folder, executables, pool, cache, workspace.new_folder())
 
 
 def _identity(registered: Registered, options: Options, programs: Mapping[str, str]) -> Json:

@@ -23,13 +23,14 @@ from hatch_mlbundle.storage import storage_errors
 
 
 class FolderArtifact:
-    """A folder open as an artifact. `pool` hashes and copies its files."""
+    """A folder open as an artifact. `pool` hashes and copies its files; `owner_of` tells whose a file is, RECORDs where it is None."""
 
     kind: ArtifactKind = "folder"
 
-    def __init__(self, path: Path, pool: Executor) -> None:
+    def __init__(self, path: Path, pool: Executor, owner_of: Callable[[str], str] | None = None) -> None:
         self._path = path.resolve()
         self._pool = pool
+        self._owner_of = owner_of
         recover(self._path)
         self._listing = list_tree(self._path)
         self._scanned = Bundle()
@@ -37,8 +38,9 @@ class FolderArtifact:
 
     def scan(self) -> Side:
         """Return the files, hashed on all cores; raises ArtifactError where one cannot be read."""
-        owners = find_owners(self._path, self._listing.files)
-        found = list(self._pool.map(lambda path: scan_file(self._path, path, owners), self._listing.files))
+        files = self._listing.files
+        owners = {path: self._owner_of(path) for path in files} if self._owner_of else find_owners(self._path, files)
+        found = list(self._pool.map(lambda path: scan_file(self._path, path, owners), files))
         self._scanned = Bundle(file for file, _ in found)
         self._stamps = {file.path: stamp for file, stamp in found}
         return _side(self._scanned)

@@ -13,7 +13,6 @@ from hatch_mlbundle.bundles.compressor import Compressor
 from hatch_mlbundle.bundles.executable import Executable, is_module
 from hatch_mlbundle.bundles.executable_writer import write_executable
 from hatch_mlbundle.bundles.folder import FolderArtifact
-from hatch_mlbundle.bundles.frozen_owner import frozen_owner
 from hatch_mlbundle.bundles.housing import why_not
 from hatch_mlbundle.bundles.joined import sha256_of
 from hatch_mlbundle.cache import Cache
@@ -51,7 +50,7 @@ class FrozenArtifact:
         for path, file in side.bundle.items():
             executable = self._executables.get(path)
             modules = self._modules(executable, file) if executable else []
-            files.append(_rest(file, modules) if executable else replace(file, owner=frozen_owner(path, self._contents)))
+            files.append(_rest(file, modules) if executable else file)
             files += modules
         return Side(bundle=Bundle(files), account=side.account)
 
@@ -72,14 +71,10 @@ class FrozenArtifact:
     def rewriting(self, bundle: Bundle, target: Path, compressor: Compressor) -> Iterator[Side]:
         """Write the folder, its executables with the modules that the bundle still has; raises UnsoundResultError, StorageError."""
         written = {path: self._written(executable, bundle) for path, executable in self._executables.items()}
-        plain = Bundle(written.get(path, self._plain.get(path, file)) for path, file in bundle.items() if not is_module(path))
+        plain = Bundle(written.get(path, file) for path, file in bundle.items() if not is_module(path))
         with self._folder.rewriting(plain, target, compressor) as side:
             files = [_rest(written[path], self._held(path, bundle)) if path in written else file for path, file in bundle.items()]
             yield Side(bundle=Bundle(files), account=side.account)
-
-    @property
-    def _contents(self) -> str:
-        return next((each.archive.contents_folder for each in self._executables.values()), "")
 
     def _modules(self, executable: Executable, file: File) -> list[File]:
         """Return an executable's modules as files."""

@@ -30,11 +30,13 @@ def write_table(value: Value) -> bytes:
     """Return the one marshal text of a value: no references, which depend on who else holds the objects."""
     if isinstance(value, str):
         encoded = value.encode("utf-8", "surrogatepass")
-        return b"u" + _LENGTH.pack(len(encoded)) + encoded
+        short = len(encoded) == len(value) < 256
+        return (b"z" + bytes([len(encoded)]) if short else b"u" + _LENGTH.pack(len(encoded))) + encoded
     if isinstance(value, int):
         return b"i" + _INTEGER.pack(value)
-    mark = b"[" if isinstance(value, list) else b"("
-    return mark + _LENGTH.pack(len(value)) + b"".join(map(write_table, value))
+    short = isinstance(value, tuple) and len(value) < 256
+    mark = b")" + bytes([len(value)]) if short else (b"[" if isinstance(value, list) else b"(") + _LENGTH.pack(len(value))
+    return mark + b"".join(map(write_table, value))
 
 
 class _Reader:
