@@ -18,12 +18,13 @@ from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
 from . import application
 from .adapters.project import find_project, project_config
-from .application import Job
 from .atomic import make_folder
+from .beside import saved_manifest_path
 from .bundles.atomic_folder import recover
 from .bundles.folder import check_target
 from .config import Config
 from .errors import ArtifactError
+from .job import Job, cache_of, prepare
 from .model import Change
 from .plugins import Registry, load_registry, optimizer_entries
 from .progress import Progress, Silence
@@ -53,7 +54,7 @@ def optimize(options: argparse.Namespace) -> None:
         if not options.quiet:
             from .reports.terminal import show, summary
 
-            show(summary(manifest, application.saved_manifest_path(job, output or artifact)))
+            show(summary(manifest, saved_manifest_path(job, output or artifact)))
 
 
 def analyze(options: argparse.Namespace) -> None:
@@ -83,7 +84,7 @@ def plugins(options: argparse.Namespace) -> None:
 
 def cache(options: argparse.Namespace) -> None:
     """Show, prune or clear the cache."""
-    found = application.cache_of(_config(options, load_registry()), _project(options))
+    found = cache_of(_config(options, load_registry()), _project(options))
     limit = {"show": None, "prune": found.max_size, "clear": 0}[options.action]
     removed = 0 if limit is None else found.prune(limit)
     usage = found.usage()
@@ -145,7 +146,7 @@ def _job(options: argparse.Namespace) -> Iterator[Job]:
     registry = load_registry()
     config = _config(options, registry)
     with _progress(options) as progress:
-        yield application.prepare(config, registry, project=_project(options), progress=progress)
+        yield prepare(config, registry, project=_project(options), progress=progress)
 
 
 def _progress(options: argparse.Namespace) -> AbstractContextManager[Progress]:

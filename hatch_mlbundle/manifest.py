@@ -17,7 +17,7 @@ from .errors import ManifestError
 from .model import Finding
 
 FORMAT = "mlbundle-manifest"
-FORMAT_VERSION = "1.0"
+FORMAT_VERSION = "1.1"
 """Major and minor: a new minor adds keys, a new major changes what there is."""
 
 SUFFIX = ".mlbundle.json"
@@ -115,6 +115,16 @@ class CompanionRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PackedRow:
+    """A file that the finished folder was packed into: its name, its format (`one-file`, `tar.zst`, ...), bytes, SHA-256 in hex."""
+
+    name: str
+    format: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
     """The whole. `remainder` is what was saved outside the steps: RECORD, and headers of the archive."""
 
@@ -127,6 +137,7 @@ class Manifest:
     files: tuple[FileRow, ...]
     companions: tuple[CompanionRow, ...]
     findings: tuple[Finding, ...]
+    packed: tuple[PackedRow, ...] = ()
 
     def to_json(self) -> str:
         """Return the manifest's JSON text: one line for each file, so that two of them compare well. Any UTF-8 stream takes it."""

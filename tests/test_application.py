@@ -13,8 +13,9 @@ import pytest
 
 import hatch_mlbundle
 from hatch_mlbundle.adapters.project import project_config
-from hatch_mlbundle.application import Job, analyze, optimize, plan_for, prepare
+from hatch_mlbundle.application import analyze, optimize, plan_for
 from hatch_mlbundle.errors import FindingsError
+from hatch_mlbundle.job import Job, prepare
 from hatch_mlbundle.manifest import SUFFIX, Manifest
 from hatch_mlbundle.model import Drop
 from hatch_mlbundle.plugins import load_registry

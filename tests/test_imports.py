@@ -22,7 +22,7 @@ LAYERS = [
     ["accounting", "examine", "pipeline", "rewriting", "workspace"],
     ["optimizers.*", "reports.*"],
     ["plugins"],
-    ["application"],
+    ["application", "beside", "job", "session"],
     ["adapters.*"],
     ["__main__", "cli", "commands", "hooks"],
 ]

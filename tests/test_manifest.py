@@ -10,9 +10,10 @@ from typing import Any
 import jsonschema
 import pytest
 
-from hatch_mlbundle.application import analyze, optimize, prepare
+from hatch_mlbundle.application import analyze, optimize
 from hatch_mlbundle.config import read_config
 from hatch_mlbundle.errors import ManifestError, StorageError
+from hatch_mlbundle.job import prepare
 from hatch_mlbundle.manifest import (
     FORMAT_VERSION,
     ArtifactRow,
@@ -21,6 +22,7 @@ from hatch_mlbundle.manifest import (
     FileRow,
     FileState,
     Manifest,
+    PackedRow,
     Saved,
     StepRow,
     ToolRow,
@@ -67,7 +69,10 @@ MANIFEST = Manifest(
     ),
     companions=(CompanionRow(path="a/b.debug", size=3, sha256=HASH),),
     findings=(Finding(code="MB101", message="odd"), Finding(code="MB102", message="odder", path="p", optimizer="strip")),
+    packed=(PackedRow(name="a", format="one-file", size=4, sha256=HASH),),
 )
+ADDED = {"packed"}
+"""Keys that the first version, 1.0, did not have: a manifest may lack them."""
 
 
 def changed(change: Callable[[dict[str, Any]], object]) -> str:
@@ -208,7 +213,7 @@ def test_the_schema_names_every_key_that_is_written_and_no_other() -> None:
     described = {frozenset(each["properties"]) for each in objects(SCHEMA) if "object" in each["type"]}
     free = {frozenset(MANIFEST.configuration), frozenset(MANIFEST.steps[0].options), frozenset(MANIFEST.steps[0].changes)}
     assert written - free == described
-    assert all(set(each["required"]) == set(each["properties"]) for each in objects(SCHEMA))
+    assert all(set(each["required"]) == set(each["properties"]) - ADDED for each in objects(SCHEMA))
     assert all(each.get("additionalProperties", True) for each in objects(SCHEMA))
 
 
@@ -228,10 +233,17 @@ def test_each_part_of_the_schema_is_described() -> None:
 
 def test_the_schema_refuses_what_is_missing() -> None:
     document = json.loads(MANIFEST.to_json())
-    for key in document:
+    for key in document.keys() - ADDED:
         lacking = copy.deepcopy(document)
         del lacking[key]
         assert not jsonschema.Draft202012Validator(SCHEMA).is_valid(lacking), key
+
+
+def test_a_manifest_of_version_1_0_is_read_and_valid() -> None:
+    document = json.loads(MANIFEST.to_json()) | {"format_version": "1.0"}
+    del document["packed"]
+    assert jsonschema.Draft202012Validator(SCHEMA).is_valid(document)
+    assert Manifest.from_json(json.dumps(document)).packed == ()
 
 
 def test_real_manifests_are_valid(tmp_path: Path) -> None:

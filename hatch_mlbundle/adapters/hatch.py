@@ -14,8 +14,10 @@ from packaging.utils import canonicalize_name
 
 from hatch_mlbundle import crash
 from hatch_mlbundle.adapters.project import project_config
-from hatch_mlbundle.application import COMPANIONS, Job, beside, optimize, prepare, saved_manifest_path
+from hatch_mlbundle.application import optimize
+from hatch_mlbundle.beside import COMPANIONS, beside, saved_manifest_path
 from hatch_mlbundle.errors import MlbundleError
+from hatch_mlbundle.job import Job, prepare
 from hatch_mlbundle.manifest import SUFFIX
 from hatch_mlbundle.model import Finding
 from hatch_mlbundle.plugins import load_registry

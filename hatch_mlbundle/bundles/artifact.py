@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from hatch_mlbundle.bundles.compressor import Compressor
+from hatch_mlbundle.manifest import PackedRow
 from hatch_mlbundle.model import Bundle, Change
 from hatch_mlbundle.optimizer import ArtifactKind
 
@@ -35,6 +36,15 @@ class Side:
     account: Account
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """An artifact as it was written, and `path`, where it lies until it takes its place; `packed` are the files it was packed into."""
+
+    side: Side
+    path: Path
+    packed: tuple[PackedRow, ...] = ()
+
+
 class Artifact(Protocol):
     """A wheel, a folder, ... open for reading."""
 
@@ -48,7 +58,7 @@ class Artifact(Protocol):
     def refuses(self, change: Change) -> str | None:
         """Return why an artifact of this sort cannot have a change, or None."""
 
-    def rewriting(self, bundle: Bundle, target: Path, compressor: Compressor) -> AbstractContextManager[Side]:
+    def rewriting(self, bundle: Bundle, target: Path, compressor: Compressor) -> AbstractContextManager[Written]:
         """Write a bundle made from this one beside `target`; it takes the target's place when the body ends without an error.
 
         Gives the artifact as it was written. `target` may be this artifact itself. Raises StorageError where the disk refuses.

@@ -8,8 +8,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
-from hatch_mlbundle.atomic import leftovers, make_folder, temporary_name
+from hatch_mlbundle.atomic import leftovers, make_folder, replace_atomically, temporary_name
 from hatch_mlbundle.storage import storage_errors
 
 _AT_FDCWD = -100
@@ -19,7 +20,7 @@ _RENAME_EXCHANGE = 2
 
 @contextmanager
 def replace_folder(target: Path) -> Iterator[Path]:
-    """Give the name of a folder to create beside `target`; it takes the target's place when the body ends without an error.
+    """Give the name of a folder to create beside `target`; it takes the place of what is there when the body ends without an error.
 
     Whatever is raised, the target stays as it was and the new folder goes. Raises StorageError where the file system refuses.
     No file is brought to the disk one by one (fsync): in a tree of many thousands that takes minutes.
@@ -38,6 +39,31 @@ def replace_folder(target: Path) -> Iterator[Path]:
         remove_folder(former)
 
 
+@contextmanager
+def replace_by_file(target: Path) -> Iterator[BinaryIO]:
+    """Open a file that takes the place of `target`, be that a file or a folder, when the body ends without an error.
+
+    Whatever is raised, the target stays as it was and the new file goes. Raises StorageError where the file system refuses.
+    """
+    recover(target)
+    make_folder(target.parent)
+    if not target.is_dir() or target.is_symlink():
+        with replace_atomically(target) as stream:
+            yield stream
+        return
+    new, former = (temporary_name(target, what) for what in ("new", "former"))
+    with storage_errors(target):
+        for path in leftovers(target, "new"):
+            remove_folder(path)
+        with replace_atomically(new) as stream:
+            yield stream
+        try:
+            _rename_both(new, target, former)
+        finally:
+            new.unlink(missing_ok=True)
+        remove_folder(former)
+
+
 def recover(target: Path) -> None:
     """Bring back a folder that is missing because its replacement was killed between two renames; raises StorageError."""
     if os.path.lexists(target):
@@ -49,9 +75,12 @@ def recover(target: Path) -> None:
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove a folder with all in it, read-only folders too; what the system does not let go stays. Links are never followed."""
-    waiting = [] if folder.is_symlink() else [folder]
+    """Remove a folder with all in it, read-only folders too, or a file; what the system does not let go stays. No link is followed."""
+    waiting = [folder]
     with suppress(OSError):
+        if folder.is_symlink() or folder.is_file():
+            folder.unlink()
+            return
         while waiting:
             inner = waiting.pop()
             inner.chmod(0o700)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from concurrent.futures import Executor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from posixpath import join
 
 from hatch_mlbundle.importpaths import PYZ as PYZ_SUFFIX
-from hatch_mlbundle.model import Content, MemoryContent
+from hatch_mlbundle.model import Content, File, Kind, MemoryContent
 
 from .carchive import PYZ, CArchive, Entry, find_carchive, write_cookie, write_table
 from .housing import rehouse
-from .joined import InflatedContent, JoinedContent, RangeContent
+from .joined import InflatedContent, JoinedContent, RangeContent, sha256_of
 from .pyz import NAMESPACE, Pyz, PyzModule, pieces, read_pyz, without
 from .shared_file import SharedFile
 
@@ -46,16 +47,29 @@ class Executable:
         """Return a module's code, as marshal wrote it."""
         return InflatedContent(self.file, module.offset, module.stored, _LARGEST_MODULE)
 
-    def with_modules(self, paths: Collection[str]) -> JoinedContent:
-        """Return the executable with the modules at these paths of the bundle alone; `housing.why_not` must be None."""
-        return self._rehoused(self._members(paths))
+    def files(self, pool: Executor, hashes: Sequence[str] | None = None) -> list[File]:
+        """Return the modules as files of the bundle; `hashes` are those of an earlier call, `pool` unpacks and hashes them else."""
+        modules = self.modules
+        hashes = hashes or list(pool.map(lambda module: sha256_of(self.code_of(module)), modules))
+        return [self._file(module, sha256) for module, sha256 in zip(modules, hashes, strict=True)]
 
-    def with_files(self, members: Iterable[tuple[Entry, Content]]) -> JoinedContent:
-        """Return the executable with these entries besides its own; only `offset` of them is not yet known."""
-        return self._rehoused([*self._members([self.path_of(module) for module in self.modules]), *members])
+    def rebuilt(self, modules: Collection[str], members: Iterable[tuple[Entry, Content]] = ()) -> JoinedContent:
+        """Return the executable with its modules at these paths of the bundle alone, and with `members` besides.
 
-    def _members(self, paths: Collection[str]) -> list[tuple[Entry, Content]]:
-        return [(entry, self._content(entry, paths)) for entry in self.archive.entries]
+        The members' offsets are not looked at. `housing.why_not` must be None.
+        """
+        return self._rehoused([*((entry, self._content(entry, modules)) for entry in self.archive.entries), *members])
+
+    def _file(self, module: PyzModule, sha256: str) -> File:
+        return File(
+            path=self.path_of(module),
+            size=module.stored,
+            sha256=sha256,
+            mode=0o644,
+            kind=Kind.BYTECODE,
+            owner=module.name.partition(".")[0],
+            content=self.code_of(module),
+        )
 
     def _content(self, entry: Entry, paths: Collection[str]) -> Content:
         if entry.type != PYZ or self.pyz is None:

@@ -18,7 +18,7 @@ from .shared_file import SharedFile
 
 def write_executable(executable: Executable, kept: Collection[str], target: Path) -> None:
     """Write the executable with the modules at these paths of the bundle alone; raises UnsoundResultError, StorageError."""
-    save(executable.with_modules(kept), target)
+    save(executable.rebuilt(kept), target)
     wanted = {module.path: module for module in executable.modules if executable.path_of(module) in kept}
     try:
         with closing(SharedFile(target)) as file:

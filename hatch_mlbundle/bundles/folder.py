@@ -12,7 +12,7 @@ from concurrent.futures import Executor, wait
 from contextlib import contextmanager
 from pathlib import Path
 
-from hatch_mlbundle.bundles.artifact import Account, Side
+from hatch_mlbundle.bundles.artifact import Account, Side, Written
 from hatch_mlbundle.bundles.atomic_folder import recover, replace_folder
 from hatch_mlbundle.bundles.compressor import Compressor
 from hatch_mlbundle.bundles.folder_scan import Stamp, find_owners, list_tree, parents, scan_file, stamp_of
@@ -23,14 +23,18 @@ from hatch_mlbundle.storage import storage_errors
 
 
 class FolderArtifact:
-    """A folder open as an artifact. `pool` hashes and copies its files; `owner_of` tells whose a file is, RECORDs where it is None."""
+    """A folder open as an artifact. `pool` hashes and copies its files; `owner_of` tells whose a file is, RECORDs where it is None.
+
+    A folder that is `ours` is nobody else's: what is made of it may share its files, and take the place of an earlier result.
+    """
 
     kind: ArtifactKind = "folder"
 
-    def __init__(self, path: Path, pool: Executor, owner_of: Callable[[str], str] | None = None) -> None:
+    def __init__(self, path: Path, pool: Executor, owner_of: Callable[[str], str] | None = None, *, ours: bool = False) -> None:
         self._path = path.resolve()
         self._pool = pool
         self._owner_of = owner_of
+        self._ours = ours
         recover(self._path)
         self._listing = list_tree(self._path)
         self._scanned = Bundle()
@@ -43,14 +47,14 @@ class FolderArtifact:
         found = list(self._pool.map(lambda path: scan_file(self._path, path, owners), files))
         self._scanned = Bundle(file for file, _ in found)
         self._stamps = {file.path: stamp for file, stamp in found}
-        return _side(self._scanned)
+        return plain_side(self._scanned)
 
     def refuses(self, change: Change) -> str | None:
         """Return None: a folder can have any change."""
         return None
 
     @contextmanager
-    def rewriting(self, bundle: Bundle, target: Path, compressor: Compressor) -> Iterator[Side]:
+    def rewriting(self, bundle: Bundle, target: Path, compressor: Compressor) -> Iterator[Written]:
         """Write the tree under a temporary name beside `target`, which is this folder itself or a place still free.
 
         Files that did not change are hard links to the old ones where the target is this folder itself, else copies. Raises
@@ -58,13 +62,16 @@ class FolderArtifact:
         """
         target = target.resolve()
         recover(target)  # first: what a killed process moved aside is no free place
-        check_target(self._path, target)
-        in_place = target.exists()
+        if self._ours:
+            check_replaceable(target)
+        else:
+            check_target(self._path, target)
+        shared = self._ours or target.exists()
         with replace_folder(target) as partial:
-            self._write_tree(bundle, partial, linking=in_place)
-            if in_place and list_tree(self._path) != self._listing:
+            self._write_tree(bundle, partial, linking=shared)
+            if shared and list_tree(self._path) != self._listing:
                 raise _changed(self._path)
-            yield _side(bundle)
+            yield Written(side=plain_side(bundle), path=partial)
 
     def _write_tree(self, bundle: Bundle, root: Path, *, linking: bool) -> None:
         root.mkdir()
@@ -105,10 +112,16 @@ def check_target(source: Path, target: Path) -> None:
                 raise ArtifactError(str(target), f"is inside {source}, the folder to be read; choose a place outside of it")
         elif not target.samefile(source):
             raise ArtifactError(str(target), "is there already; remove it or choose another name")
-        elif target.is_mount():
-            raise ArtifactError(str(target), "is a mount point, which nothing can replace; put the result elsewhere with --output")
-        elif _holds_us(target):
-            raise ArtifactError(str(target), "holds the current folder, which would be gone; run from outside of it, or use --output")
+        else:
+            check_replaceable(target)
+
+
+def check_replaceable(target: Path) -> None:
+    """See whether another folder can take the place of this one, if it is there; raises ArtifactError where it cannot."""
+    if target.is_mount():
+        raise ArtifactError(str(target), "is a mount point, which nothing can replace; put the result elsewhere with --output")
+    if target.exists() and _holds_us(target):
+        raise ArtifactError(str(target), "holds the current folder, which would be gone; run from outside of it, or use --output")
 
 
 def tree_digest(bundle: Bundle) -> str:
@@ -124,7 +137,8 @@ def tree_digest(bundle: Bundle) -> str:
     return digest.hexdigest()
 
 
-def _side(bundle: Bundle) -> Side:
+def plain_side(bundle: Bundle) -> Side:
+    """Return a folder with these files: it compresses nothing, and has no bytes but theirs."""
     return Side(bundle=bundle, account=Account(size=bundle.size, sha256=tree_digest(bundle), structure=0, compressed=None))
 
 

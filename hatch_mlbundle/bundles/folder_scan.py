@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+from hatch_mlbundle.bundles.joined import examined
 from hatch_mlbundle.errors import ArtifactError
-from hatch_mlbundle.identify import HEAD, identify
-from hatch_mlbundle.model import CHUNK, DiskContent, File, Kind, MemoryContent
+from hatch_mlbundle.identify import identify
+from hatch_mlbundle.model import DiskContent, File, Kind, MemoryContent
 
 Stamp: TypeAlias = tuple[int, int]
 """A file's size in bytes and its modification time in nanoseconds: where they are as before, nobody wrote to it."""
@@ -63,7 +64,7 @@ def scan_file(root: Path, path: str, owners: Mapping[str, str]) -> tuple[File, S
             link = os.readlink(place)  # noqa: PTH115 - as written, not as a normalized path
             nothing = MemoryContent(b"")
             return File(path=path, size=0, sha256=_EMPTY, mode=mode, kind=Kind.LINK, owner=owner, content=nothing, link=link), stamp
-        size, sha256, head = _measure(place)
+        size, sha256, head = examined(DiskContent(place))
     except OSError as error:
         raise ArtifactError(str(place), f"cannot be read: {error.strerror}") from error
     kind = identify(path, head)
@@ -100,17 +101,6 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
             return list(entries)
     except OSError as error:
         raise ArtifactError(str(folder), f"cannot be read: {error.strerror}") from error
-
-
-def _measure(path: Path) -> tuple[int, str, bytes]:
-    """Return a file's size, hash and first bytes, all from one reading."""
-    digest, size, head = hashlib.sha256(), 0, b""
-    with path.open("rb", buffering=0) as stream:
-        while chunk := stream.read(CHUNK):
-            head = head or chunk[:HEAD]
-            digest.update(chunk)
-            size += len(chunk)
-    return size, digest.hexdigest(), head
 
 
 def _listed(record: Path) -> list[str]:

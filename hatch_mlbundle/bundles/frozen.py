@@ -7,17 +7,22 @@ from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from tempfile import mkdtemp
 
-from hatch_mlbundle.bundles.artifact import Side
+from hatch_mlbundle.bundles.artifact import Side, Written
+from hatch_mlbundle.bundles.atomic_folder import replace_by_file
 from hatch_mlbundle.bundles.compressor import Compressor
 from hatch_mlbundle.bundles.executable import Executable, is_module
 from hatch_mlbundle.bundles.executable_writer import write_executable
-from hatch_mlbundle.bundles.folder import FolderArtifact
+from hatch_mlbundle.bundles.folder import FolderArtifact, plain_side
 from hatch_mlbundle.bundles.housing import why_not
-from hatch_mlbundle.bundles.joined import sha256_of
+from hatch_mlbundle.bundles.onefile import check_one_file
+from hatch_mlbundle.bundles.onefile_writer import write_one_file
 from hatch_mlbundle.cache import Cache
 from hatch_mlbundle.canonical import digest, sha256_of_file
+from hatch_mlbundle.errors import ArtifactError
 from hatch_mlbundle.importpaths import PYZ
+from hatch_mlbundle.manifest import PackedRow
 from hatch_mlbundle.model import Bundle, Change, DiskContent, Drop, File, Keep, Kind
 from hatch_mlbundle.optimizer import ArtifactKind
 
@@ -68,37 +73,56 @@ class FrozenArtifact:
         return self._problems.get(holder)
 
     @contextmanager
-    def rewriting(self, bundle: Bundle, target: Path, compressor: Compressor) -> Iterator[Side]:
+    def rewriting(self, bundle: Bundle, target: Path, compressor: Compressor) -> Iterator[Written]:
         """Write the folder, its executables with the modules that the bundle still has; raises UnsoundResultError, StorageError."""
+        plain = self._plain_form(bundle)
+        with self._folder.rewriting(plain, target, compressor) as written:
+            yield replace(written, side=self._side(bundle, plain))
+
+    @contextmanager
+    def packing(self, bundle: Bundle, target: Path, compressor: Compressor, workers: int) -> Iterator[Written]:
+        """Write one executable that holds all of the bundle; what it unpacks is compared with the bundle before it takes its place.
+
+        Gives the sizes of the folder that it stands for. Raises ArtifactError where there is not just one executable.
+        """
+        executable = self._only_executable()
+        plain = self._plain_form(bundle)
+        with replace_by_file(target) as stream:
+            write_one_file(
+                executable, plain, bundle, stream, compressor=compressor, workers=workers, folder=Path(mkdtemp(dir=self._scratch))
+            )
+            stream.flush()
+            path = Path(stream.name)
+            path.chmod(0o755)
+            check_one_file(path, executable, plain, self._pool)
+            row = PackedRow(name=target.name, format="one-file", size=path.stat().st_size, sha256=sha256_of_file(path))
+            yield Written(side=self._side(bundle, plain), path=path, packed=(row,))
+
+    def _only_executable(self) -> Executable:
+        names = list(self._executables)
+        if len(names) > 1:
+            raise ArtifactError(", ".join(names), "are several executables, which cannot be one file; build one folder")
+        if names[0] in self._problems:
+            raise ArtifactError(names[0], f"cannot be packed into one file: {self._problems[names[0]]}")
+        return self._executables[names[0]]
+
+    def _plain_form(self, bundle: Bundle) -> Bundle:
+        """Return the files as they lie on disk: executables with their modules in them."""
         written = {path: self._written(executable, bundle) for path, executable in self._executables.items()}
-        plain = Bundle(written.get(path, file) for path, file in bundle.items() if not is_module(path))
-        with self._folder.rewriting(plain, target, compressor) as side:
-            files = [_rest(written[path], self._held(path, bundle)) if path in written else file for path, file in bundle.items()]
-            yield Side(bundle=Bundle(files), account=side.account)
+        return Bundle(written.get(path, file) for path, file in bundle.items() if not is_module(path))
+
+    def _side(self, bundle: Bundle, plain: Bundle) -> Side:
+        files = [_rest(plain[path], self._held(path, bundle)) if path in self._executables else file for path, file in bundle.items()]
+        return Side(bundle=Bundle(files), account=plain_side(plain).account)
 
     def _modules(self, executable: Executable, file: File) -> list[File]:
-        """Return an executable's modules as files."""
+        """Return an executable's modules as files, hashed unless the cache knows them."""
         key = digest(["modules", 1, file.sha256])
         entry = self._cache.get(key) if self._cache else None
-        modules = executable.modules
-        if entry:
-            hashes = list(entry.value)
-        else:
-            hashes = list(self._pool.map(lambda module: sha256_of(executable.code_of(module)), modules, chunksize=64))
-            if self._cache:
-                self._cache.put(key, hashes)
-        return [
-            File(
-                path=executable.path_of(module),
-                size=module.stored,
-                sha256=sha256,
-                mode=0o644,
-                kind=Kind.BYTECODE,
-                owner=module.name.partition(".")[0],
-                content=executable.code_of(module),
-            )
-            for module, sha256 in zip(modules, hashes, strict=True)
-        ]
+        files = executable.files(self._pool, entry.value if entry else None)
+        if self._cache and not entry:
+            self._cache.put(key, [module.sha256 for module in files])
+        return files
 
     def _written(self, executable: Executable, bundle: Bundle) -> File:
         """Return the executable as a plain file, with the modules that the bundle has."""

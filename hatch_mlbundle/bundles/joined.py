@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hatch_mlbundle.identify import HEAD
 from hatch_mlbundle.model import CHUNK, Content, MemoryContent
 
 from .shared_file import SharedFile
@@ -86,9 +87,16 @@ def padding(size: int) -> MemoryContent:
     return MemoryContent(bytes(size))
 
 
-def sha256_of(content: JoinedContent | InflatedContent | RangeContent) -> str:
+def sha256_of(content: Content) -> str:
     """Return the SHA-256 of content, in hex; reads it by chunks."""
-    digest = hashlib.sha256()
+    return examined(content)[1]
+
+
+def examined(content: Content) -> tuple[int, str, bytes]:
+    """Return the size in bytes, the SHA-256 in hex and the first bytes of content, all from one reading."""
+    digest, size, head = hashlib.sha256(), 0, b""
     for chunk in content.chunks():
+        head = head or chunk[:HEAD]
         digest.update(chunk)
-    return digest.hexdigest()
+        size += len(chunk)
+    return size, digest.hexdigest(), head

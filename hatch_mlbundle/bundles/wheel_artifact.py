@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from hatch_mlbundle.atomic import replace_atomically
-from hatch_mlbundle.bundles.artifact import Account, Side
+from hatch_mlbundle.bundles.artifact import Account, Side, Written
 from hatch_mlbundle.bundles.compressor import Compressor
 from hatch_mlbundle.bundles.wheel import WheelSource
 from hatch_mlbundle.bundles.wheel_scan import export_facts, import_facts
@@ -57,14 +57,14 @@ class WheelArtifact:
         return "installers need the file as it is" if change.path in self._sacred and not isinstance(change, Keep) else None
 
     @contextmanager
-    def rewriting(self, bundle: Bundle, target: Path, compressor: Compressor) -> Iterator[Side]:
+    def rewriting(self, bundle: Bundle, target: Path, compressor: Compressor) -> Iterator[Written]:
         """Write the wheel; one that did not change is copied as it is."""
         with replace_atomically(target) as stream:
             if bundle == self._scanned:
                 with self._source.path.open("rb") as original:
                     shutil.copyfileobj(original, stream)
                 stream.flush()
-                yield self.scan()
+                yield Written(side=self.scan(), path=Path(stream.name))
                 return
             written = write_wheel(self._source, bundle, stream, compressor=compressor, workers=self._workers)
             stream.flush()
@@ -74,4 +74,4 @@ class WheelArtifact:
                 structure=written.structure_size,
                 compressed=written.compressed_sizes,
             )
-            yield Side(bundle=written.bundle, account=account)
+            yield Written(side=Side(bundle=written.bundle, account=account), path=Path(stream.name))

@@ -77,9 +77,9 @@ def scan(root: Path, pool: Executor) -> Bundle:
 def write(root: Path, pool: Executor, target: Path, change: Callable[[Bundle], Bundle] = lambda bundle: bundle) -> Bundle:
     """Write the tree, changed, and return the bundle that the writer says is there."""
     artifact = FolderArtifact(root, pool)
-    with artifact.rewriting(change(artifact.scan().bundle), target, Incompressible()) as side:
+    with artifact.rewriting(change(artifact.scan().bundle), target, Incompressible()) as written:
         pass
-    return side.bundle
+    return written.side.bundle
 
 
 def shape(root: Path) -> dict[str, tuple[object, ...]]:

@@ -1,0 +1,67 @@
+"""What lies beside an artifact: its manifest, and the files that belong to it but not into it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from .atomic import make_folder, replace_atomically
+from .canonical import sha256_of_file
+from .errors import ManifestError
+from .job import Job
+from .manifest import SUFFIX, CompanionRow, Manifest
+from .storage import storage_errors
+
+COMPANIONS = ".companions"
+"""What is appended to an artifact's file name to name the folder of files that belong beside it (debug data, ...)."""
+
+
+def saved_manifest_path(job: Job, artifact: Path) -> Path | None:
+    """Return where `optimize` saves an artifact's manifest, None where the configuration wants none."""
+    return beside(job, artifact, SUFFIX) if job.config.settings.manifest else None
+
+
+def beside(job: Job, artifact: Path, suffix: str = "") -> Path:
+    """Return the artifact's own path, or the one in the configured folder, with something appended to the name."""
+    folder = job.config.settings.manifest_folder
+    return (job.project / Path(folder).expanduser() if folder else artifact.parent) / f"{artifact.name}{suffix}"
+
+
+def manifest_sink(job: Job, target: Path, manifest: Manifest, commits: ExitStack) -> BinaryIO | None:
+    """Return where to write the manifest, None where none is wanted, or where the one there tells more of the same artifact.
+
+    A second run finds nothing to save; the manifest of the first, which says what was saved and why, must outlive it.
+    """
+    place = saved_manifest_path(job, target)
+    if place is None:
+        return None
+    row = manifest.artifact
+    with suppress(ManifestError):
+        former = Manifest.load(place).artifact
+        if row.before.sha256 == row.after.sha256 == former.after.sha256 != former.before.sha256:
+            return None
+    make_folder(place.parent)
+    return commits.enter_context(replace_atomically(place))
+
+
+@contextmanager
+def replacing_companions(found: Iterable[tuple[str, Path]], target: Path) -> Iterator[tuple[CompanionRow, ...]]:
+    """Copy the files that belong beside the artifact; they take the place of an earlier build's when the body ends well."""
+    partial = target.with_name(f".{target.name}.mlbundle-partial")
+    rows = []
+    with storage_errors(target):
+        shutil.rmtree(partial, ignore_errors=True)
+        try:
+            for name, path in found:
+                (partial / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, partial / name)
+                rows.append(CompanionRow(path=name, size=path.stat().st_size, sha256=sha256_of_file(path)))
+            yield tuple(rows)
+            shutil.rmtree(target, ignore_errors=True)
+            if rows:
+                partial.rename(target)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)

@@ -1,0 +1,138 @@
+"""A one-file executable of PyInstaller as a bundle: what it unpacks when it starts, and its modules; nothing is unpacked to disk."""
+
+from __future__ import annotations
+
+from concurrent.futures import Executor
+from contextlib import AbstractContextManager, closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from hatch_mlbundle.bundles.artifact import Account, Side, Written
+from hatch_mlbundle.bundles.carchive import BINARY, EXTRACTED, SYMLINK, Entry
+from hatch_mlbundle.bundles.compressor import Compressor
+from hatch_mlbundle.bundles.executable import Executable, find_executable
+from hatch_mlbundle.bundles.frozen_owner import frozen_owner
+from hatch_mlbundle.bundles.joined import InflatedContent, RangeContent, examined, sha256_of
+from hatch_mlbundle.bundles.member_names import clash, name_fault
+from hatch_mlbundle.bundles.shared_file import SharedFile
+from hatch_mlbundle.bundles.zip_reader import Limits
+from hatch_mlbundle.errors import ArtifactError, UnsoundResultError
+from hatch_mlbundle.identify import identify
+from hatch_mlbundle.model import Bundle, Change, Content, File, Kind, MemoryContent
+from hatch_mlbundle.optimizer import ArtifactKind
+
+_LONGEST_LINK = 1 << 12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OneFileArtifact:
+    """A one-file executable open for reading; `pool` unpacks and hashes its entries, within `limits`."""
+
+    executable: Executable
+    pool: Executor
+    limits: Limits
+    kind: ArtifactKind = "frozen"
+
+    def scan(self) -> Side:
+        """Return the files and modules, each unpacked and hashed once; raises ArtifactError where one is damaged or hostile."""
+        executable = self.executable
+        files, modules = self.unpacked(), executable.files(self.pool)
+        compressed = {file.path: entry.stored for file, entry in zip(files, self._entries, strict=True)}
+        compressed |= {file.path: file.size for file in modules}
+        bundle = Bundle([*files, *modules])
+        whole = RangeContent(executable.file, 0, executable.file.size)
+        account = Account(
+            size=executable.file.size,
+            sha256=sha256_of(whole),
+            structure=executable.file.size - sum(compressed.values()),
+            compressed=compressed,
+        )
+        return Side(bundle=bundle, account=account)
+
+    def refuses(self, change: Change) -> str | None:
+        """Refuse any change."""
+        return "a one-file executable is read only"
+
+    def rewriting(self, bundle: Bundle, target: Path, compressor: Compressor) -> AbstractContextManager[Written]:
+        """Raise ArtifactError."""
+        raise self.refusal()
+
+    def refusal(self) -> ArtifactError:
+        """Return the error that says why nothing can be written: PyInstaller's folder is what can be made smaller, and then packed."""
+        advice = "build one folder and let `one-file = true` pack it, or add the two lines to its spec file (docs/frozen.md)"
+        return self.executable.file.fault(f"is a one-file executable, which can be analyzed only; {advice}")
+
+    def unpacked(self) -> list[File]:
+        """Return what the executable unpacks when it starts; raises ArtifactError where something of it is damaged or hostile."""
+        self._check(self._entries)
+        return list(self.pool.map(self._file, self._entries))
+
+    @property
+    def _entries(self) -> list[Entry]:
+        return [entry for entry in self.executable.archive.entries if entry.type in EXTRACTED]
+
+    def _check(self, entries: list[Entry]) -> None:
+        file = self.executable.file
+        for entry in entries:
+            fault = name_fault(_path(entry))
+            if fault:
+                raise file.fault(f"unpacks {entry.name!a}: the name {fault}")
+        problem = clash(_path(entry) for entry in entries)
+        if problem:
+            raise file.fault(problem)
+        unpacked = sum(entry.size for entry in entries)
+        limits = self.limits
+        if unpacked > limits.max_size or unpacked > max(file.size * limits.max_ratio, 100 * 10**6):
+            raise file.fault(f"unpacks to {unpacked:,} bytes, more than `limits` allows")
+
+    def _file(self, entry: Entry) -> File:
+        content = self._content(entry)
+        link = _link(content) if entry.type == SYMLINK else None
+        content = content if link is None else MemoryContent(b"")
+        size, sha256, head = examined(content)
+        if link is None and size != entry.size:
+            raise self.executable.file.damaged(f"has an entry {entry.name!a} that unpacks to {size:,} bytes, not {entry.size:,}")
+        path = _path(entry)
+        return File(
+            path=path,
+            size=size,
+            sha256=sha256,
+            mode=0o755 if entry.type == BINARY else 0o644,
+            kind=identify(path, head) if link is None else Kind.LINK,
+            owner=frozen_owner(path, ""),
+            content=content,
+            link=link,
+        )
+
+    def _content(self, entry: Entry) -> Content:
+        file = self.executable.file
+        if entry.compressed:
+            return InflatedContent(file, entry.offset, entry.stored, entry.size)
+        return RangeContent(file, entry.offset, entry.stored)
+
+
+def _path(entry: Entry) -> str:
+    return entry.name.replace("\\", "/")
+
+
+def _link(content: Content) -> str:
+    return b"".join(content.chunks())[:_LONGEST_LINK].rstrip(b"\0").decode("utf-8", "surrogateescape")
+
+
+def check_one_file(path: Path, executable: Executable, plain: Bundle, pool: Executor) -> None:
+    """Unpack a one-file executable in memory and compare it with the folder that it was made from; raises UnsoundResultError."""
+    prefix = f"{executable.archive.contents_folder}/" if executable.archive.contents_folder else ""
+    wanted = {name.removeprefix(prefix): (file.sha256, file.link) for name, file in plain.items() if name != executable.path}
+    try:
+        with closing(SharedFile(path)) as file:
+            packed = find_executable(file, executable.path)
+            if packed is None:
+                raise UnsoundResultError(f"{executable.path}: is no PyInstaller executable once packed")
+            unbounded = Limits(max_ratio=1 << 20, max_size=1 << 40)
+            files = OneFileArtifact(executable=packed, pool=pool, limits=unbounded).unpacked()
+    except ArtifactError as error:
+        raise UnsoundResultError(f"{executable.path}: cannot be read once packed: {error.problem}") from error
+    found = {file.path: (file.sha256, file.link) for file in files}
+    for name in sorted(wanted.keys() | found.keys()):
+        if wanted.get(name) != found.get(name):
+            raise UnsoundResultError(f"{executable.path}: {name} is missing or differs once packed")

@@ -1,0 +1,88 @@
+"""A configuration ready to be carried out: its optimizers made, their programs found."""
+
+from __future__ import annotations
+
+import platform
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from .bundles.compressor import LIBDEFLATE
+from .cache import Cache, default_folder
+from .config import Config, options_to_dict
+from .manifest import ToolRow
+from .optimizer import ArtifactKind, Json, Options
+from .pipeline import Stage
+from .plugins import Registered, Registry
+from .progress import Progress, Silence
+
+_HARMLESS = ("enabled", "include", "exclude")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A configuration ready to be carried out on any number of artifacts: its optimizers made, their programs found.
+
+    `project` is the folder that relative paths of the configuration start from.
+    """
+
+    config: Config
+    stages: tuple[Stage, ...]
+    tools: tuple[ToolRow, ...]
+    project: Path
+    progress: Progress
+
+    def stages_for(self, kind: ArtifactKind) -> list[Stage]:
+        """Return the stages that are for such an artifact."""
+        return [stage for stage in self.stages if kind in stage.optimizer.artifacts]
+
+    def cache(self) -> Cache | None:
+        """Return the cache, None where it is switched off."""
+        return cache_of(self.config, self.project) if self.config.settings.cache.enabled else None
+
+
+def prepare(config: Config, registry: Registry, *, project: Path | None = None, progress: Progress | None = None) -> Job:
+    """Make the optimizers and find their programs, so that what is missing is told before any work; raises MissingProgramError."""
+    stages: list[Stage] = []
+    programs: dict[str, str] = {}
+    for step in config.steps:
+        registered = registry[step.name]
+        optimizer = registered.optimizer(step.options)
+        needed = dict(optimizer.programs())
+        programs.update(needed)
+        stages.append(
+            Stage(
+                optimizer=optimizer,
+                distribution=registered.distribution,
+                version=registered.distribution_version,
+                identity=_identity(registered, step.options, needed),
+            )
+        )
+    return Job(
+        config=config,
+        stages=tuple(stages),
+        tools=tool_rows(programs),
+        project=project or Path.cwd(),
+        progress=progress or Silence(),
+    )
+
+
+def cache_of(config: Config, project: Path) -> Cache:
+    """Return the configured cache, whether it is switched on or not; its folder is relative to `project`."""
+    settings = config.settings.cache
+    folder = project / Path(settings.folder).expanduser() if settings.folder else default_folder()
+    return Cache(folder, settings.max_size)
+
+
+def tool_rows(programs: Mapping[str, str]) -> tuple[ToolRow, ...]:
+    """Return the libraries that every result depends on, and these programs."""
+    ours = (("deflate", LIBDEFLATE), ("python", platform.python_version()), ("zlib", zlib.ZLIB_RUNTIME_VERSION))
+    return tuple(ToolRow(name=name, version=version) for name, version in (*ours, *sorted(programs.items())))
+
+
+def _identity(registered: Registered, options: Options, programs: Mapping[str, str]) -> Json:
+    """Return what decides an optimizer's results. Which files it may change does not: that decides whether they come to be."""
+    decisive = {key: value for key, value in options_to_dict(options).items() if key not in _HARMLESS}
+    optimizer = registered.optimizer
+    return [optimizer.name, optimizer.version, registered.distribution, registered.distribution_version, decisive, dict(programs)]

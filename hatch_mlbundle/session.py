@@ -1,0 +1,109 @@
+"""An artifact open for work, and all that the work needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from .bundles.artifact import Artifact
+from .bundles.atomic_folder import recover
+from .bundles.cached_compressor import CachedCompressor
+from .bundles.compressor import Compressor, DeflateCompressor, compressor_identity
+from .bundles.deflate import BlockPool
+from .bundles.executable import find_executable, open_executables
+from .bundles.folder import FolderArtifact
+from .bundles.frozen import FrozenArtifact
+from .bundles.frozen_owner import frozen_owner
+from .bundles.onefile import OneFileArtifact
+from .bundles.shared_file import SharedFile
+from .bundles.wheel import WheelSource
+from .bundles.wheel_artifact import WheelArtifact
+from .bundles.zip_reader import Limits
+from .cache import Cache
+from .errors import ArtifactError
+from .job import Job
+from .pipeline import Services
+from .workspace import Workspace, temporary_workspace
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """An artifact open for work, with all that the work needs."""
+
+    artifact: Artifact
+    services: Services
+    compressor: Compressor
+
+
+@contextmanager
+def open_session(job: Job, path: Path, cache: Cache | None, *, ours: bool = False) -> Iterator[Session]:
+    """Open the artifact at `path` with all that the work on it needs; `ours` says that nobody else uses it. Raises MlbundleError."""
+    workers = job.config.workers
+    level = job.config.settings.compression_level
+    job.progress.start("reading", 0)
+    with ExitStack() as stack:
+        workspace = stack.enter_context(temporary_workspace())
+        pool = stack.enter_context(ThreadPoolExecutor(workers, thread_name_prefix="mlbundle"))
+        stack.callback(pool.shutdown, wait=False, cancel_futures=True)
+        compressor: Compressor = DeflateCompressor(level, stack.enter_context(BlockPool(workers)), workspace.new_folder())
+        if cache:
+            compressor = CachedCompressor(compressor, compressor_identity(level), cache, workspace.new_folder())
+        artifact = _Opening(job=job, path=path, pool=pool, cache=cache, workspace=workspace, stack=stack, ours=ours).artifact()
+        services = Services(workspace=workspace, cache=cache, pool=pool, progress=job.progress, refuses=artifact.refuses)
+        yield Session(artifact=artifact, services=services, compressor=compressor)
+    if cache:
+        cache.prune()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Opening:
+    """What it takes to open an artifact; `stack` closes it."""
+
+    job: Job
+    path: Path
+    pool: ThreadPoolExecutor
+    cache: Cache | None
+    workspace: Workspace
+    stack: ExitStack
+    ours: bool
+
+    def artifact(self) -> Artifact:
+        recover(self.path.resolve())
+        if self.path.is_dir():
+            return self._folder()
+        if self.path.suffix == ".whl":
+            return self._wheel()
+        return self._one_file()
+
+    def _folder(self) -> Artifact:
+        executables = self.stack.enter_context(open_executables(self.path))
+        if not executables:
+            return FolderArtifact(self.path, self.pool, ours=self.ours)
+        contents = next(each.archive.contents_folder for each in executables.values())
+        folder = FolderArtifact(self.path, self.pool, partial(frozen_owner, contents=contents), ours=self.ours)
+        return FrozenArtifact(folder, executables, self.pool, self.cache, self.workspace.new_folder())
+
+    def _wheel(self) -> Artifact:
+        allow_signed = self.job.config.settings.allow_signed
+        source = self.stack.enter_context(WheelSource.open(self.path, limits=self._limits, allow_signed=allow_signed))
+        return WheelArtifact(source, self.job.config.workers, self.cache, self.workspace.new_folder())
+
+    def _one_file(self) -> Artifact:
+        if not self.path.exists():
+            raise ArtifactError(str(self.path), "does not exist")
+        file = self.stack.enter_context(closing(SharedFile(self.path)))
+        executable = find_executable(file, self.path.name)
+        if executable is None:
+            raise ArtifactError(str(self.path), "is neither a wheel (.whl), a folder nor an executable that PyInstaller made")
+        if not executable.archive.is_one_file:
+            raise ArtifactError(str(self.path), "is the executable of a one-folder bundle; name the folder that it lies in")
+        return OneFileArtifact(executable=executable, pool=self.pool, limits=self._limits)
+
+    @property
+    def _limits(self) -> Limits:
+        limits = self.job.config.settings.limits
+        return Limits(max_ratio=limits.max_ratio, max_size=limits.max_size)
