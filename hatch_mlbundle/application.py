@@ -19,6 +19,7 @@ from .beside import COMPANIONS, beside, manifest_sink, replacing_companions
 from .bundles.artifact import Side, Written
 from .bundles.frozen import FrozenArtifact
 from .bundles.onefile import OneFileArtifact
+from .bundles.tables import Tables
 from .canonical import digest, sha256_of_file
 from .config import Config, decisive_settings, options_to_dict
 from .errors import ArtifactError, FindingsError
@@ -72,6 +73,15 @@ def finish_frozen(job: Job, built: Path, target: Path, *, one_file: bool = False
     with open_session(job, built, job.cache(), ours=True) as session:
         write = _packing(job, session, target) if one_file else _rewriting(session, target)
         return _make(job, session, built, target, findings, write).manifest
+
+
+def optimize_tables(job: Job, tables: Sequence[Tables], folder: Path, target: Path) -> Manifest:
+    """Change a spec file's tables so that PyInstaller collects what the pipeline leaves, rewritten files from `folder`.
+
+    The manifest lies beside `target`, the bundle to come. Raises MlbundleError; then nothing was changed.
+    """
+    with open_session(job, tables, job.cache()) as session:
+        return _make(job, session, None, target, (), _rewriting(session, folder)).manifest
 
 
 def plan_for(job: Job, path: Path) -> Plan:
@@ -141,7 +151,7 @@ class _Made:
     lasting: bool
 
 
-def _make(job: Job, session: Session, path: Path, target: Path, findings: Sequence[Finding], write: _Write) -> _Made:
+def _make(job: Job, session: Session, path: Path | None, target: Path, findings: Sequence[Finding], write: _Write) -> _Made:
     """Run the pipeline and write the artifact. What lies beside it is replaced with it, not where it stays as it is."""
     before = session.artifact.scan()
     outcome = run(before.bundle, job.stages_for(session.artifact.kind), session.services)
@@ -149,7 +159,7 @@ def _make(job: Job, session: Session, path: Path, target: Path, findings: Sequen
     replaced = outcome.bundle != before.bundle or target != path
     with ExitStack() as commits:  # from last to first: the artifact, then what tells of it
         companions: tuple[CompanionRow, ...] = ()
-        written = Written(side=before, path=path)
+        written = Written(side=before, path=target)
         with ExitStack() as artifact:
             if replaced:
                 found = session.services.workspace.found_companions()

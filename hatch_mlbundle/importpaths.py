@@ -18,6 +18,11 @@ _COMPILED = re.compile(r".*\.(?:so|pyd)")
 _NAME = re.compile(r"[A-Za-z_]\w*")
 
 
+def is_in_pyz(path: str) -> bool:
+    """Say whether a path of a bundle is that of a module inside an executable."""
+    return _PYZ.search(path) is not None
+
+
 def installed(path: str) -> str:
     """Return where Python finds a file: a wheel's member in site-packages, without `NAME.data/purelib/` (PyPA, binary distribution
     format); a module of a PYZ archive where its source would lie beside the executable's other files.

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TypeAlias
 
 from .bundles.artifact import Artifact
 from .bundles.atomic_folder import recover
@@ -20,6 +21,7 @@ from .bundles.frozen import FrozenArtifact
 from .bundles.frozen_owner import frozen_owner
 from .bundles.onefile import OneFileArtifact
 from .bundles.shared_file import SharedFile
+from .bundles.tables import Tables, TablesArtifact
 from .bundles.wheel import WheelSource
 from .bundles.wheel_artifact import WheelArtifact
 from .bundles.zip_reader import Limits
@@ -39,9 +41,13 @@ class Session:
     compressor: Compressor
 
 
+Source: TypeAlias = Path | Sequence[Tables]
+"""Where an artifact is: on disk, or in the tables of a spec file."""
+
+
 @contextmanager
-def open_session(job: Job, path: Path, cache: Cache | None, *, ours: bool = False) -> Iterator[Session]:
-    """Open the artifact at `path` with all that the work on it needs; `ours` says that nobody else uses it. Raises MlbundleError."""
+def open_session(job: Job, source: Source, cache: Cache | None, *, ours: bool = False) -> Iterator[Session]:
+    """Open an artifact with all that the work on it needs; `ours` says that nobody else uses it. Raises MlbundleError."""
     workers = job.config.workers
     level = job.config.settings.compression_level
     job.progress.start("reading", 0)
@@ -52,7 +58,11 @@ def open_session(job: Job, path: Path, cache: Cache | None, *, ours: bool = Fals
         compressor: Compressor = DeflateCompressor(level, stack.enter_context(BlockPool(workers)), workspace.new_folder())
         if cache:
             compressor = CachedCompressor(compressor, compressor_identity(level), cache, workspace.new_folder())
-        artifact = _Opening(job=job, path=path, pool=pool, cache=cache, workspace=workspace, stack=stack, ours=ours).artifact()
+        artifact: Artifact
+        if isinstance(source, Path):
+            artifact = _Opening(job=job, path=source, pool=pool, cache=cache, workspace=workspace, stack=stack, ours=ours).artifact()
+        else:
+            artifact = TablesArtifact(source, pool)
         services = Services(workspace=workspace, cache=cache, pool=pool, progress=job.progress, refuses=artifact.refuses)
         yield Session(artifact=artifact, services=services, compressor=compressor)
     if cache:

@@ -31,7 +31,12 @@ LAYERS = [
 APART = ["runtime.*"]
 """Ships inside users' applications: it imports the standard library only, and nothing of ours imports it."""
 
-HOSTS = {"hatchling": ["adapters.hatch", "hooks"], "rich": ["reports.*", "cli", "commands"], "pluggy": ["hookspecs", "plugins"]}
+HOSTS = {
+    "hatchling": ["adapters.hatch", "hooks"],
+    "PyInstaller": ["adapters.pyinstaller"],
+    "rich": ["reports.*", "cli", "commands"],
+    "pluggy": ["hookspecs", "plugins"],
+}
 """Libraries that only these modules may import."""
 
 

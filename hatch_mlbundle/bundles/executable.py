@@ -117,11 +117,6 @@ def open_executables(folder: Path) -> Iterator[dict[str, Executable]]:
         yield found
 
 
-def is_module(path: str) -> bool:
-    """Say whether a path of a bundle is that of a module inside an executable."""
-    return f"{PYZ_SUFFIX}/" in path
-
-
 def _head(path: Path) -> bytes:
     try:
         with path.open("rb") as stream:

@@ -12,7 +12,7 @@ from tempfile import mkdtemp
 from hatch_mlbundle.bundles.artifact import Side, Written
 from hatch_mlbundle.bundles.atomic_folder import replace_by_file
 from hatch_mlbundle.bundles.compressor import Compressor
-from hatch_mlbundle.bundles.executable import Executable, is_module
+from hatch_mlbundle.bundles.executable import Executable
 from hatch_mlbundle.bundles.executable_writer import write_executable
 from hatch_mlbundle.bundles.folder import FolderArtifact, plain_side
 from hatch_mlbundle.bundles.housing import why_not
@@ -21,7 +21,7 @@ from hatch_mlbundle.bundles.onefile_writer import write_one_file
 from hatch_mlbundle.cache import Cache
 from hatch_mlbundle.canonical import digest, sha256_of_file
 from hatch_mlbundle.errors import ArtifactError
-from hatch_mlbundle.importpaths import PYZ
+from hatch_mlbundle.importpaths import PYZ, is_in_pyz
 from hatch_mlbundle.manifest import PackedRow
 from hatch_mlbundle.model import Bundle, Change, DiskContent, Drop, File, Keep, Kind
 from hatch_mlbundle.optimizer import ArtifactKind
@@ -65,7 +65,7 @@ class FrozenArtifact:
             return None
         if change.path in self._executables:
             return "of an executable only its modules can be dropped"
-        if not is_module(change.path):
+        if not is_in_pyz(change.path):
             return None
         if not isinstance(change, Drop):
             return "a module in an executable can only be dropped"
@@ -109,7 +109,7 @@ class FrozenArtifact:
     def _plain_form(self, bundle: Bundle) -> Bundle:
         """Return the files as they lie on disk: executables with their modules in them."""
         written = {path: self._written(executable, bundle) for path, executable in self._executables.items()}
-        return Bundle(written.get(path, file) for path, file in bundle.items() if not is_module(path))
+        return Bundle(written.get(path, file) for path, file in bundle.items() if not is_in_pyz(path))
 
     def _side(self, bundle: Bundle, plain: Bundle) -> Side:
         files = [_rest(plain[path], self._held(path, bundle)) if path in self._executables else file for path, file in bundle.items()]

@@ -1,0 +1,169 @@
+"""The tables of contents (TOC) of a PyInstaller spec file as a bundle: what is to be collected, before it is collected."""
+
+from __future__ import annotations
+
+import os
+import stat
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeAlias
+
+from hatch_mlbundle.bundles.artifact import Side, Written
+from hatch_mlbundle.bundles.atomic_folder import replace_folder
+from hatch_mlbundle.bundles.compressor import Compressor
+from hatch_mlbundle.bundles.folder import plain_side
+from hatch_mlbundle.bundles.frozen_owner import frozen_owner
+from hatch_mlbundle.bundles.joined import examined
+from hatch_mlbundle.errors import ArtifactError
+from hatch_mlbundle.identify import identify
+from hatch_mlbundle.importpaths import PYZ, is_in_pyz
+from hatch_mlbundle.model import Bundle, Change, DiskContent, Drop, File, Keep, Kind, MemoryContent
+from hatch_mlbundle.optimizer import ArtifactKind
+
+Entry: TypeAlias = tuple[str, str, str]
+"""A row of a table: name in the bundle, source (a file; for SYMLINK the target), type (PyInstaller's `building/datastruct.py`)."""
+
+_LEVEL = 6
+"""What PyInstaller compresses modules with (`ZlibArchiveWriter`)."""
+_NAMESPACE = (None, "", "-")
+_LINK = "SYMLINK"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tables:
+    """The tables of one Analysis; they are changed in place.
+
+    `name` is the executable's, `files` are `binaries` and `datas`, `pure` has the modules, and `code` returns one's as marshal
+    writes it.
+    """
+
+    name: str
+    files: Sequence[list[Entry]]
+    pure: list[Entry]
+    code: Callable[[Entry], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class _Code:
+    """A module's code, made when it is asked for: all modules at once would fill the memory."""
+
+    entry: Entry
+    make: Callable[[Entry], bytes] = field(repr=False, compare=False)
+
+    def chunks(self) -> Iterator[bytes]:
+        yield self.make(self.entry)
+
+    def local_path(self) -> Path | None:
+        return None
+
+
+class TablesArtifact:
+    """The tables of one spec file, open as an artifact. `pool` hashes what they name."""
+
+    kind: ArtifactKind = "frozen"
+
+    def __init__(self, tables: Sequence[Tables], pool: Executor) -> None:
+        self._tables = tables
+        self._pool = pool
+        self._scanned = Bundle()
+
+    def scan(self) -> Side:
+        """Return the files, and the modules with the bytes they will take; raises ArtifactError where one cannot be read."""
+        entries = {_posix(entry[0]): entry for tables in self._tables for table in tables.files for entry in table}
+        modules = {
+            _module_path(tables.name, entry): (tables, entry)
+            for tables in self._tables
+            for entry in tables.pure
+            if entry[1] not in _NAMESPACE
+        }
+        files = self._pool.map(_file, entries, entries.values())
+        code = self._pool.map(_module, modules, modules.values())
+        self._scanned = Bundle([*files, *code])
+        return plain_side(self._scanned)
+
+    def refuses(self, change: Change) -> str | None:
+        """Refuse to change a module in any way but to leave it out."""
+        if is_in_pyz(change.path) and not isinstance(change, Drop | Keep):
+            return "a module in an executable can only be dropped"
+        return None
+
+    @contextmanager
+    def rewriting(self, bundle: Bundle, target: Path, compressor: Compressor) -> Iterator[Written]:
+        """Put the files that changed into the folder `target`, and, when the body ends without an error, change the tables."""
+        changed = {path: file for path, file in bundle.items() if file != self._scanned.get(path) and file.link is None}
+        with replace_folder(target) as partial:
+            partial.mkdir()
+            for file in changed.values():
+                _write(file, partial / file.path)
+            yield Written(side=plain_side(bundle), path=partial)
+        self._change(bundle, {path: str(target / path) for path in changed})
+
+    def _change(self, bundle: Bundle, sources: Mapping[str, str]) -> None:
+        known: set[str] = set()
+        for tables in self._tables:
+            tables.pure[:] = [row for row in tables.pure if row[1] in _NAMESPACE or _module_path(tables.name, row) in bundle]
+            for table in tables.files:
+                known.update(_posix(row[0]) for row in table)
+                table[:] = [_changed(row, bundle[path], sources) for row in table if (path := _posix(row[0])) in bundle]
+        added = [(path, source, "DATA") for path, source in sources.items() if path not in known]
+        self._tables[0].files[-1].extend(added)
+
+
+def _changed(row: Entry, file: File, sources: Mapping[str, str]) -> Entry:
+    name, source, kind = row
+    if file.link is not None:
+        return (name, file.link, _LINK)
+    return (name, sources.get(file.path, source), kind)
+
+
+def _posix(name: str) -> str:
+    return name.replace(os.sep, "/")
+
+
+def _module_path(executable: str, entry: Entry) -> str:
+    """Return the path of a module in the bundle, as in a finished folder (executable.py)."""
+    package = Path(entry[1]).stem == "__init__"
+    return f"{executable}{PYZ}/{entry[0].replace('.', '/')}{'/__init__' if package else ''}.pyc"
+
+
+def _file(path: str, entry: Entry) -> File:
+    _, source, kind = entry
+    owner = frozen_owner(path, "")
+    if kind == _LINK:
+        nothing = MemoryContent(b"")
+        sha256 = examined(nothing)[1]
+        return File(path=path, size=0, sha256=sha256, mode=0o777, kind=Kind.LINK, owner=owner, content=nothing, link=source)
+    content = DiskContent(Path(source))
+    try:
+        mode = 0o755 if stat.S_IMODE(content.path.stat().st_mode) & 0o111 else 0o644
+        size, sha256, head = examined(content)
+    except OSError as error:
+        raise ArtifactError(source, f"cannot be read: {error.strerror}") from error
+    return File(path=path, size=size, sha256=sha256, mode=mode, kind=identify(path, head), owner=owner, content=content)
+
+
+def _module(path: str, where: tuple[Tables, Entry]) -> File:
+    tables, entry = where
+    content = _Code(entry, tables.code)
+    code = b"".join(content.chunks())
+    return File(
+        path=path,
+        size=len(zlib.compress(code, _LEVEL)),
+        sha256=examined(MemoryContent(code))[1],
+        mode=0o644,
+        kind=Kind.BYTECODE,
+        owner=entry[0].partition(".")[0],
+        content=content,
+    )
+
+
+def _write(file: File, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with target.open("xb") as stream:
+        for chunk in file.content.chunks():
+            stream.write(chunk)
+    target.chmod(file.mode)
