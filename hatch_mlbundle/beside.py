@@ -12,7 +12,7 @@ from .atomic import make_folder, replace_atomically
 from .canonical import sha256_of_file
 from .errors import ManifestError
 from .job import Job
-from .manifest import SUFFIX, CompanionRow, Manifest
+from .manifest import SUFFIX, CompanionRow, Manifest, load_artifact
 from .storage import storage_errors
 
 COMPANIONS = ".companions"
@@ -40,7 +40,7 @@ def manifest_sink(job: Job, target: Path, manifest: Manifest, commits: ExitStack
         return None
     row = manifest.artifact
     with suppress(ManifestError):
-        former = Manifest.load(place).artifact
+        former = load_artifact(place)
         if row.before.sha256 == row.after.sha256 == former.after.sha256 != former.before.sha256:
             return None
     make_folder(place.parent)

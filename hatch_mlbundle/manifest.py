@@ -156,20 +156,33 @@ class Manifest:
     @classmethod
     def from_json(cls, text: str | bytes, where: str = "manifest") -> Manifest:
         """Return the manifest of a JSON text; raises ManifestError, also for a major version other than ours."""
-        try:
-            document = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise ManifestError(f"{where}: is no JSON ({error}); make it anew with `mlbundle optimize`") from error
-        _check_format(document, where)
-        return decode(cls, document, where)
+        return decode(cls, _document(text, where), where)
 
     @classmethod
     def load(cls, path: Path) -> Manifest:
         """Return the manifest in a file; raises ManifestError."""
-        try:
-            return cls.from_json(path.read_bytes(), str(path))
-        except OSError as error:
-            raise ManifestError(f"{path}: cannot be read ({error.strerror})") from error
+        return cls.from_json(_read(path), str(path))
+
+
+def load_artifact(path: Path) -> ArtifactRow:
+    """Return what the manifest in a file says of the artifact as a whole, without its thousands of files; raises ManifestError."""
+    return decode(ArtifactRow, _document(_read(path), str(path)).get("artifact"), f"{path}: artifact")
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ManifestError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _document(text: str | bytes, where: str) -> dict[str, Any]:
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ManifestError(f"{where}: is no JSON ({error}); make it anew with `mlbundle optimize`") from error
+    _check_format(document, where)
+    return document  # type: ignore[no-any-return]
 
 
 def _check_format(document: object, where: str) -> None:
