@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from operator import attrgetter
 from typing import Literal
 
 MAGIC = b"\x7fELF"
@@ -107,6 +108,12 @@ class Symbol:
     defined: bool
 
 
+_HEADER_FIELDS, _SEGMENT_FIELDS, _SECTION_FIELDS = (
+    attrgetter(*(field.name for field in fields(cls))) for cls in (Header, Segment, Section)
+)
+"""Return the fields of a record in order; `dataclasses.astuple` would copy each of them deeply."""
+
+
 @dataclass(frozen=True)
 class Encoding:
     """Word size and byte order of a file; packs and unpacks its records."""
@@ -163,18 +170,18 @@ class Encoding:
 
     def pack_header(self, header: Header) -> bytes:
         """Return the header's bytes."""
-        return self.header.pack(*astuple(header))
+        return self.header.pack(*_HEADER_FIELDS(header))
 
     def pack_segment(self, segment: Segment) -> bytes:
         """Return the program header's bytes."""
-        kind, flags, *rest, align = astuple(segment)
+        kind, flags, *rest, align = _SEGMENT_FIELDS(segment)
         if self.bits == 64:
             return self.segment.pack(kind, flags, *rest, align)
         return self.segment.pack(kind, *rest, flags, align)
 
     def pack_section(self, section: Section) -> bytes:
         """Return the section header's bytes."""
-        return self.section.pack(*astuple(section)[:-1])
+        return self.section.pack(*_SECTION_FIELDS(section)[:-1])
 
     def unpack_symbol(self, fields: tuple[int, ...], name: str) -> Symbol:
         """Return the symbol of unpacked fields."""
