@@ -57,7 +57,7 @@ def _complain(message: str) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="mlbundle", description="Make wheels and folders of ML applications small, and account for every byte."
+        prog="mlbundle", description="Make wheels and frozen bundles of ML applications small, and account for every byte."
     )
     parser.add_argument("--version", action="version", version=f"mlbundle {__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
@@ -71,15 +71,15 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_plan(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = _command(subparsers, "plan", commands.plan, "say what optimize would do, and why; change nothing")
-    parser.add_argument("artifact", type=Path, help="a wheel or a folder")
+    parser.add_argument("artifact", type=Path, help="a wheel, a frozen bundle or any folder")
     _add_top(parser, 10, "changes to show for each step")
     parser.add_argument("--json", action="store_true", help="every change, as JSON")
     _add_work_options(parser)
 
 
 def _add_optimize(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = _command(subparsers, "optimize", commands.optimize, "make wheels or folders small")
-    parser.add_argument("artifacts", type=Path, nargs="+", metavar="artifact", help="a wheel or a folder")
+    parser = _command(subparsers, "optimize", commands.optimize, "make wheels, frozen bundles or folders small")
+    parser.add_argument("artifacts", type=Path, nargs="+", metavar="artifact", help="a wheel, a frozen bundle or any folder")
     parser.add_argument("-o", "--output", type=Path, metavar="OUT", help="where the result goes (without it, it replaces the artifact)")
     parser.add_argument("--strict", action="store_true", help="fail, and replace nothing, where there is a finding")
     _add_work_options(parser)
@@ -87,7 +87,7 @@ def _add_optimize(subparsers: argparse._SubParsersAction[argparse.ArgumentParser
 
 def _add_analyze(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = _command(subparsers, "analyze", commands.analyze, "show what takes the space")
-    parser.add_argument("artifact", type=Path, help="a wheel or a folder")
+    parser.add_argument("artifact", type=Path, help="a wheel, a frozen bundle, a one-file executable or any folder")
     _add_top(parser, 10, "rows of each table")
     parser.add_argument("--json", action="store_true", help="every file, as a manifest")
     _add_work_options(parser)

@@ -16,6 +16,9 @@ from hatch_mlbundle.model import Add, Bundle, Change, Drop, Finding, Keep, Link,
 from hatch_mlbundle.pipeline import Planned
 from hatch_mlbundle.units import format_percent, format_size
 
+_REMAINDERS = {"wheel": "RECORD, zip headers", "frozen": "archive headers"}
+"""What is changed by writing an artifact of this kind, whatever the steps did."""
+
 WIDTH = 80
 """Columns that every report fits into."""
 
@@ -45,12 +48,13 @@ def summary(manifest: Manifest, place: Path | None = None) -> RenderableType:
         changed = sum(count for action, count in step.changes.items() if action != "keep")
         table.add_row(step.optimizer, f"{changed:,}" if changed else "", *_saved(step.saved))
     if any(_saved(manifest.remainder)):
-        table.add_row("RECORD, zip headers", "", *_saved(manifest.remainder))
+        table.add_row(_REMAINDERS.get(manifest.artifact.kind, "other"), "", *_saved(manifest.remainder))
     table.add_section()
     for label, totals in (("before", before), ("after", after)):
         table.add_row(label, f"{totals.files:,}", format_size(totals.installed), *([format_size(totals.size)] if packs else []))
     parts: list[RenderableType] = [_path(manifest.artifact.name), table, _verdict(before, after, packs=packs)]
     parts += [_finding(finding) for finding in manifest.findings]
+    parts += [_path(f"{packed.format}: {packed.name}, {format_size(packed.size)}") for packed in manifest.packed]
     if place is not None:
         parts.append(_path(f"manifest: {place}"))
     return Group(*parts)
