@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from hatch_mlbundle.config import CacheSettings, Limits, Settings
+from hatch_mlbundle.config import CacheSettings, Limits, PackingSettings, Settings
 from hatch_mlbundle.optimizer import Options
 from hatch_mlbundle.plugins import OURS, load_registry, optimizer_entries
 from hatch_mlbundle.reference import OptionEntry, option_entries
@@ -21,8 +21,9 @@ def table(entries: Iterable[OptionEntry], prefix: str = "") -> str:
 
 
 def sections() -> dict[str, str]:
-    settings = table(option_entries(Settings, without=("limits", "cache")))
-    nested = [table(option_entries(cls), prefix).split("\n", 2)[2] for cls, prefix in ((Limits, "limits."), (CacheSettings, "cache."))]
+    tables = {"packing": PackingSettings, "limits": Limits, "cache": CacheSettings}
+    settings = table(option_entries(Settings, without=list(tables)))
+    nested = [table(option_entries(cls), f"{name}.").split("\n", 2)[2] for name, cls in tables.items()]
     ours = [entry for entry in optimizer_entries(load_registry()) if entry.distribution == OURS]
     optimizers = (f"### `{entry.name}`\n\n{entry.summary}\n\n{table(entry.options)}" for entry in ours)
     return {"settings": "\n".join([settings, *nested]), "common": table(option_entries(Options)), "optimizers": "\n\n".join(optimizers)}

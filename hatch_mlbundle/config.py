@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from .errors import ConfigurationError
 from .optimizer import Options, option
@@ -19,6 +19,9 @@ OptionTypes: TypeAlias = Mapping[str, type[Options]]
 """The optimizers that there are: by name, the class of their options."""
 
 DEFAULT_OPTIMIZERS = ("test_data", "exclude", "strip")
+
+ArchiveFormat: TypeAlias = Literal["tar.zst", "tar.gz", "zip"]
+"""The archives that can be made of a folder."""
 
 _CODE = re.compile("MB[0-9]{0,3}")
 
@@ -43,6 +46,19 @@ class CacheSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PackingSettings:
+    """How archives are compressed; the higher the level, the smaller and slower."""
+
+    zstd_level: int = option("Level of `tar.zst`, 1 to 22.", default=16)
+    zstd_window: int = option(
+        "Long-distance matching in `tar.zst` over 2 to this power bytes, 10 to 31; 0 means none. Above 27, unpacking needs `zstd --long`.",
+        default=0,
+    )
+    gzip_level: int = option("Level of `tar.gz`, 1 to 9.", default=9)
+    zip_level: int = option("Level of `zip`, 1 to 12.", default=9)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """The keys of `[tool.mlbundle]` that belong to no optimizer."""
 
@@ -54,6 +70,8 @@ class Settings:
     workers: int = option("Threads that work at once; 0 means one a core.", default=0)
     compression_level: int = option("How hard changed files are deflated: 1 is fastest, 12 smallest.", default=6)
     allow_signed: bool = option("Whether a signed wheel is changed; its signature, which then no longer fits, is left out.", default=False)
+    archive: tuple[ArchiveFormat, ...] = option("Archives to make of a folder or frozen bundle, beside it.", default=())
+    packing: PackingSettings = option("How archives are compressed.", default=PackingSettings())
     limits: Limits = option("Bounds on what is unpacked.", default=Limits())
     cache: CacheSettings = option("The cache of results.", default=CacheSettings())
 
@@ -105,6 +123,7 @@ def read_config(table: object, known: OptionTypes, *, overlay: Mapping[str, obje
     settings = read_fields(Settings, merged, locate, faults)
     options = {name: read_table(cls, merged.get(name, {}), locate(name), faults) for name, cls in known.items()}
     faults += _range_faults(settings, locate)
+    faults += _twice_faults(_strings(merged.get("archive")), locate("archive"))
     faults += _order_faults(_strings(merged.get("optimizers")), known, locate("optimizers"))
     faults += _code_faults(_strings(merged.get("ignore")), locate("ignore"))
     if faults:
@@ -133,14 +152,29 @@ def _plain(value: Any) -> Any:
 
 
 def _range_faults(settings: Settings, locate: Callable[[str], str]) -> list[str]:
+    packing = settings.packing
     faults = []
     if settings.workers < 0:
         faults.append(f"{locate('workers')}: must be 0 or more, not {settings.workers}")
-    if not 1 <= settings.compression_level <= 12:
-        faults.append(f"{locate('compression-level')}: must be from 1 to 12, not {settings.compression_level}")
     if settings.limits.max_ratio < 1:
         faults.append(f"{locate('limits')}.max-ratio: must be 1 or more, not {settings.limits.max_ratio}")
+    levels = {
+        locate("compression-level"): (settings.compression_level, 12),
+        f"{locate('packing')}.zstd-level": (packing.zstd_level, 22),
+        f"{locate('packing')}.gzip-level": (packing.gzip_level, 9),
+        f"{locate('packing')}.zip-level": (packing.zip_level, 12),
+    }
+    faults += [f"{path}: must be from 1 to {most}, not {level}" for path, (level, most) in levels.items() if not 1 <= level <= most]
+    if packing.zstd_window and not 10 <= packing.zstd_window <= 31:
+        faults.append(f"{locate('packing')}.zstd-window: must be 0, or from 10 to 31, not {packing.zstd_window}")
     return faults
+
+
+def _twice_faults(formats: Mapping[int, str], path: str) -> list[str]:
+    values = list(formats.values())
+    return [
+        f"{path}[{position}]: {name!r} is listed twice" for place, (position, name) in enumerate(formats.items()) if name in values[:place]
+    ]
 
 
 def _strings(listed: object) -> dict[int, str]:

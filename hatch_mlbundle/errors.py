@@ -51,6 +51,10 @@ class MissingProgramError(MlbundleError):
     """An external program that the configuration names is not on this machine."""
 
 
+class MissingLibraryError(MlbundleError):
+    """An optional Python library that the configuration needs is not installed, or not as it is needed."""
+
+
 class ProgramError(MlbundleError):
     """An external program failed, crashed or ran out of time."""
 

@@ -13,7 +13,7 @@ import hatch_mlbundle
 PACKAGE = Path(hatch_mlbundle.__file__).parent
 
 CORE = """
-    __init__ atomic cache canonical config crash decode errors filegroups finished globs hookspecs identify importpaths manifest model
+    __init__ atomic cache canonical config crash decode epoch errors filegroups finished globs hookspecs identify importpaths manifest model
     optimizer programs progress pysource reference schema storage testfiles units usage
 """
 LAYERS = [
@@ -36,6 +36,7 @@ HOSTS = {
     "PyInstaller": ["adapters.pyinstaller"],
     "rich": ["reports.*", "cli", "commands"],
     "pluggy": ["hookspecs", "plugins"],
+    "backports": ["bundles.archives.zstd_stream"],
 }
 """Libraries that only these modules may import."""
 

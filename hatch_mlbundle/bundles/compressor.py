@@ -138,7 +138,7 @@ class _Budget:
 
 def _check(file: File, size: int, sha256: str) -> None:
     if (size, sha256) != (file.size, file.sha256):
-        raise ArtifactError(file.path, "its bytes changed while the wheel was being written; build again")
+        raise ArtifactError(file.path, "its bytes changed while they were being packed; build again")
 
 
 def _stored(file: File, crc32: int) -> Compressed:

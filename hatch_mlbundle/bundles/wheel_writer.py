@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
-from hatch_mlbundle.errors import ConfigurationError
+from hatch_mlbundle.epoch import source_date_epoch
 from hatch_mlbundle.model import Bundle, File, Kind, MemoryContent
 
+from .compressed_files import compress_files
 from .compressor import Compressed, Compressor
 from .member_names import clash, name_fault
 from .record import format_record, own_line, record_line
@@ -22,11 +20,6 @@ from .wheel import WheelSource
 from .zip_format import dos_timestamp
 from .zip_reader import ZipMember
 from .zip_writer import ZipEntry, ZipWriter
-
-_LARGE = 1 << 22
-"""Bytes of a changed file above which its compression starts before all others'."""
-
-_HATCHLING_EPOCH = 1580601600  # 2020-02-02 00:00:00 UTC
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,15 +58,6 @@ def write_wheel(source: WheelSource, bundle: Bundle, stream: BinaryIO, *, compre
     if not sum(sizes.values()) + writer.structure_size == writer.size == stream.tell():
         raise RuntimeError(f"{source.path.name}: members and structure do not add up to the {stream.tell()} bytes written")
     return WrittenWheel(bundle=Bundle(files), compressed_sizes=sizes, structure_size=writer.structure_size, size=writer.size)
-
-
-def source_date_epoch() -> int:
-    """Return the timestamp of files that are added: SOURCE_DATE_EPOCH (reproducible-builds.org), else the one hatchling uses."""
-    text = os.environ.get("SOURCE_DATE_EPOCH") or str(_HATCHLING_EPOCH)
-    try:
-        return int(text)
-    except ValueError:
-        raise ConfigurationError([f"SOURCE_DATE_EPOCH is {text!r}; it must be a whole number of seconds since 1970"]) from None
 
 
 def _arranged(source: WheelSource, bundle: Bundle) -> list[File]:
@@ -123,28 +107,11 @@ def _check(source: WheelSource, files: Sequence[File]) -> None:
 
 
 def _streams(files: Sequence[File], compressor: Compressor, workers: int) -> Generator[tuple[File, Compressed], None, None]:
-    """Yield each file with its stream, in order, while changed files are compressed on `workers` threads.
-
-    Large files start first: one that started last would keep a single core busy at the end. Their streams wait on disk; of the
-    small ones, whose streams are in memory, only the next few are in work.
-    """
+    """Yield each file with its stream, in order: unchanged ones as they lie in the old wheel, the others compressed."""
     changed = [file for file in files if not isinstance(file.content, ZipMember)]
-    large = sorted((file for file in changed if file.size > _LARGE), key=lambda file: -file.size)
-    small = (file for file in changed if file.size <= _LARGE)
-    with ThreadPoolExecutor(workers, thread_name_prefix="compress") as pool:
-        started = {file.path: pool.submit(compressor.compress, file) for file in (*large, *islice(small, 2 * workers))}
-        try:
-            for file in files:
-                if isinstance(file.content, ZipMember):
-                    yield file, _as_it_lies(file.content)
-                    continue
-                packed = started.pop(file.path).result()
-                for following in islice(small, 1):
-                    started[following.path] = pool.submit(compressor.compress, following)
-                yield file, packed
-        finally:
-            for future in started.values():
-                future.cancel()
+    with closing(compress_files(changed, compressor, workers)) as compressed:
+        for file in files:
+            yield file, _as_it_lies(file.content) if isinstance(file.content, ZipMember) else next(compressed)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import Protocol
 
 from .zip_format import (
     CENTRAL,
@@ -33,11 +33,15 @@ from .zip_format import (
 _MADE_BY_UNIX = 3 << 8
 _VERSION = 20
 _VERSION_ZIP64 = 45
+_MSDOS_FOLDER = 1 << 4  # the external attribute by which readers that know no Unix tell a folder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ZipEntry:
-    """What the headers say of one member: sizes in bytes, `date` and `time` as MS-DOS has them, permission bits in `mode`."""
+    """What the headers say of one member: sizes in bytes, `date` and `time` as MS-DOS has them, permission bits in `mode`.
+
+    `type` holds the type bits that Unix has in st_mode. The path of a folder ends with a slash; a symbolic link's data is its target.
+    """
 
     path: str
     size: int
@@ -47,6 +51,14 @@ class ZipEntry:
     date: int
     time: int
     mode: int
+    type: int = stat.S_IFREG
+
+
+class Sink(Protocol):
+    """Whatever takes an archive's bytes from the first to the last."""
+
+    def write(self, data: bytes, /) -> object:
+        """Take the next bytes."""
 
 
 class ZipWriter:
@@ -56,7 +68,7 @@ class ZipWriter:
     where a number needs them.
     """
 
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: Sink) -> None:
         self._stream = stream
         self._directory: list[bytes] = []
         self.size = 0
@@ -131,7 +143,7 @@ def _central_header(entry: ZipEntry, name: bytes, flags: int, offset: int) -> by
         comment_length=0,
         disk=0,
         internal_attributes=0,
-        external_attributes=(stat.S_IFREG | entry.mode) << 16,
+        external_attributes=(entry.type | entry.mode) << 16 | (_MSDOS_FOLDER if entry.type == stat.S_IFDIR else 0),
         offset=narrow_offset,
     )
     return CENTRAL.pack(*header) + name + extra
