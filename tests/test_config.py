@@ -67,6 +67,8 @@ def test_all_faults_at_once_each_with_its_path() -> None:
         "workers": -1,
         "limits": {"max-ratio": 0, "max-size": "many"},
         "cache": {"max-size": "1 QB"},
+        "archive": ["tar.xz", "zip", "zip"],
+        "packing": {"zstd-level": 23, "zstd-window": 9, "gzip-level": 0, "zip-level": 13, "level": 3},
     }
     assert sorted(faults_of(table)) == sorted(
         [
@@ -81,6 +83,13 @@ def test_all_faults_at_once_each_with_its_path() -> None:
             "tool.mlbundle.limits.max-ratio: must be 1 or more, not 0",
             "tool.mlbundle.limits.max-size: 'many' is not a size; write it like '250 MB' or '2 GiB'",
             "tool.mlbundle.cache.max-size: '1 QB' is not a size; write it like '250 MB' or '2 GiB'",
+            "tool.mlbundle.archive[0]: must be one of 'tar.zst', 'tar.gz', 'zip', not 'tar.xz'; did you mean 'tar.gz'?",
+            "tool.mlbundle.archive[2]: 'zip' is listed twice",
+            "tool.mlbundle.packing.zstd-level: must be from 1 to 22, not 23",
+            "tool.mlbundle.packing.zstd-window: must be 0, or from 10 to 31, not 9",
+            "tool.mlbundle.packing.gzip-level: must be from 1 to 9, not 0",
+            "tool.mlbundle.packing.zip-level: must be from 1 to 12, not 13",
+            "tool.mlbundle.packing.level: unknown key; did you mean 'zip-level'?",
         ]
     )
 
@@ -105,6 +114,18 @@ def test_what_lies_outside_a_range(level: int) -> None:
 @pytest.mark.parametrize("table", [3, "text", [1], None])
 def test_what_is_no_table(table: object) -> None:
     assert faults_of(table) == ["tool.mlbundle: must be a table"]
+
+
+@pytest.mark.parametrize("window", [0, 10, 27, 31])
+def test_windows_that_zstd_has(window: int) -> None:
+    assert read({"packing": {"zstd-window": window}}).settings.packing.zstd_window == window
+
+
+@pytest.mark.parametrize("window", [-1, 9, 32])
+def test_windows_that_zstd_has_not(window: int) -> None:
+    assert faults_of({"packing": {"zstd-window": window}}) == [
+        f"tool.mlbundle.packing.zstd-window: must be 0, or from 10 to 31, not {window}"
+    ]
 
 
 def test_an_overlay_replaces_key_by_key() -> None:
