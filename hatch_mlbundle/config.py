@@ -49,7 +49,7 @@ class CacheSettings:
 class PackingSettings:
     """How archives are compressed; the higher the level, the smaller and slower."""
 
-    zstd_level: int = option("Level of `tar.zst`, 1 to 22.", default=16)
+    zstd_level: int = option("Level of `tar.zst`, 1 to 22.", default=18)
     zstd_window: int = option(
         "Long-distance matching in `tar.zst` over 2 to this power bytes, 10 to 31; 0 means none. Above 27, unpacking needs `zstd --long`.",
         default=0,

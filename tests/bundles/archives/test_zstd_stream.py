@@ -31,11 +31,11 @@ def packed(data: bytes, *, level: int = 3, window: int = 0, workers: int = 2, st
 @pytest.fixture(scope="module")
 def data() -> bytes:
     """Return enough for several jobs, the end like the beginning."""
-    beginning = text(18 * MIB)
+    beginning = text(9 * MIB)
     return beginning + text(9 * MIB, seed=1) + beginning
 
 
-@pytest.mark.parametrize("level", [1, 3, 9])
+@pytest.mark.parametrize("level", [1, 5])
 @pytest.mark.parametrize("window", [0, 25])
 def test_neither_workers_nor_chunks_change_the_bytes(data: bytes, level: int, window: int) -> None:
     expected = packed(data, level=level, window=window, workers=1)
@@ -44,8 +44,8 @@ def test_neither_workers_nor_chunks_change_the_bytes(data: bytes, level: int, wi
     assert load_zstd().decompress(expected) == data
 
 
-@pytest.mark.parametrize("size", [0, 1, 1000, MIB, 3 * MIB + 1])
-@pytest.mark.parametrize("level", [1, 16, 19])
+@pytest.mark.parametrize("size", [0, 1, 1000, MIB])
+@pytest.mark.parametrize("level", [1, 18, 20])
 def test_small_ones(size: int, level: int) -> None:
     data = text(size)
     assert packed(data, level=level, workers=1) == packed(data, level=level, workers=4)
