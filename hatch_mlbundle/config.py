@@ -54,8 +54,8 @@ class PackingSettings:
         "Long-distance matching in `tar.zst` over 2 to this power bytes, 10 to 31; 0 means none. Above 27, unpacking needs `zstd --long`.",
         default=0,
     )
-    gzip_level: int = option("Level of `tar.gz`, 1 to 9.", default=9)
-    zip_level: int = option("Level of `zip`, 1 to 12.", default=9)
+    gzip_level: int = option("Level of `tar.gz`, 1 to 9.", default=6)
+    zip_level: int = option("Level of `zip`, 1 to 12.", default=6)
 
 
 @dataclass(frozen=True, kw_only=True)
