@@ -6,7 +6,7 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from . import __version__
 from .accounting import Ledger
 from .atomic import replace_atomically
 from .beside import COMPANIONS, beside, manifest_sink, replacing_companions
+from .bundles.archives.pack import archive_of, packing
 from .bundles.artifact import Side, Written
 from .bundles.frozen import FrozenArtifact
 from .bundles.onefile import OneFileArtifact
@@ -24,7 +25,7 @@ from .canonical import digest, sha256_of_file
 from .config import Config, decisive_settings, options_to_dict
 from .errors import ArtifactError, FindingsError
 from .finished import Finished, recall, remember
-from .job import Job, tool_rows
+from .job import Job
 from .manifest import CompanionRow, Manifest, PackedRow
 from .model import CHUNK, Bundle, Finding, Kind
 from .pipeline import Outcome, Planned, plan, run
@@ -166,12 +167,30 @@ def _make(job: Job, session: Session, path: Path | None, target: Path, findings:
                 companions = commits.enter_context(replacing_companions(found, beside(job, target, COMPANIONS)))
                 session.services.progress.start("writing", 0)
                 written = artifact.enter_context(write(outcome.bundle))
-            manifest = _manifest(job, session, target.name, before, written.side, outcome, told, companions, written.packed)
+            packed = (*written.packed, *_archives(job, session, written.path, target, commits))
+            manifest = _manifest(job, session, target.name, before, written.side, outcome, told, companions, packed)
             text = manifest.to_json().encode(errors="backslashreplace")
             sink = manifest_sink(job, target, manifest, commits)
             if sink:
                 sink.write(text)
     return _Made(manifest=manifest, text=text, lasting=_is_lasting(manifest, outcome))
+
+
+def _archives(job: Job, session: Session, folder: Path, target: Path, commits: ExitStack) -> Iterator[PackedRow]:
+    """Pack the finished folder; the archives take their place beside `target` with everything else."""
+    settings, services = job.config.settings, session.services
+    for each in settings.archive if session.artifact.kind != "wheel" else ():
+        archive = packing(
+            folder,
+            archive_of(target, each),
+            each,
+            settings.packing,
+            workers=job.config.workers,
+            name=target.name,
+            progress=services.progress,
+            scratch=services.workspace.new_folder(),
+        )
+        yield commits.enter_context(archive)
 
 
 def _check_writable(session: Session) -> None:
@@ -233,7 +252,7 @@ def _manifest(
     return Manifest(
         generator=f"hatch-mlbundle {__version__}",
         artifact=ledger.artifact(name, session.artifact.kind),
-        tools=tool_rows({name: version for stage in job.stages for name, version in stage.optimizer.programs().items()}),
+        tools=job.tools_used(),
         configuration=decisive_settings(job.config),
         steps=steps,
         remainder=ledger.remainder(steps),

@@ -142,6 +142,8 @@ def decisive_settings(config: Config) -> dict[str, Any]:
     """Return the settings that the result depends on, as they would stand in TOML."""
     settings = options_to_dict(config.settings)
     decisive = {key: settings[key] for key in ("strict", "ignore", "compression-level", "allow-signed")}
+    if config.settings.archive:
+        decisive |= {key: settings[key] for key in ("archive", "packing")}
     return {"optimizers": [step.name for step in config.steps], **decisive}
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from .bundles.archives.pack import archive_libraries
 from .bundles.compressor import LIBDEFLATE
 from .cache import Cache, default_folder
 from .config import Config, options_to_dict
@@ -37,13 +38,21 @@ class Job:
         """Return the stages that are for such an artifact."""
         return [stage for stage in self.stages if kind in stage.optimizer.artifacts]
 
+    def tools_used(self) -> tuple[ToolRow, ...]:
+        """Return what decided the results, with the programs that were found only on the way."""
+        found = {name: version for stage in self.stages for name, version in stage.optimizer.programs().items()}
+        return tool_rows({**{tool.name: tool.version for tool in self.tools}, **found})
+
     def cache(self) -> Cache | None:
         """Return the cache, None where it is switched off."""
         return cache_of(self.config, self.project) if self.config.settings.cache.enabled else None
 
 
 def prepare(config: Config, registry: Registry, *, project: Path | None = None, progress: Progress | None = None) -> Job:
-    """Make the optimizers and find their programs, so that what is missing is told before any work; raises MissingProgramError."""
+    """Make the optimizers and find their programs, so that what is missing is told before any work.
+
+    Raises MissingProgramError, MissingLibraryError.
+    """
     stages: list[Stage] = []
     programs: dict[str, str] = {}
     for step in config.steps:
@@ -62,7 +71,7 @@ def prepare(config: Config, registry: Registry, *, project: Path | None = None, 
     return Job(
         config=config,
         stages=tuple(stages),
-        tools=tool_rows(programs),
+        tools=tool_rows({**programs, **archive_libraries(config.settings.archive)}),
         project=project or Path.cwd(),
         progress=progress or Silence(),
     )
@@ -76,9 +85,9 @@ def cache_of(config: Config, project: Path) -> Cache:
 
 
 def tool_rows(programs: Mapping[str, str]) -> tuple[ToolRow, ...]:
-    """Return the libraries that every result depends on, and these programs."""
-    ours = (("deflate", LIBDEFLATE), ("python", platform.python_version()), ("zlib", zlib.ZLIB_RUNTIME_VERSION))
-    return tuple(ToolRow(name=name, version=version) for name, version in (*ours, *sorted(programs.items())))
+    """Return the libraries that every result depends on, and these programs, sorted by name."""
+    ours = {"deflate": LIBDEFLATE, "python": platform.python_version(), "zlib": zlib.ZLIB_RUNTIME_VERSION}
+    return tuple(ToolRow(name=name, version=version) for name, version in sorted({**ours, **programs}.items()))
 
 
 def _identity(registered: Registered, options: Options, programs: Mapping[str, str]) -> Json:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -12,6 +12,7 @@ from hatch_mlbundle.atomic import replace_atomically
 from hatch_mlbundle.config import ArchiveFormat, PackingSettings
 from hatch_mlbundle.epoch import source_date_epoch
 from hatch_mlbundle.errors import ArtifactError
+from hatch_mlbundle.manifest import PackedRow
 from hatch_mlbundle.progress import Progress, Silence
 
 from .gzip_stream import write_gzip
@@ -26,16 +27,6 @@ CHECKSUM = ".sha256"
 _MEGABYTE = 10**6
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Packed:
-    """An archive that was written: its file's name, its format, its size in bytes and its hex SHA-256."""
-
-    name: str
-    format: ArchiveFormat
-    size: int
-    sha256: str
-
-
 def archive_of(folder: Path, archive_format: ArchiveFormat) -> Path:
     """Return where the archive of a folder stands: beside it, `app.tar.zst` for `app`."""
     root = folder.resolve()
@@ -48,6 +39,14 @@ def check_formats(formats: Iterable[ArchiveFormat]) -> None:
         load_zstd()
 
 
+def archive_libraries(formats: Iterable[ArchiveFormat]) -> dict[str, str]:
+    """Return the libraries that archives of these formats need beside those of every artifact, name to release.
+
+    Raises MissingLibraryError.
+    """
+    return {"zstd": load_zstd().zstd_version} if "tar.zst" in formats else {}
+
+
 def pack(
     folder: Path,
     target: Path,
@@ -57,35 +56,52 @@ def pack(
     workers: int,
     progress: Progress | None = None,
     scratch: Path | None = None,
-) -> Packed:
-    """Write the archive `target` of a folder, all of it below one top folder of the same name, and its checksum beside it.
+) -> PackedRow:
+    """Write the archive `target` of a folder and its checksum beside it, as `packing` does, and put both in their place at once."""
+    with packing(folder, target, archive_format, settings, workers=workers, progress=progress, scratch=scratch) as packed:
+        return packed
 
-    The bytes depend on the names in the tree, the files' bytes, link targets, which files are executable, the settings,
-    SOURCE_DATE_EPOCH and the libraries' releases alone. `scratch` is where streams of large files wait for a zip archive.
-    Raises ArtifactError for a tree that cannot be packed, MissingLibraryError, StorageError; the former archive then stays.
+
+@contextmanager
+def packing(
+    folder: Path,
+    target: Path,
+    archive_format: ArchiveFormat,
+    settings: PackingSettings,
+    *,
+    workers: int,
+    name: str | None = None,
+    progress: Progress | None = None,
+    scratch: Path | None = None,
+) -> Iterator[PackedRow]:
+    """Write an archive of a folder and its checksum; they take their place when the body ends without an error.
+
+    All of it lies below one top folder called `name`, or like the folder. The bytes depend on the names in the tree, the files'
+    bytes, link targets, which files are executable, the settings, SOURCE_DATE_EPOCH and the libraries' releases alone.
+    `scratch` is where streams of large files wait for a zip archive. Raises ArtifactError for a tree that cannot be packed,
+    MissingLibraryError, StorageError; the former archive then stays.
     """
     if target.resolve().is_relative_to(folder.resolve()):
         raise ArtifactError(str(target), f"is inside {folder}, which it is to hold; choose a place outside of it")
     check_formats([archive_format])
-    members = read_tree(folder)
+    members = read_tree(folder, name)
     told = _Megabytes(progress or Silence(), f"packing {target.name}")
     with replace_atomically(target) as stream:
         sink = _Sink(stream)
         if archive_format == "zip":
             check_names(members)
             told.start(sum(member.size for member in members))
-            write_zip(
-                members, sink, level=settings.zip_level, workers=workers, mtime=source_date_epoch(), advance=told.advance, scratch=scratch
-            )
+            level, mtime = settings.zip_level, source_date_epoch()
+            write_zip(members, sink, level=level, workers=workers, mtime=mtime, advance=told.advance, scratch=scratch)
         else:
             _write_tar(members, sink.write, archive_format, settings, workers, told)
-        packed = Packed(name=target.name, format=archive_format, size=sink.size, sha256=sink.digest.hexdigest())
+        packed = PackedRow(name=target.name, format=archive_format, size=sink.size, sha256=sink.digest.hexdigest())
         with replace_atomically(target.with_name(target.name + CHECKSUM)) as checksum:
             checksum.write(checksum_line(packed).encode())
-    return packed
+            yield packed
 
 
-def checksum_line(packed: Packed) -> str:
+def checksum_line(packed: PackedRow) -> str:
     """Return the line for an archive as coreutils' sha256sum writes it: a backslash in front says that the name is escaped."""
     name = packed.name.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
     mark = "" if name == packed.name else "\\"

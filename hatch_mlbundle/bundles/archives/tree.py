@@ -62,23 +62,24 @@ class Member:
             raise ArtifactError(str(self.place), "changed while it was being packed; pack again when nothing writes there")
 
 
-def read_tree(folder: Path) -> tuple[Member, ...]:
+def read_tree(folder: Path, name: str | None = None) -> tuple[Member, ...]:
     """Return the members of a folder, itself the first, sorted by name: folders before what is in them, files before hard links.
 
-    A single file is a tree too. The members depend on names, sizes, link targets and whether files are executable, on nothing
-    else. Raises ArtifactError for what cannot be read or stored: a device, pipe or socket, a link that leads out of the tree,
-    a name that is not UTF-8.
+    `name` is what the folder is called in the archive, its own name where that is None. A single file is a tree too. The members
+    depend on names, sizes, link targets and whether files are executable, on nothing else. Raises ArtifactError for what cannot be
+    read or stored: a device, pipe or socket, a link that leads out of the tree, a name that is not UTF-8.
     """
     root = folder.resolve()
-    if not root.name:
+    top = name or root.name
+    if not top:
         raise ArtifactError(str(root), "has no name to unpack under; pack a folder in it")
     if not root.is_dir():
-        return (_checked(_file(root, root.name, {})),)
+        return (_checked(_file(root, top, {})),)
     listing = list_tree(root)
-    members = [Member(name=root.name, place=root, type=MemberType.FOLDER)]
-    members += [Member(name=f"{root.name}/{path}", place=root / path, type=MemberType.FOLDER) for path in listing.folders]
+    members = [Member(name=top, place=root, type=MemberType.FOLDER)]
+    members += [Member(name=f"{top}/{path}", place=root / path, type=MemberType.FOLDER) for path in listing.folders]
     first: dict[tuple[int, int], str] = {}
-    members += [_file(root / path, f"{root.name}/{path}", first) for path in listing.files]
+    members += [_file(root / path, f"{top}/{path}", first) for path in listing.files]
     _refuse_links_that_leave({each.name: each for each in members if each.type is MemberType.SYMBOLIC_LINK})
     return tuple(sorted(map(_checked, members), key=lambda member: member.name))
 
