@@ -234,7 +234,7 @@ def test_progress_is_told_in_megabytes(tree: Path) -> None:
         told.clear()
 
 
-MEMORY = """
+MEMORY = r"""
 import re, sys
 from pathlib import Path
 from hatch_mlbundle.bundles.archives.pack import archive_of, pack
