@@ -1,4 +1,4 @@
-"""Write the tables of options in docs/configuration.md anew from the code; with --check, only say whether they are up to date."""
+"""Write the tables of options in these pages anew from the code; with --check, only say whether they are up to date."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from hatch_mlbundle.config import CacheSettings, Limits, PackingSettings, Settings
+from hatch_mlbundle.freezing.options import FrozenOptions
 from hatch_mlbundle.optimizer import Options
 from hatch_mlbundle.plugins import OURS, load_registry, optimizer_entries
 from hatch_mlbundle.reference import OptionEntry, option_entries
 
-PAGE = Path(__file__).with_name("configuration.md")
+PAGES = [Path(__file__).with_name(name) for name in ("configuration.md", "frozen.md")]
 
 
 def table(entries: Iterable[OptionEntry], prefix: str = "") -> str:
@@ -26,7 +27,12 @@ def sections() -> dict[str, str]:
     nested = [table(option_entries(cls), f"{name}.").split("\n", 2)[2] for name, cls in tables.items()]
     ours = [entry for entry in optimizer_entries(load_registry()) if entry.distribution == OURS]
     optimizers = (f"### `{entry.name}`\n\n{entry.summary}\n\n{table(entry.options)}" for entry in ours)
-    return {"settings": "\n".join([settings, *nested]), "common": table(option_entries(Options)), "optimizers": "\n\n".join(optimizers)}
+    return {
+        "settings": "\n".join([settings, *nested]),
+        "common": table(option_entries(Options)),
+        "optimizers": "\n\n".join(optimizers),
+        "frozen": table(option_entries(FrozenOptions)),
+    }
 
 
 def updated(text: str) -> str:
@@ -38,8 +44,9 @@ def updated(text: str) -> str:
 
 
 if __name__ == "__main__":
-    before = PAGE.read_text(encoding="utf-8")
-    after = updated(before)
-    if "--check" in sys.argv:
-        sys.exit(0 if before == after else f"{PAGE} is out of date: run python docs/update.py")
-    PAGE.write_text(after, encoding="utf-8")
+    texts = {page: page.read_text(encoding="utf-8") for page in PAGES}
+    outdated = [page for page, text in texts.items() if updated(text) != text]
+    if "--check" in sys.argv and outdated:
+        sys.exit(f"{', '.join(map(str, outdated))}: out of date; run python docs/update.py")
+    for page in outdated:
+        page.write_text(updated(texts[page]), encoding="utf-8")

@@ -14,12 +14,8 @@ from pathlib import Path
 from . import __version__, commands, crash
 from .errors import MlbundleError
 
-_INTERRUPTED = 130
-"""What a shell reports of a program that Ctrl-C ended."""
 _COLLECTED = 1_000_000
 """Objects made between two collections of garbage: syntax trees are many, and looking for cycles in them takes a fifth of the time."""
-_TERMINATED = 143
-"""The same for SIGTERM."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         _complain("mlbundle: interrupted")
-        return _INTERRUPTED
+        return crash.INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except Exception as error:
@@ -46,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _end_on_termination() -> None:
     """Let SIGTERM, which continuous integration sends, end the work as Ctrl-C does: with everything tidied up."""
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(crash.TERMINATED))
 
 
 def _complain(message: str) -> None:

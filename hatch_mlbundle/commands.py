@@ -17,10 +17,11 @@ from typing import Any, TypeAlias
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
 from . import application
-from .adapters.project import find_project, project_config
+from .adapters.project import FROZEN, WHEEL, Places, find_project, project_config
 from .atomic import make_folder
 from .beside import saved_manifest_path
 from .bundles.atomic_folder import recover
+from .bundles.executable import is_frozen
 from .bundles.folder import check_target
 from .config import Config
 from .errors import ArtifactError
@@ -35,7 +36,7 @@ Command: TypeAlias = Callable[[argparse.Namespace], None]
 
 def plan(options: argparse.Namespace) -> None:
     """Show what `optimize` would do."""
-    with _job(options) as job:
+    with _job(options, options.artifact) as job:
         planned = application.plan_for(job, options.artifact)
     if options.json:
         _print_json([{"optimizer": each.stage.name, "changes": [_change(change) for change in each.changes]} for each in planned.stages])
@@ -49,7 +50,7 @@ def optimize(options: argparse.Namespace) -> None:
     """Make artifacts small, and show what was saved."""
     for artifact in options.artifacts:
         output = output_for(artifact, options.output, several=len(options.artifacts) > 1)
-        with _job(options) as job:
+        with _job(options, artifact) as job:
             manifest = application.optimize(job, artifact, output)
         if not options.quiet:
             from .reports.terminal import show, summary
@@ -59,7 +60,7 @@ def optimize(options: argparse.Namespace) -> None:
 
 def analyze(options: argparse.Namespace) -> None:
     """Show what takes the space."""
-    with _job(options) as job:
+    with _job(options, options.artifact) as job:
         manifest = application.analyze(job, options.artifact)
     if options.json:
         print(manifest.to_json(), end="")  # noqa: T201
@@ -120,7 +121,7 @@ def _project_of(wheel: Path) -> tuple[object, ...] | None:
         return None
 
 
-def _config(options: argparse.Namespace, registry: Registry) -> Config:
+def _config(options: argparse.Namespace, registry: Registry, places: Places = WHEEL) -> Config:
     override: dict[str, Any] = {}
     for name in ("optimizers", "workers"):
         if getattr(options, name, None) is not None:
@@ -129,7 +130,7 @@ def _config(options: argparse.Namespace, registry: Registry) -> Config:
         override["cache"] = {"enabled": False}
     if getattr(options, "strict", False):
         override["strict"] = True
-    return project_config(_project(options), registry, override)
+    return project_config(_project(options), registry, override, places)
 
 
 def _project(options: argparse.Namespace) -> Path:
@@ -142,9 +143,9 @@ def _project(options: argparse.Namespace) -> Path:
 
 
 @contextmanager
-def _job(options: argparse.Namespace) -> Iterator[Job]:
+def _job(options: argparse.Namespace, artifact: Path) -> Iterator[Job]:
     registry = load_registry()
-    config = _config(options, registry)
+    config = _config(options, registry, FROZEN if is_frozen(artifact) else WHEEL)
     with _progress(options) as progress:
         yield prepare(config, registry, project=_project(options), progress=progress)
 

@@ -10,6 +10,10 @@ import traceback
 from . import __version__
 
 EXIT_CODE = 3
+INTERRUPTED = 130
+"""What a shell reports of a program that Ctrl-C ended."""
+TERMINATED = 143
+"""The same for SIGTERM."""
 
 
 def report(error: BaseException) -> str:

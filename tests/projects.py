@@ -22,6 +22,38 @@ version = "1.0"
 packages = ["tiny_app"]
 {tables}
 """
+_FROZEN = """\
+[build-system]
+requires = ["hatchling", "{requirement}"]
+build-backend = "hatchling.build"
+
+[project]
+name = "Tiny_App"
+version = "1.0"
+{project}
+
+[tool.hatch.build.targets.frozen]
+{options}
+"""
+_MAIN = """\
+import pathlib
+import sys
+
+
+def main():
+    print("heard", *sys.argv[1:])
+    return 3 if "fail" in sys.argv else None
+
+
+def data():
+    folder = pathlib.Path(__file__).parent
+    print((folder / "words.txt").read_text(), *sorted(path.name for path in (folder.parent / "assets").iterdir()))
+
+
+def wait():
+    print("waiting", flush=True)
+    sys.stdin.read()
+"""
 HOOK = "[tool.hatch.build.targets.wheel.hooks.mlbundle]\n"
 
 
@@ -35,6 +67,17 @@ def tiny_project(folder: Path, tables: str = HOOK, requirement: str = "hatch-mlb
     (package / "tests" / "test_answer.py").write_text("from tiny_app import answer\n\n\ndef test_answer():\n    assert answer() == 42\n")
     (package / "tests" / "data" / "noise.bin").write_bytes(bytes(range(256)) * 400)
     (folder / "pyproject.toml").write_text(_PYPROJECT.format(tables=tables, requirement=requirement))
+    return folder
+
+
+def frozen_project(folder: Path, options: str, project: str = "", requirement: str = "hatch-mlbundle[frozen]") -> Path:
+    """Write a project whose package, below `src`, has functions to freeze and a data file, and return its folder."""
+    package = folder / "src" / "tiny_app"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "main.py").write_text(_MAIN)
+    (package / "words.txt").write_text("some words")
+    (folder / "pyproject.toml").write_text(_FROZEN.format(options=options, project=project, requirement=requirement))
     return folder
 
 

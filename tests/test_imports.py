@@ -18,7 +18,7 @@ CORE = """
 """
 LAYERS = [
     CORE.split(),
-    ["binaries.*", "bundles.*", "models.*"],
+    ["binaries.*", "bundles.*", "freezing.*", "models.*"],
     ["accounting", "examine", "pipeline", "rewriting", "workspace"],
     ["optimizers.*", "reports.*"],
     ["plugins"],
@@ -32,7 +32,7 @@ APART = ["runtime.*"]
 """Ships inside users' applications: it imports the standard library only, and nothing of ours imports it."""
 
 HOSTS = {
-    "hatchling": ["adapters.hatch", "hooks"],
+    "hatchling": ["adapters.frozen", "adapters.hatch", "hooks"],
     "PyInstaller": ["adapters.pyinstaller"],
     "rich": ["reports.*", "cli", "commands"],
     "pluggy": ["hookspecs", "plugins"],

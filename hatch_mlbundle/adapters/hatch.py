@@ -37,7 +37,7 @@ class MlbundleBuildHook(BuildHookInterface[BuilderConfig]):
         self._finished = False
         self._job = None
         if self.target_name == "wheel" and version != "editable":
-            with self._one_line():
+            with one_line(self.app):
                 self._job = self._prepare()
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
@@ -45,26 +45,23 @@ class MlbundleBuildHook(BuildHookInterface[BuilderConfig]):
         if self._job is None:
             return
         wheel = Path(artifact_path)
-        with self._one_line(f"{wheel.name} stays as hatch built it"), _nothing_stale(self._job, wheel):
+        with one_line(self.app, f"{wheel.name} stays as hatch built it"), _nothing_stale(self._job, wheel):
             manifest = optimize(self._job, wheel, findings=_order_findings(build_data))
             place = saved_manifest_path(self._job, wheel)
-            for line in as_text(summary(manifest, place and self._relative(place))).splitlines():
+            for line in as_text(summary(manifest, place and relative(place, self.root))).splitlines():
                 self.app.display_info(line)
         self._finished = True
 
     def clean(self, versions: list[str]) -> None:
         """Remove the manifests and companions of this project's wheels; not in a clean-up right after they were made."""
         if self.target_name == "wheel" and not self._finished:
-            with self._one_line():
+            with one_line(self.app):
                 self._remove_ours(beside(self._prepare(), Path(self.directory) / "any").parent)
 
     def _prepare(self) -> Job:
         registry = load_registry()
         root = Path(self.root)
         return prepare(project_config(root, registry), registry, project=root)
-
-    def _relative(self, path: Path) -> Path:
-        return path.relative_to(self.root) if path.is_relative_to(self.root) else path
 
     def _remove_ours(self, folder: Path) -> None:
         name = canonicalize_name(self.metadata.core.name)
@@ -76,15 +73,23 @@ class MlbundleBuildHook(BuildHookInterface[BuilderConfig]):
             elif path.name.endswith(COMPANIONS):
                 shutil.rmtree(path)
 
-    @contextmanager
-    def _one_line(self, consequence: str = "nothing was built") -> Iterator[None]:
-        """End the build with a message and an exit code where anything goes wrong."""
-        try:
-            yield
-        except MlbundleError as error:
-            self.app.abort(f"{error.told()} ({consequence})", error.exit_code)
-        except Exception as error:
-            self.app.abort(f"{crash.report(error)} ({consequence})", crash.EXIT_CODE)
+
+def relative(path: Path, root: str) -> Path:
+    """Return a path as a person reads it best: from the project's folder where it lies in it."""
+    return path.relative_to(root) if path.is_relative_to(root) else path
+
+
+@contextmanager
+def one_line(app: Any, consequence: str = "nothing was built") -> Iterator[None]:
+    """End the build, as hatch's application `app` does it, with a message and an exit code where anything goes wrong."""
+    try:
+        yield
+    except MlbundleError as error:
+        app.abort(f"{error.told()} ({consequence})", error.exit_code)
+    except KeyboardInterrupt:
+        app.abort(f"mlbundle: interrupted ({consequence})", crash.INTERRUPTED)
+    except Exception as error:
+        app.abort(f"{crash.report(error)} ({consequence})", crash.EXIT_CODE)
 
 
 def _order_findings(build_data: dict[str, Any]) -> list[Finding]:

@@ -1,11 +1,11 @@
-"""A project's configuration: `[tool.mlbundle]` of its pyproject.toml, and the hatch hook's own table laid over it."""
+"""A project's configuration: `[tool.mlbundle]` of its pyproject.toml, and the table of the hatch hook or target laid over it."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from hatch_mlbundle.config import TABLE, Config, read_config
 from hatch_mlbundle.errors import ConfigurationError
@@ -16,22 +16,28 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-_HOOKS = (("tool", "hatch", "build", "targets", "wheel", "hooks", "mlbundle"), ("tool", "hatch", "build", "hooks", "mlbundle"))
-"""Where hatch looks for a hook's table; the first, be it empty, replaces the second (hatchling's `BuilderConfig.hook_config`)."""
+Places: TypeAlias = tuple[tuple[str, ...], ...]
+"""Where the table to be laid over may stand; the first that is there, be it empty, counts."""
+
+WHEEL: Places = (("tool", "hatch", "build", "targets", "wheel", "hooks", "mlbundle"), ("tool", "hatch", "build", "hooks", "mlbundle"))
+"""Where hatch looks for a hook's table (hatchling's `BuilderConfig.hook_config`)."""
+
+FROZEN: Places = (("tool", "hatch", "build", "targets", "frozen", "mlbundle"),)
+"""Where the target `frozen` has its own."""
 
 _HATCHS_OWN = ("dependencies", "enable-by-default", "require-runtime-dependencies", "require-runtime-features")
 """Keys of a hook's table that hatch itself reads."""
 
 
-def project_config(root: Path, registry: Registry, override: Mapping[str, object] | None = None) -> Config:
-    """Return the configuration of the project in the folder `root`, `override` laid over its top-level keys.
+def project_config(root: Path, registry: Registry, override: Mapping[str, object] | None = None, places: Places = WHEEL) -> Config:
+    """Return the configuration of the project in the folder `root`, the table at one of `places` and `override` laid over it.
 
     Raises ConfigurationError. A folder without pyproject.toml has the default configuration.
     """
     pyproject = _load(root / "pyproject.toml")
     table = {**(_table(pyproject, "tool", "mlbundle") or {}), **(override or {})}
-    path, hook = _hook_table(root, pyproject)
-    overlay = {key: value for key, value in hook.items() if key not in _HATCHS_OWN and key not in (override or {})}
+    path, over = _overlay(root, pyproject, places)
+    overlay = {key: value for key, value in over.items() if key not in _HATCHS_OWN and key not in (override or {})}
     return read_config(table, registry.option_types(), overlay=overlay, overlay_path=path)
 
 
@@ -54,11 +60,11 @@ def _load(path: Path) -> dict[str, Any]:
         raise ConfigurationError([f"{path}: is no TOML: {error}"]) from error
 
 
-def _hook_table(root: Path, pyproject: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
-    """Return the hook's table that hatch would use, with its TOML path; keys of a file hatch.toml replace those of tool.hatch."""
+def _overlay(root: Path, pyproject: Mapping[str, Any], places: Places) -> tuple[str, Mapping[str, Any]]:
+    """Return the table that hatch would use, with its TOML path; keys of a file hatch.toml replace those of tool.hatch."""
     beside = root / "hatch.toml"
     hatch = {**(_table(pyproject, "tool", "hatch") or {}), **(_load(beside) if beside.is_file() else {})}
-    for keys, table in [(keys, _table({"tool": {"hatch": hatch}}, *keys)) for keys in _HOOKS]:
+    for keys, table in [(keys, _table({"tool": {"hatch": hatch}}, *keys)) for keys in places]:
         if table is not None:
             return ".".join(keys), table
     return TABLE, {}

@@ -17,7 +17,7 @@ from PyInstaller.building.utils import get_code_object, replace_filename_in_code
 from PyInstaller.config import CONF
 
 from hatch_mlbundle import crash
-from hatch_mlbundle.adapters.project import find_project, project_config
+from hatch_mlbundle.adapters.project import FROZEN, find_project, project_config
 from hatch_mlbundle.application import optimize_tables
 from hatch_mlbundle.beside import saved_manifest_path
 from hatch_mlbundle.bundles.tables import Entry, Tables
@@ -46,7 +46,7 @@ def optimize(*analyses: Any, name: str | None = None) -> None:
 def _optimize(analyses: Sequence[Any], name: str) -> None:
     root = find_project(Path(CONF["specpath"]))
     registry = load_registry()
-    job = prepare(project_config(root, registry), registry, project=root)
+    job = prepare(project_config(root, registry, places=FROZEN), registry, project=root)
     target = Path(CONF["distpath"]) / name
     manifest = optimize_tables(job, [_tables(each) for each in analyses], Path(CONF["workpath"]) / "mlbundle", target)
     print(as_text(summary(manifest, saved_manifest_path(job, target))), file=sys.stderr)  # noqa: T201 - beside PyInstaller's own log

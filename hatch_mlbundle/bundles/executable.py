@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from posixpath import join
 
+from hatch_mlbundle.errors import ArtifactError
 from hatch_mlbundle.importpaths import PYZ as PYZ_SUFFIX
 from hatch_mlbundle.model import Content, File, Kind, MemoryContent
 
@@ -115,6 +116,17 @@ def open_executables(folder: Path) -> Iterator[dict[str, Executable]]:
                 if executable and not executable.archive.is_one_file and (folder / executable.archive.contents_folder).is_dir():
                     found[path.name] = executable
         yield found
+
+
+def is_frozen(folder: Path) -> bool:
+    """Say whether this is a one-folder bundle of PyInstaller's; a damaged one is, too."""
+    try:
+        with open_executables(folder) as found:
+            return bool(found)
+    except ArtifactError:
+        return True
+    except OSError:  # no folder, or not to be read
+        return False
 
 
 def _head(path: Path) -> bytes:

@@ -17,6 +17,7 @@ from hatch_mlbundle.bundles.archives.pack import archive_of, checksum_line, pack
 from hatch_mlbundle.bundles.archives.zstd_stream import load_zstd
 from hatch_mlbundle.config import ArchiveFormat, PackingSettings
 from hatch_mlbundle.errors import ArtifactError, ConfigurationError, StorageError
+from hatch_mlbundle.manifest import PackedRow
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="links and permission bits are Unix's")
 

@@ -1,0 +1,168 @@
+"""The hatch target `frozen`: PyInstaller, then everything that makes its folder small, then one-file and archives."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import sys
+import threading
+from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.config import BuilderConfig
+from hatchling.builders.plugin.interface import BuilderInterface
+from hatchling.plugin.manager import PluginManager
+
+from hatch_mlbundle import crash
+from hatch_mlbundle.adapters.hatch import one_line, relative
+from hatch_mlbundle.adapters.project import FROZEN, project_config
+from hatch_mlbundle.application import finish_frozen
+from hatch_mlbundle.atomic import leftovers, make_folder, temporary_name
+from hatch_mlbundle.beside import COMPANIONS, beside, saved_manifest_path
+from hatch_mlbundle.bundles.atomic_folder import remove_folder
+from hatch_mlbundle.errors import ConfigurationError, MlbundleError
+from hatch_mlbundle.freezing.freeze import freeze, missing_requirements, pyinstaller_version
+from hatch_mlbundle.freezing.options import TABLE, Project, Target, read_target
+from hatch_mlbundle.freezing.running import check_unused
+from hatch_mlbundle.job import Job, prepare
+from hatch_mlbundle.manifest import SUFFIX
+from hatch_mlbundle.plugins import load_registry
+from hatch_mlbundle.progress import Progress, Silence
+from hatch_mlbundle.reports.progress import terminal_progress
+from hatch_mlbundle.reports.terminal import as_text, summary
+from hatch_mlbundle.storage import storage_errors
+
+_UNASKED_HOOKS = ("vcs", "version")
+"""With these hooks alone hatch does not ask a target what it requires (hatch's `HatchBuildFrontend.get_required_build_deps`)."""
+
+
+class FrozenBuilder(BuilderInterface[BuilderConfig, PluginManager]):
+    """Builds the folder, or the one file, that `[tool.hatch.build.targets.frozen]` asks for."""
+
+    PLUGIN_NAME = "frozen"
+
+    _ready: tuple[Target, Job] | None = None
+
+    def get_version_api(self) -> dict[str, Callable[..., str]]:
+        """Return the one version there is."""
+        return {"standard": self.build_standard}
+
+    def build(self, *, directory: str | None = None, clean_only: bool | None = False, **options: Any) -> Generator[str, None, None]:
+        """Check everything, then build as hatch does, its other hooks included."""
+        if not clean_only:
+            with one_line(self.app):
+                self._ready = self._prepare()
+                make_folder(Path(directory or self.config.directory))
+        yield from super().build(directory=directory, clean_only=clean_only, **options)
+
+    def build_standard(self, directory: str, **build_data: Any) -> str:
+        """Freeze, make small, put in place; return the path of the result."""
+        with one_line(self.app, "what was built before is untouched"), _ended_by_termination():
+            asked, job = self._ready or self._prepare()
+            target = self._result(asked, Path(directory))
+            check_unused(target)
+            self.app.display_info(f"PyInstaller {pyinstaller_version()} freezes {asked.name}")
+            with _work_folder(target) as folder, self._progress() as progress:
+                frozen = freeze(asked, folder, progress, self.app.display_debug)
+                check_unused(target)
+                shown = replace(job, progress=progress)
+                manifest = finish_frozen(shown, frozen.folder, target, one_file=asked.options.one_file, findings=frozen.findings)
+            place = saved_manifest_path(job, target)
+            for line in as_text(summary(manifest, place and relative(place, self.root))).splitlines():
+                self.app.display_info(line)
+        return str(target)
+
+    def clean(self, directory: str, versions: list[str]) -> None:
+        """Remove the bundle that the configuration names and what lies beside it, nothing else."""
+        with one_line(self.app, "nothing was removed"):
+            faults: list[str] = []
+            target = self._result(self._target(faults), Path(directory))
+            check_unused(target)
+            job = self._job(faults)
+            for path in (target, beside(job, target, SUFFIX), beside(job, target, COMPANIONS)):
+                if path.is_dir() and not path.is_symlink():
+                    remove_folder(path)
+                else:
+                    path.unlink(missing_ok=True)
+
+    def _prepare(self) -> tuple[Target, Job]:
+        """Check the options, the configuration and the programs they need; raises MlbundleError."""
+        faults: list[str] = []
+        target = self._target(faults)
+        job = self._job(faults)
+        pyinstaller_version()
+        self._check_dependencies()
+        return target, job
+
+    def _target(self, faults: list[str]) -> Target:
+        core = self.metadata.core
+        project = Project(root=Path(self.root).resolve(), name=core.raw_name, scripts=core.scripts, gui_scripts=core.gui_scripts)
+        return read_target(self.target_config, project, faults)
+
+    def _job(self, faults: list[str]) -> Job:
+        """Return the job; raises ConfigurationError with these faults and those of `[tool.mlbundle]`."""
+        registry = load_registry()
+        root = Path(self.root)
+        try:
+            config = project_config(root, registry, places=FROZEN)
+        except ConfigurationError as error:
+            raise ConfigurationError([*faults, *error.faults]) from error
+        if faults:
+            raise ConfigurationError(faults)
+        return prepare(config, registry, project=root)
+
+    def _check_dependencies(self) -> None:
+        core = self.metadata.core
+        features = [each for name in self.config.require_runtime_features for each in core.optional_dependencies[name]]
+        missing = missing_requirements([*core.dependencies, *features])
+        if missing:
+            lacks = f"the build environment lacks dependencies of the project ({', '.join(missing)})"
+            raise MlbundleError(f"{lacks}; {self._remedy()}")
+
+    def _remedy(self) -> str:
+        """Return what brings the project's dependencies into the build environment."""
+        remedies = []
+        if not self.config.require_runtime_dependencies:
+            remedies.append(f"set require-runtime-dependencies = true in {TABLE}")
+        if not set(self.config.hook_config).difference(_UNASKED_HOOKS):
+            remedies.append(f"add an empty table [{TABLE}.hooks.mlbundle], because hatch reads that of targets with a hook only")
+        return " and ".join(remedies) or "install them there"
+
+    def _result(self, target: Target, directory: Path) -> Path:
+        suffix = ".exe" if target.options.one_file and sys.platform == "win32" else ""
+        return directory / f"{target.name}{suffix}"
+
+    def _progress(self) -> AbstractContextManager[Progress]:
+        shown = sys.stderr.isatty() and self.app.verbosity >= 0
+        return terminal_progress() if shown else nullcontext(Silence())
+
+
+@contextmanager
+def _work_folder(target: Path) -> Iterator[Path]:
+    """Give a new folder beside the target, gone afterwards; those of killed builds go first. Raises StorageError."""
+    for path in leftovers(target, "freeze"):
+        remove_folder(path)
+    folder = temporary_name(target, "freeze")
+    with storage_errors(target):
+        folder.mkdir()
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _ended_by_termination() -> Iterator[None]:
+    """Let SIGTERM, which continuous integration sends, end the work as Ctrl-C does: with everything tidied up."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    former = signal.signal(signal.SIGTERM, lambda *_: sys.exit(crash.TERMINATED))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, former)
