@@ -7,6 +7,7 @@ from typing import Any
 
 from hatch_mlbundle.hookspecs import hookimpl
 from hatch_mlbundle.optimizer import Optimizer
+from hatch_mlbundle.optimizers.deduplicate import Deduplicate
 from hatch_mlbundle.optimizers.exclude import Exclude
 from hatch_mlbundle.optimizers.strip import Strip
 from hatch_mlbundle.optimizers.test_data import TestData
@@ -15,4 +16,4 @@ from hatch_mlbundle.optimizers.test_data import TestData
 @hookimpl
 def mlbundle_register_optimizers() -> Iterable[type[Optimizer[Any]]]:
     """Return our own optimizers."""
-    return [TestData, Exclude, Strip]
+    return [TestData, Exclude, Strip, Deduplicate]
