@@ -47,6 +47,10 @@ class UnsoundResultError(MlbundleError):
     """A rewritten file failed its check; the pipeline keeps the original and reports why."""
 
 
+class KeptError(MlbundleError):
+    """A rewrite that is left undone for a reason that is no fault: the pipeline keeps the original, and reports nothing."""
+
+
 class MissingProgramError(MlbundleError):
     """An external program that the configuration names is not on this machine."""
 

@@ -101,6 +101,7 @@ class Optimizer(ABC, Generic[OptionsT]):
     def rewrite(self, task: Task, context: Context) -> None:
         """Write `task.target`, or leave it absent where nothing can be gained; raises MlbundleError to keep the original.
 
+        A KeptError says why without a finding; any other is one.
         Called from several threads at once, for each `Rewrite` that `plan` yielded.
         """
         raise NotImplementedError(f"{self.name} plans rewrites but does not carry them out")

@@ -15,7 +15,7 @@ from typing import Any
 
 from .cache import Cache, Entry, link_or_copy
 from .canonical import digest, sha256_of_file
-from .errors import MlbundleError, StorageError, UnsoundResultError
+from .errors import KeptError, MlbundleError, StorageError, UnsoundResultError
 from .model import DiskContent, File, Finding, Rewrite
 from .optimizer import Context, Json, Optimizer, Task
 from .progress import Progress
@@ -128,6 +128,8 @@ class Rewriter:
         try:
             kept = self._attempt(task, context)
             return self._accept(change, task, kept, context.findings)
+        except KeptError as error:
+            return Rewritten(file=file, kept=str(error), findings=tuple(context.findings))
         except UnsoundResultError as error:  # not cached: it may be for the want of a neighbour
             return self._refused(file, "MB103", f"not sound when rewritten: {error}", context.findings)
         except StorageError:

@@ -113,6 +113,11 @@ def dynamic_symbols(reader: Reader, elf: Elf) -> Iterator[Symbol]:
                 yield elf.encoding.unpack_symbol(fields, _string(names, fields[0]))
 
 
+def dynamic_values(reader: Reader, elf: Elf) -> dict[int, int]:
+    """Return the dynamic section as numbers: by tag, the value of its last entry; raises BinaryError."""
+    return dict(_dynamic_entries(reader, elf.encoding, elf.segments))
+
+
 def dynamic_symbols_digest(reader: Reader, elf: Elf) -> str | None:
     """Return a digest of the dynamic symbols and their names, None where there are none; raises BinaryError."""
     for section in elf.sections:

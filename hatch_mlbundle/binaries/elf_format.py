@@ -11,11 +11,14 @@ from typing import Literal
 MAGIC = b"\x7fELF"
 
 ET_REL, ET_EXEC, ET_DYN, ET_CORE = 1, 2, 3, 4
+PF_X, PF_W = 1, 2
 PT_LOAD, PT_DYNAMIC, PT_INTERP, PT_NOTE, PT_TLS = 1, 2, 3, 4, 7
 SHT_NULL, SHT_SYMTAB, SHT_STRTAB, SHT_RELA, SHT_NOTE, SHT_NOBITS, SHT_REL, SHT_DYNSYM = 0, 2, 3, 4, 7, 8, 9, 11
 SHT_GROUP, SHT_SYMTAB_SHNDX = 17, 18
 SHF_ALLOC = 0x2
 DT_NULL, DT_NEEDED, DT_STRTAB, DT_STRSZ, DT_SONAME, DT_RPATH, DT_RUNPATH = 0, 1, 5, 10, 14, 15, 29
+DT_HASH, DT_SYMTAB, DT_INIT, DT_GNU_HASH, DT_FLAGS_1, DF_1_PIE = 4, 6, 12, 0x6FFFFEF5, 0x6FFFFFFB, 0x08000000
+STT_OBJECT, STT_GNU_IFUNC = 1, 10
 NT_GNU_BUILD_ID = 3
 SHN_LORESERVE, SHN_XINDEX, PN_XNUM = 0xFF00, 0xFFFF, 0xFFFF
 
@@ -106,6 +109,11 @@ class Symbol:
     info: int
     other: int
     defined: bool
+
+    @property
+    def type(self) -> int:
+        """What it is: STT_OBJECT and so on."""
+        return self.info & 0xF
 
 
 _HEADER_FIELDS, _SEGMENT_FIELDS, _SECTION_FIELDS = (

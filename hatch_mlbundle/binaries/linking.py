@@ -12,7 +12,7 @@ from hatch_mlbundle.links import resolve
 from hatch_mlbundle.model import Bundle
 
 from . import elf_format as fmt
-from .elf import Elf, dynamic_symbols
+from .elf import Elf, dynamic_symbols, dynamic_values
 from .reader import Reader
 
 _LOOKS_AT_ITSELF = frozenset({"dladdr", "dladdr1", "dlinfo"})
@@ -57,15 +57,17 @@ def linking_of(reader: Reader, elf: Elf) -> Linking:
         soname=elf.soname,
         needed=elf.needed,
         search=tuple(filter(None, (search or "").split(":"))),
-        executable=is_executable(elf),
+        executable=is_executable(reader, elf),
         extension=any(defined for name, defined in symbols if name.startswith(_STARTS_MODULE)),
         looks_at_itself=any(not defined for name, defined in symbols if name in _LOOKS_AT_ITSELF),
     )
 
 
-def is_executable(elf: Elf) -> bool:
-    """Say whether a file is a program: some libraries name an interpreter, too, but have a SONAME."""
-    return elf.header.type == fmt.ET_EXEC or (elf.soname is None and any(part.type == fmt.PT_INTERP for part in elf.segments))
+def is_executable(reader: Reader, elf: Elf) -> bool:
+    """Say whether a file is a program, dynamic or static: some libraries name an interpreter, too, but have a SONAME."""
+    if elf.header.type == fmt.ET_EXEC or (elf.soname is None and any(part.type == fmt.PT_INTERP for part in elf.segments)):
+        return True
+    return bool(dynamic_values(reader, elf).get(fmt.DT_FLAGS_1, 0) & fmt.DF_1_PIE)
 
 
 def found_beside(path: str, linking: Linking, bundle: Bundle) -> dict[str, str | None]:

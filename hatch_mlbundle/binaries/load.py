@@ -18,7 +18,7 @@ from hatch_mlbundle.identify import identify
 from hatch_mlbundle.model import Kind
 
 _SERVER = Path(__file__).with_name("load_server.py")
-_ENVIRONMENT = ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "DYLD_FALLBACK_LIBRARY_PATH")
+ENVIRONMENT = ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "DYLD_FALLBACK_LIBRARY_PATH")
 """What a library may need to find its neighbours; the rest, tokens among it, is no business of its constructors."""
 _GRACE = 15.0
 
@@ -107,7 +107,7 @@ class _Server:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             cwd=tempfile.gettempdir(),
-            env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
+            env={name: os.environ[name] for name in ENVIRONMENT if name in os.environ},
         )
 
     def ask(self, path: Path, seconds: float) -> Loaded | None:

@@ -17,6 +17,7 @@ from hatch_mlbundle.binaries.macho_signature import Signature
 from hatch_mlbundle.binaries.pe import check_same_pe, read_pe
 from hatch_mlbundle.binaries.reader import Reader
 from hatch_mlbundle.binaries.strip_tools import elf_program, foreign_program, strip_elf, strip_macho, strip_pe
+from hatch_mlbundle.binaries.upx_tool import is_packed
 from hatch_mlbundle.errors import BinaryError, UnsoundResultError
 from hatch_mlbundle.model import Bundle, Change, File, Finding, Keep, Kind, Rewrite
 from hatch_mlbundle.optimizer import Context, Json, Optimizer, Options, Task, option
@@ -161,6 +162,8 @@ class Strip(Optimizer[StripOptions]):
 
 
 def _examine_elf(reader: Reader, mode: Mode) -> Json:
+    if is_packed(reader):  # UPX took everything out, and headers of what it unpacks lead nowhere
+        return {}
     elf = read_elf(reader)
     reason = why_not(elf)
     if reason:
