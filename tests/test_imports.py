@@ -13,9 +13,8 @@ import hatch_mlbundle
 PACKAGE = Path(hatch_mlbundle.__file__).parent
 
 CORE = """
-    __init__ atomic cache canonical config crash decode epoch errors filegroups finished globs hookspecs identify importpaths links
-    manifest model
-    optimizer programs progress pysource reference schema storage testfiles units usage
+    __init__ atomic cache canonical config crash decode epoch errors filegroups finished globs hookspecs identify importpaths
+    librarynames links manifest model optimizer programs progress pysource reference schema storage testfiles units usage
 """
 LAYERS = [
     CORE.split(),

@@ -11,10 +11,11 @@ from hatch_mlbundle.optimizers.deduplicate import Deduplicate
 from hatch_mlbundle.optimizers.exclude import Exclude
 from hatch_mlbundle.optimizers.strip import Strip
 from hatch_mlbundle.optimizers.test_data import TestData
+from hatch_mlbundle.optimizers.unused_libraries import UnusedLibraries
 from hatch_mlbundle.optimizers.upx import Upx
 
 
 @hookimpl
 def mlbundle_register_optimizers() -> Iterable[type[Optimizer[Any]]]:
     """Return our own optimizers."""
-    return [TestData, Exclude, Strip, Deduplicate, Upx]
+    return [TestData, Exclude, Strip, UnusedLibraries, Deduplicate, Upx]

@@ -15,6 +15,7 @@ from hatch_mlbundle.binaries.reader import Reader
 from hatch_mlbundle.errors import BinaryError
 from hatch_mlbundle.filegroups import is_metadata
 from hatch_mlbundle.importpaths import PYZ, companion_of, module_of
+from hatch_mlbundle.librarynames import names_in
 from hatch_mlbundle.links import relative_target, target_of
 from hatch_mlbundle.model import Bundle, Change, File, Finding, Keep, Kind, Link
 from hatch_mlbundle.optimizer import Context, Json, Optimizer, Options, option
@@ -201,7 +202,7 @@ def _external_data(bundle: Bundle, copies: Sequence[File], context: Context) -> 
     names = {path: tuple(sorted({basename(file.path) for file in files})) for path, files in below.items()}
     asked = [model for model in models if names[model.path]]
     wanted = tuple(sorted({name for each in names.values() for name in each}))
-    facts = context.examine(f"deduplicate: names {wanted}", asked, partial(_names_in, names=wanted))
+    facts = context.examine(f"deduplicate: names {wanted}", asked, partial(_examine_names, names=wanted))
     return {file.path: model.path for model in asked for file in below[model.path] if basename(file.path) in facts[model.path]}
 
 
@@ -209,14 +210,6 @@ def _folder(file: File) -> str:
     return f"{dirname(file.path)}/" if "/" in file.path else ""
 
 
-def _names_in(file: File, *, names: Sequence[str]) -> Json:
-    """Return which of the names occur in the file's bytes; a model names its external data in UTF-8 (onnx.proto3, TensorProto)."""
-    missing, found = {name: name.encode(errors="surrogateescape") for name in names}, []
-    longest, window = max(map(len, missing.values())), b""
-    for chunk in file.content.chunks():
-        window = window[-longest:] + chunk
-        hits = [name for name, needle in missing.items() if needle in window]
-        found += hits
-        for name in hits:
-            del missing[name]
-    return sorted(found)
+def _examine_names(file: File, *, names: Sequence[str]) -> Json:
+    """A model names its external data in UTF-8 (onnx.proto3, TensorProto.external_data)."""
+    return names_in(file.content, names)

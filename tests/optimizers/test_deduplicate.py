@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from hatch_mlbundle.adapters.project import project_config
-from hatch_mlbundle.application import optimize, prepare
+from hatch_mlbundle.application import optimize
+from hatch_mlbundle.job import prepare
 from hatch_mlbundle.model import Bundle, Change, Keep, Kind, Link
 from hatch_mlbundle.optimizers.deduplicate import Deduplicate, DeduplicateOptions
 from hatch_mlbundle.plugins import load_registry

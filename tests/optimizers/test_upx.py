@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from hatch_mlbundle.adapters.project import project_config
-from hatch_mlbundle.application import optimize, prepare
+from hatch_mlbundle.application import optimize
 from hatch_mlbundle.binaries.reader import Reader
 from hatch_mlbundle.binaries.upx_tool import is_packed
 from hatch_mlbundle.errors import KeptError, UnsoundResultError
+from hatch_mlbundle.job import prepare
 from hatch_mlbundle.manifest import Manifest
 from hatch_mlbundle.model import Bundle, Change, Keep, Kind, Rewrite
 from hatch_mlbundle.optimizer import Task
