@@ -8,7 +8,7 @@ import string
 import threading
 import warnings
 from bisect import bisect_left
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
@@ -47,7 +47,8 @@ class Import:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Literal:
-    """One string: `use` is "text" as it stands, "path" where parts are joined, "package" where a resource is read from it.
+    """One string: `use` is "text" as it stands, "path" where parts are joined, "package" where a resource is read from it, "part" where
+    it may be one part of a path (bytecode does not tell), "file" where it may be the name of a file in a folder named elsewhere.
 
     What is not known before run time (the fields of an f-string, of `format` or of `%`) is a `*`.
     """
@@ -152,6 +153,12 @@ def examine_identifiers(file: File, *, globs: Sequence[str]) -> Json:
     """Return the private identifiers in a Python file that match one of the globs, sorted; without parsing it."""
     names = {match[0].decode() for match in _IDENTIFIER.finditer(file.read())}
     return sorted(name for name in names if any(fnmatchcase(name, glob) for glob in globs))
+
+
+def top_level_names(source: bytes) -> list[str]:
+    """Return the names of the classes and functions that a module defines at its top, sorted; raises SyntaxError or ValueError."""
+    kinds = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    return sorted({node.name for node in parse(source).body if isinstance(node, kinds)})
 
 
 _RUNNERS = frozenset({"pytest", "unittest", "hypothesis", "nose", "absl"})
@@ -260,13 +267,13 @@ class _Reader:
             self.imports.append((line, scope, level, module, names))
 
     def _literal(self, node: ast.expr, scope: str, text: str, use: str) -> None:
-        if _is_plain(text) and _holds(text, self.words):
-            self.literals.append((node.lineno, scope, _UNKNOWN.sub("*", text).replace("\\", "/"), use))
+        if is_plain(text) and _holds(text, self.words):
+            self.literals.append((node.lineno, scope, with_stars(text), use))
 
     def _take_file_names(self, tree: ast.Module) -> None:
         """A module that names a folder by its path may name the files in it elsewhere."""
         for node in ast.walk(tree):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str) and _is_plain(node.value) and re.search("[./]", node.value):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and is_plain(node.value) and re.search("[./]", node.value):
                 self.literals.append((node.lineno, "", node.value.replace("\\", "/"), "file"))
 
 
@@ -297,8 +304,19 @@ def _template(node: ast.JoinedStr) -> str:
     return "".join(str(part.value) if isinstance(part, ast.Constant) else "*" for part in node.values)
 
 
-def _is_plain(text: str) -> bool:
+def is_plain(text: str) -> bool:
+    """Say whether a string may be the name of a module or a file."""
     return 0 < len(text) <= LONGEST and _PLAIN.fullmatch(text) is not None
+
+
+def with_stars(text: str) -> str:
+    """Return a string with a `*` for what is not known before run time, and with `/` between the parts of a path."""
+    return _UNKNOWN.sub("*", text).replace("\\", "/")
+
+
+def has_word(texts: Iterable[str], words: Collection[str]) -> bool:
+    """Say whether one of the texts holds one of `words`, in any case, or there are no words."""
+    return any(_holds(text, words) for text in texts)
 
 
 def _holds(text: str, words: Collection[str]) -> bool:

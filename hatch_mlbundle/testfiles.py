@@ -16,6 +16,7 @@ _WORD = re.compile(r"(?:^|[^a-z])tests?(?:[^a-z]|$)")
 _TESTING_NAME = re.compile(r"_*(?:py|unit|doc)?tests?[a-z_]*|[a-z_]*tests?")
 _SPLIT = re.compile(r"(?:train|val|valid|dev)(?:[^a-z].*|ing|idation)?")
 _LICENCE = re.compile(r"(?:licen[cs]e|copying|copyright|notice|authors|patents)(?:[^a-z].*)?", re.IGNORECASE)
+_LIBRARY = re.compile(r"\.(?:so|dylib|pyd|dll|a|o)(?:\.|$)")
 _API = frozenset({"testing", "_testing"})
 
 
@@ -42,14 +43,30 @@ def is_licence(path: str) -> bool:
     return _LICENCE.fullmatch(basename(path)) is not None
 
 
-def find_suspects(bundle: Bundle, modules: ImportPaths, folders: Sequence[str], files: Sequence[str], compiled: Sequence[str]) -> Suspects:
-    """Return what looks like a test: all of a test folder, and by the globs `files` and `compiled` what lies elsewhere."""
-    return _Search(bundle, modules, folders, files, compiled).run()
+def find_suspects(
+    bundle: Bundle,
+    modules: ImportPaths,
+    folders: Sequence[str],
+    files: Sequence[str],
+    compiled: Sequence[str],
+    programs: Sequence[str] = (),
+) -> Suspects:
+    """Return what looks like a test: all of a test folder, and by the globs `files`, `compiled` and `programs` what lies elsewhere."""
+    return _Search(bundle, modules, folders, files, compiled, programs).run()
 
 
 class _Search:
-    def __init__(self, bundle: Bundle, modules: ImportPaths, folders: Sequence[str], files: Sequence[str], compiled: Sequence[str]) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        modules: ImportPaths,
+        folders: Sequence[str],
+        files: Sequence[str],
+        compiled: Sequence[str],
+        programs: Sequence[str],
+    ) -> None:
         self.bundle, self.modules, self.folders, self.files, self.compiled = bundle, modules, frozenset(folders), files, compiled
+        self.programs = programs
         self.suspects = Suspects()
         self.usable = [file for path, file in sorted(bundle.items()) if not _is_untouchable(file)]
         self.subfolders: dict[str, set[str]] = defaultdict(set)
@@ -106,10 +123,19 @@ class _Search:
         if is_compiled(path) and any(fnmatchcase(stem, glob) for glob in self.compiled):
             what = f"compiled test module {self.modules.name(path)}"
             self.suspects.candidates[file.path] = Candidate(what=what, compiled=True)
+        elif self._is_test_program(file):
+            self.suspects.candidates[file.path] = Candidate(what=f"test program {name}")
         elif file.kind is Kind.PYTHON and any(fnmatchcase(name, glob) for glob in self.files):
             self.suspects.candidates[file.path] = Candidate(what=f"test module {self.modules.name(path)}, outside a test folder")
             if name != "conftest.py":
                 self.suspects.unsure.append(file.path)
+
+    def _is_test_program(self, file: File) -> bool:
+        """Programs lie in packages; what stands at a root, or among the scripts of a wheel, a user starts."""
+        path = installed(file.path)
+        native = file.kind in (Kind.ELF, Kind.PE, Kind.MACHO) and _LIBRARY.search(path) is None
+        inside = dirname(path) != self.modules.root_of(path) and ".data/" not in path
+        return native and inside and any(fnmatchcase(basename(path).removesuffix(".exe"), glob) for glob in self.programs)
 
     def _take_folder(self, folder: str, members: list[File]) -> None:
         why_not = self._why_no_test_folder(folder, members)
@@ -135,6 +161,7 @@ class _Search:
 
     def _is_test_name(self, path: str) -> bool:
         name = basename(path)
+        name = name[:-1] if name.endswith(".pyc") else name
         return any(fnmatchcase(name, glob) for glob in self.files) or re.fullmatch(r"tests?\.py", name) is not None
 
     def _describe(self, file: File, folder: str) -> str:
@@ -145,7 +172,8 @@ class _Search:
     def _spare_unseen(self) -> None:
         """Where a package's own modules cannot be read (frozen into an archive), nothing tells what they use."""
         kept = self.suspects.candidates
-        tops = {self.modules.top_level(file.path) for file in self.usable if file.kind is Kind.PYTHON and file.path not in kept}
+        code = [file.path for file in self.usable if file.kind is Kind.PYTHON or (file.kind is Kind.BYTECODE and module_of(file.path))]
+        tops = {self.modules.top_level(path) for path in code if path not in kept}
         for path in list(kept):
             top = self.modules.top_level(path)
             if top not in tops and basename(top) not in self.folders and top != installed(path):

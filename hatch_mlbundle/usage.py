@@ -10,9 +10,10 @@ from fnmatch import fnmatchcase
 from functools import partial
 from posixpath import basename, dirname, join, normpath
 
+from .bytecode import examine_bytecode
 from .importpaths import ImportPaths, companion_of, installed, module_of
 from .model import Bundle, File, Kind
-from .optimizer import Context
+from .optimizer import Context, Json
 from .pysource import Import, Literal, References, examine_names, examine_references
 
 _NATIVE = (Kind.ELF, Kind.PE, Kind.MACHO)
@@ -61,10 +62,13 @@ class Usage:
         self._follow_entry_points(others)
         self._follow_links(others)
         self._follow_native(context, others)
-        self._follow_python(context, [file for file in others if is_source(file)], self._words)
+        self._follow_python(context, [file for file in others if self._is_python(file)], self._words)
         while self._fresh:
             fresh, self._fresh = sorted(self._fresh), []
-            self._follow_python(context, [self._bundle[path] for path in fresh if is_source(self._bundle[path])], ())
+            self._follow_python(context, [self._bundle[path] for path in fresh if self._is_python(self._bundle[path])], ())
+
+    def _is_python(self, file: File) -> bool:
+        return is_source(file) or _is_sourceless(file, self._modules)
 
     def keep(self, path: str, reason: str) -> None:
         """Keep a watched file, with the packages it lies in, its type stub and its bytecode; the first reason stands."""
@@ -105,14 +109,14 @@ class Usage:
 
     def _follow_native(self, context: Context, files: Iterable[File]) -> None:
         """Compiled modules hold the names they import as strings; libraries that auditwheel put aside import nothing."""
-        native = [file for file in files if (file.kind in _NATIVE and ".libs/" not in file.path) or _is_sourceless(file, self._modules)]
+        native = [file for file in files if file.kind in _NATIVE and ".libs/" not in file.path]
         for path, names in context.examine(f"names:{self._words}", native, partial(examine_names, words=self._words)).items():
             for name in names:
                 for found in self._modules.find(name) or self._modules.find(name.rpartition(".")[0] or "-"):
                     self.keep(found, f"{path} holds the name {name}")
 
     def _follow_python(self, context: Context, files: Sequence[File], words: Sequence[str]) -> None:
-        facts = context.examine(f"references:{tuple(words)}", files, partial(examine_references, words=tuple(words)))
+        facts = context.examine(f"references:{tuple(words)}", files, partial(_examine, words=tuple(words)))
         for file in files:
             references = References.from_json(facts[file.path])
             known = len(self.kept)
@@ -180,7 +184,7 @@ class Usage:
             if self._keep_at(normpath(join(base, fragment)), literal.use, reason):
                 return
         for target in self._by_basename.get(basename(fragment), ()):
-            if "." in fragment and self._modules.top_level(target) == self._modules.top_level(path):
+            if self._modules.top_level(target) == self._modules.top_level(path):
                 self.keep(target, reason)
 
     def _bases(self, path: str, use: str) -> Iterator[str]:
@@ -200,7 +204,7 @@ class Usage:
         elif place in self._by_installed:
             matching = [self._by_installed[place]]
         elif place in self._folders:
-            self._using.update([place] if use == "path" else [])
+            self._using.update([place] if use in ("path", "part") else [])
             matching = self._data_only(place) if use == "path" or basename(place) not in _COMMON_WORDS else []
         else:
             matching = [path for path in self._inside.get(place, ()) if not module_of(path)]
@@ -221,6 +225,10 @@ class Usage:
 
 _COMMON_WORDS = frozenset({"test", "tests"})
 """Names of folders that, standing alone in a string, mostly mean something else."""
+
+
+def _examine(file: File, *, words: Sequence[str]) -> Json:
+    return examine_bytecode(file, words=words) if file.kind is Kind.BYTECODE else examine_references(file, words=words)
 
 
 def is_source(file: File) -> bool:

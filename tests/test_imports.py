@@ -13,8 +13,9 @@ import hatch_mlbundle
 PACKAGE = Path(hatch_mlbundle.__file__).parent
 
 CORE = """
-    __init__ atomic cache canonical config crash decode epoch errors filegroups finished globs hookspecs identify importpaths
-    librarynames links manifest model optimizer programs progress pysource reference schema storage testfiles units usage
+    __init__ atomic bytecode cache canonical closure config crash decode epoch errors filegroups finished frozenmodules globs hookspecs
+    identify importpaths importtime librarynames links manifest marshalled_code model modulesets.* opcodes optimizer programs progress
+    pysource reference schema storage testfiles units unmarshal unmarshal_server usage
 """
 LAYERS = [
     CORE.split(),

@@ -34,6 +34,9 @@ class TestDataOptions(Options):
         "Globs of the names (without suffix) of compiled test modules outside test folders; dropped only if a test imports them.",
         default=("_test*", "_*_test", "_*_tests", "_ctest*", "_cytest*"),
     )
+    programs: tuple[str, ...] = option(
+        "Globs of the names (without `.exe`) of native test programs that lie in packages.", default=("test_*", "*_test", "*Test")
+    )
 
 
 class TestData(Optimizer[TestDataOptions]):
@@ -42,14 +45,14 @@ class TestData(Optimizer[TestDataOptions]):
     __test__ = False
 
     name = "test_data"
-    version = "2"
+    version = "3"
     options_type = TestDataOptions
 
     def plan(self, bundle: Bundle, context: Context) -> Iterable[Change]:
         """Yield a Drop or a Keep, with its reason, for every file that looks like a test, in the order of the paths."""
         options = self.options
         modules = ImportPaths(bundle)
-        suspects = find_suspects(bundle, modules, options.folders, options.files, options.compiled)
+        suspects = find_suspects(bundle, modules, options.folders, options.files, options.compiled, options.programs)
         candidates, kept = suspects.candidates, dict(suspects.spared)
         for path in self._without_tests(context, [bundle[path] for path in suspects.unsure if path in candidates]):
             kept[path] = "called like a test, but defines none, or is a program of its own"
@@ -82,7 +85,7 @@ class TestData(Optimizer[TestDataOptions]):
 
     def _words(self) -> list[str]:
         """Return what any reference to a candidate must hold: parts of the configured names, without those that hold another."""
-        globs = (*self.options.folders, *self.options.files, *self.options.compiled)
+        globs = (*self.options.folders, *self.options.files, *self.options.compiled, *self.options.programs)
         words = {max(re.findall(r"[A-Za-z0-9]+", glob) or [glob], key=len).lower() for glob in globs}
         words -= {"py"}
         return sorted(word for word in words if not any(other != word and other in word for other in words))
