@@ -30,6 +30,22 @@ KNOWN = frozenset(
 """Packages of which we know that what they import inside functions is optional; of any other it is taken for needed."""
 
 
+class NeedsReader:
+    """What modules import, each read once; `quick` reads bytecode where it can."""
+
+    def __init__(self, context: Context, quick: Unmarshaller | None) -> None:
+        self._context = context
+        self._examine = partial(examine_needs, quick=quick)
+        self._known: dict[str, Needs] = {}
+
+    def read(self, files: Iterable[File]) -> dict[str, Needs]:
+        """Return what each of the files imports, by path in their order."""
+        wanted = {file.path: file for file in files}
+        facts = self._context.examine("needs", [file for path, file in wanted.items() if path not in self._known], self._examine)
+        self._known |= {path: Needs.from_json(each) for path, each in facts.items()}
+        return {path: self._known[path] for path in wanted}
+
+
 class Closure:
     """What stays of the modules that are to go (`going`): `kept` says why, by dotted name; `unread` what could not be read.
 
@@ -42,8 +58,8 @@ class Closure:
         modules: FrozenModules,
         going: Collection[str],
         scripts: Sequence[File],
+        needs: NeedsReader,
         whole: Collection[str] = (),
-        quick: Unmarshaller | None = None,
     ) -> None:
         self.kept: dict[str, str] = {}
         self.unread: dict[str, str] = {}
@@ -53,7 +69,7 @@ class Closure:
         for name in sorted(self._going):
             if name.partition(".")[0] in whole:
                 self._parts[name.partition(".")[0]].append(name)
-        self._examine = partial(examine_needs, quick=quick)
+        self._needs = needs
 
     def keep(self, name: str, reason: str) -> None:
         """Keep a module with the packages it lies in; the first reason stands."""
@@ -76,16 +92,15 @@ class Closure:
             for package in self._modules.above(name):
                 self.keep(package, f"package of {name}, which stays")
         self._follow_native(context, staying)
-        self._follow_modules(context, staying)
+        self._follow_modules(staying)
         while self._fresh:
             fresh, self._fresh = self._fresh, []
-            self._follow_modules(context, fresh)
+            self._follow_modules(fresh)
 
-    def _follow_modules(self, context: Context, names: Iterable[str]) -> None:
+    def _follow_modules(self, names: Iterable[str]) -> None:
         files = {path: name for name in sorted(names) for path in self._readable(name)}
-        facts = context.examine("needs", [self._bundle[path] for path in files], self._examine)
-        for path, name in files.items():
-            self._follow(path, name, Needs.from_json(facts[path]), later=not is_known(name))
+        for path, needs in self._needs.read(self._bundle[path] for path in files).items():
+            self._follow(path, files[path], needs, later=not is_known(files[path]))
 
     def _readable(self, name: str) -> list[str]:
         """Return what is run when a module is imported: its bytecode in an archive, else its source."""

@@ -9,7 +9,7 @@ from posixpath import dirname, join, normpath
 from typing import ClassVar, Literal, TypeAlias, get_args
 
 from hatch_mlbundle.bundles.scripts import entry_scripts, python_release
-from hatch_mlbundle.closure import Closure, is_known, used_attributes
+from hatch_mlbundle.closure import Closure, NeedsReader, is_known, used_attributes
 from hatch_mlbundle.filegroups import is_metadata
 from hatch_mlbundle.frozenmodules import FrozenModules
 from hatch_mlbundle.globs import matcher
@@ -70,16 +70,17 @@ class ExcludeModules(Optimizer[ExcludeModulesOptions]):
     def _plan(self, bundle: Bundle, quick: Unmarshaller | None, context: Context) -> Iterator[Change]:
         modules = FrozenModules(bundle)
         scripts = entry_scripts(bundle)
+        needs = NeedsReader(context, quick)
         own = self._own(bundle, modules, scripts, context)
         wanted = self._wanted_sets(own, context)
         going = self._going(modules, wanted, context)
         if "diffusers-models" in self.options.sets:
             self._add(going, unneeded_classes(bundle, modules, self.options.classes, own, context))
         if "transformers-models" in self.options.sets:
-            closure = self._closure(bundle, modules, going, scripts, quick, context)
+            closure = self._closure(bundle, modules, going, scripts, needs, context)
             gone = going.keys() - closure.kept.keys()
             self._add(going, unneeded_models(bundle, modules, self.options.families, own, gone, context))
-        closure = self._closure(bundle, modules, going, scripts, quick, context)
+        closure = self._closure(bundle, modules, going, scripts, needs, context)
         yield from self._changes(bundle, modules, going, closure.kept, wanted)
 
     def _add(self, going: dict[str, str], more: Mapping[str, str]) -> None:
@@ -91,11 +92,11 @@ class ExcludeModules(Optimizer[ExcludeModulesOptions]):
         modules: FrozenModules,
         going: Mapping[str, str],
         scripts: list[File],
-        quick: Unmarshaller | None,
+        needs: NeedsReader,
         context: Context,
     ) -> Closure:
         whole = {name for each in self.options.sets if each in SETS for name in SETS[each].whole}
-        closure = Closure(bundle, modules, going, scripts, whole, quick)
+        closure = Closure(bundle, modules, going, scripts, needs, whole)
         for path in self._linked(bundle):
             if name := modules.name(path):
                 closure.keep(name, "a link points to it")
