@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 
 from .bytecode import examine_bytecode
@@ -30,20 +30,27 @@ KNOWN = frozenset(
 """Packages of which we know that what they import inside functions is optional; of any other it is taken for needed."""
 
 
-class NeedsReader:
-    """What modules import, each read once; `quick` reads bytecode where it can."""
+class ModuleNeeds:
+    """What the modules of a bundle import, each read once; `quick` may help to read them."""
 
-    def __init__(self, context: Context, quick: Unmarshaller | None) -> None:
-        self._context = context
+    def __init__(self, bundle: Bundle, modules: FrozenModules, context: Context, quick: Unmarshaller | None = None) -> None:
+        self._bundle, self._modules, self._context = bundle, modules, context
         self._examine = partial(examine_needs, quick=quick)
-        self._known: dict[str, Needs] = {}
+        self._read: dict[str, Needs] = {}
 
-    def read(self, files: Iterable[File]) -> dict[str, Needs]:
-        """Return what each of the files imports, by path in their order."""
-        wanted = {file.path: file for file in files}
-        facts = self._context.examine("needs", [file for path, file in wanted.items() if path not in self._known], self._examine)
-        self._known |= {path: Needs.from_json(each) for path, each in facts.items()}
-        return {path: self._known[path] for path in wanted}
+    def of(self, names: Iterable[str]) -> Iterator[tuple[str, str, Needs]]:
+        """Yield the name, the file and the needs of each of these modules, in the order of their names."""
+        files = [(name, path) for name in sorted(names) for path in self._readable(name)]
+        missing = [self._bundle[path] for _, path in files if path not in self._read]
+        for path, facts in self._context.examine("needs", missing, self._examine).items() if missing else ():
+            self._read[path] = Needs.from_json(facts)
+        yield from ((name, path, self._read[path]) for name, path in files)
+
+    def _readable(self, name: str) -> list[str]:
+        """Return what is run when a module is imported: its bytecode in an archive, else its source."""
+        paths = [path for path in self._modules.files[name] if self._bundle[path].kind in (Kind.BYTECODE, Kind.PYTHON)]
+        inside = [path for path in paths if archive_of(path)]
+        return inside or [path for path in paths if self._bundle[path].kind is Kind.PYTHON] or paths
 
 
 class Closure:
@@ -58,7 +65,7 @@ class Closure:
         modules: FrozenModules,
         going: Collection[str],
         scripts: Sequence[File],
-        needs: NeedsReader,
+        needs: ModuleNeeds,
         whole: Collection[str] = (),
     ) -> None:
         self.kept: dict[str, str] = {}
@@ -98,22 +105,12 @@ class Closure:
             self._follow_modules(fresh)
 
     def _follow_modules(self, names: Iterable[str]) -> None:
-        files = {path: name for name in sorted(names) for path in self._readable(name)}
-        for path, needs in self._needs.read(self._bundle[path] for path in files).items():
-            self._follow(path, files[path], needs, later=not is_known(files[path]))
-
-    def _readable(self, name: str) -> list[str]:
-        """Return what is run when a module is imported: its bytecode in an archive, else its source."""
-        paths = [path for path in self._modules.files[name] if self._bundle[path].kind in (Kind.BYTECODE, Kind.PYTHON)]
-        inside = [path for path in paths if archive_of(path)]
-        return inside or [path for path in paths if self._bundle[path].kind is Kind.PYTHON] or paths
-
-    def _follow(self, path: str, name: str, needs: Needs, *, later: bool) -> None:
-        if needs.error:
-            self.unread[path] = needs.error
-        for level, module, names in (*needs.first, *(needs.later if later else ())):
-            for target in self._modules.resolve(name, level, module, names):
-                self.keep(target, f"{name or path} imports it")
+        for name, path, needs in self._needs.of(names):
+            if needs.error and self._bundle[path].kind is Kind.BYTECODE:  # source that is none cannot be imported
+                self.unread[path] = needs.error
+            for level, module, imported in (*needs.first, *(() if is_known(name) else needs.later)):
+                for target in self._modules.resolve(name, level, module, imported):
+                    self.keep(target, f"{name} imports it")
 
     def _follow_native(self, context: Context, staying: Iterable[str]) -> None:
         """Compiled modules of packages that are not known hold the names that they import as strings."""

@@ -18,7 +18,7 @@ TABLE = "tool.mlbundle"
 OptionTypes: TypeAlias = Mapping[str, type[Options]]
 """The optimizers that there are: by name, the class of their options."""
 
-DEFAULT_OPTIMIZERS = ("exclude_modules", "test_data", "exclude", "python_sources", "strip", "deduplicate")
+DEFAULT_OPTIMIZERS = ("exclude_modules", "python_sources", "test_data", "exclude", "strip", "deduplicate")
 
 ArchiveFormat: TypeAlias = Literal["tar.zst", "tar.gz", "zip"]
 """The archives that can be made of a folder."""

@@ -6,7 +6,7 @@ from typing import Literal
 
 import pytest
 
-from hatch_mlbundle.config import Config, available_cores, decisive_settings, options_to_dict, read_config
+from hatch_mlbundle.config import DEFAULT_OPTIMIZERS, Config, available_cores, decisive_settings, options_to_dict, read_config
 from hatch_mlbundle.errors import ConfigurationError
 from hatch_mlbundle.optimizer import Options, option
 from hatch_mlbundle.plugins import load_registry
@@ -18,7 +18,7 @@ class StripOptions(Options):
     keep_debug: bool = option("Whether to keep debug data.", default=False)
 
 
-KNOWN = {"test_data": Options, "exclude": Options, "strip": StripOptions, "spare": Options}
+KNOWN = {**dict.fromkeys(DEFAULT_OPTIMIZERS, Options), "strip": StripOptions, "spare": Options}
 
 
 def read(table: object, overlay: Mapping[str, object] | None = None) -> Config:
@@ -33,7 +33,7 @@ def faults_of(table: object, overlay: Mapping[str, object] | None = None) -> lis
 
 def test_nothing_configured_is_the_defaults() -> None:
     config = read({})
-    assert [step.name for step in config.steps] == ["test_data", "exclude", "strip"]
+    assert [step.name for step in config.steps] == list(DEFAULT_OPTIMIZERS)
     assert config.idle == ()
     assert config.settings.compression_level == 6
     assert config.settings.cache.max_size == 5 * 10**9

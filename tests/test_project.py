@@ -9,7 +9,7 @@ import pytest
 from hatchling.builders.wheel import WheelBuilder
 
 from hatch_mlbundle.adapters.project import find_project, project_config
-from hatch_mlbundle.config import Config
+from hatch_mlbundle.config import DEFAULT_OPTIMIZERS, Config
 from hatch_mlbundle.errors import ConfigurationError
 from hatch_mlbundle.optimizer import Optimizer, Options
 from hatch_mlbundle.plugins import Registered, Registry
@@ -30,7 +30,7 @@ class Demo(Optimizer[Options]):
 
 def registry() -> Registry:
     def registered() -> Iterator[Registered]:
-        for name in ("test_data", "exclude", "strip"):
+        for name in DEFAULT_OPTIMIZERS:
             yield Registered(optimizer=type(name, (Demo,), {"name": name}), distribution="demo", distribution_version="1")
 
     return Registry(registered())
@@ -61,7 +61,7 @@ def names(config: Config) -> list[str]:
 
 def test_no_project_is_the_defaults(project: Path) -> None:
     assert config_of(project) == config_of(project / "absent")
-    assert names(config_of(project)) == ["test_data", "exclude", "strip"]
+    assert names(config_of(project)) == list(DEFAULT_OPTIMIZERS)
 
 
 def test_the_table_of_pyproject(project: Path) -> None:

@@ -13,7 +13,7 @@ from functools import partial
 from posixpath import basename
 
 from hatch_mlbundle.frozenmodules import FrozenModules
-from hatch_mlbundle.importtime import Needs, examine_needs
+from hatch_mlbundle.importtime import Needs
 from hatch_mlbundle.model import Bundle, File, Finding, Kind
 from hatch_mlbundle.optimizer import Context, Json
 
@@ -78,11 +78,16 @@ def _entries(value: Json) -> Iterator[tuple[str, str]]:
 
 
 def unneeded_models(
-    bundle: Bundle, modules: FrozenModules, named: Collection[str], own: Mapping[str, Needs], going: Collection[str], context: Context
+    bundle: Bundle,
+    modules: FrozenModules,
+    named: Collection[str],
+    own: Mapping[str, Needs],
+    staying: Iterable[tuple[str, str, Needs]],
+    context: Context,
 ) -> dict[str, str]:
     """Return why each module of a model family goes: all but the `__init__` modules, which transformers imports while it searches.
 
-    `named` are families to keep, `own` what the application's own modules import, `going` other modules that go. Where
+    `named` are families to keep, `own` what the application's own modules import, `staying` the modules that stay. Where
     nothing tells which families are needed none goes, and a finding says so.
     """
     families = families_of(modules)
@@ -96,7 +101,7 @@ def unneeded_models(
     needed, unknown = needed_families(wanted, bundle, modules, context)
     needed |= dict.fromkeys(named, "`families` names it")
     needed |= _imported(own, families)
-    needed |= _named_elsewhere(bundle, modules, families, going, context)
+    needed |= _named_elsewhere(staying, families)
     if not named and (unknown or not needed):
         context.report(Finding(code="MB313", message=_why_all_stay(unknown, len(families))))
         return {}
@@ -134,27 +139,17 @@ def _imported(own: Mapping[str, Needs], families: list[str]) -> dict[str, str]:
     return found
 
 
-def _named_elsewhere(
-    bundle: Bundle, modules: FrozenModules, families: list[str], going: Collection[str], context: Context
-) -> dict[str, str]:
+def _named_elsewhere(staying: Iterable[tuple[str, str, Needs]], families: list[str]) -> dict[str, str]:
     """Return the families of the models that other packages import from transformers by their names."""
-    others = (name for name in modules.files if name.partition(".")[0] != "transformers" and name not in going)
-    paths = sorted(path for name in others for path in modules.files[name])
-    files = [bundle[path] for path in paths if bundle[path].kind in (Kind.BYTECODE, Kind.PYTHON)]
     found: dict[str, str] = {}
-    for path, names in context.examine("names from transformers", files, examine_imported_names).items():
-        for family in (family for name in names for family in families if _is_of(name, family)):
+    for name, path, needs in staying:
+        if name.partition(".")[0] == "transformers":
+            continue
+        rows = (*needs.first, *needs.later)
+        names = sorted({each for level, module, imported in rows if not level and module == "transformers" for each in imported})
+        for family in (family for each in names for family in families if _is_of(each, family)):
             found.setdefault(family, f"{path} imports it")
     return found
-
-
-def examine_imported_names(file: File) -> Json:
-    """Return the names that a module imports from transformers."""
-    if b"transformers" not in file.read():
-        return []
-    needs = Needs.from_json(examine_needs(file))
-    rows = (*needs.first, *needs.later)
-    return sorted({name for level, module, names in rows if not level and module == "transformers" for name in names})
 
 
 def _is_of(class_name: str, family: str) -> bool:

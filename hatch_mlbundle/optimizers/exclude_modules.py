@@ -9,7 +9,7 @@ from posixpath import dirname, join, normpath
 from typing import ClassVar, Literal, TypeAlias, get_args
 
 from hatch_mlbundle.bundles.scripts import entry_scripts, python_release
-from hatch_mlbundle.closure import Closure, NeedsReader, is_known, used_attributes
+from hatch_mlbundle.closure import Closure, ModuleNeeds, is_known, used_attributes
 from hatch_mlbundle.filegroups import is_metadata
 from hatch_mlbundle.frozenmodules import FrozenModules
 from hatch_mlbundle.globs import matcher
@@ -70,7 +70,7 @@ class ExcludeModules(Optimizer[ExcludeModulesOptions]):
     def _plan(self, bundle: Bundle, quick: Unmarshaller | None, context: Context) -> Iterator[Change]:
         modules = FrozenModules(bundle)
         scripts = entry_scripts(bundle)
-        needs = NeedsReader(context, quick)
+        needs = ModuleNeeds(bundle, modules, context, quick)
         own = self._own(bundle, modules, scripts, context)
         wanted = self._wanted_sets(own, context)
         going = self._going(modules, wanted, context)
@@ -79,8 +79,13 @@ class ExcludeModules(Optimizer[ExcludeModulesOptions]):
         if "transformers-models" in self.options.sets:
             closure = self._closure(bundle, modules, going, scripts, needs, context)
             gone = going.keys() - closure.kept.keys()
-            self._add(going, unneeded_models(bundle, modules, self.options.families, own, gone, context))
+            self._add(going, unneeded_models(bundle, modules, self.options.families, own, needs.of(modules.files.keys() - gone), context))
         closure = self._closure(bundle, modules, going, scripts, needs, context)
+        if closure.unread:
+            path, problem = min(closure.unread.items())
+            message = f"cannot be read ({problem}), so that nothing tells which modules it needs: all stay; optimize with a newer mlbundle"
+            context.report(Finding(code="MB316", path=path, message=message))
+            return
         yield from self._changes(bundle, modules, going, closure.kept, wanted)
 
     def _add(self, going: dict[str, str], more: Mapping[str, str]) -> None:
@@ -92,7 +97,7 @@ class ExcludeModules(Optimizer[ExcludeModulesOptions]):
         modules: FrozenModules,
         going: Mapping[str, str],
         scripts: list[File],
-        needs: NeedsReader,
+        needs: ModuleNeeds,
         context: Context,
     ) -> Closure:
         whole = {name for each in self.options.sets if each in SETS for name in SETS[each].whole}

@@ -143,6 +143,13 @@ def test_a_compiler_for_protocol_buffers_goes_with_the_build_tools() -> None:
     assert names(plan(files, sets=["build-tools"]).dropped) == ["torch/bin/protoc"]
 
 
+def test_where_bytecode_cannot_be_read_nothing_goes() -> None:
+    bundle = frozen({**APP, **IPYTHON}).replacing([*bundle_of({"_internal/app.pyz/future.pyc": b"code of another release"}).values()])
+    result = plan_of(ExcludeModules(ExcludeModulesOptions(sets=("notebooks",))), bundle)
+    assert not result.dropped
+    assert [(finding.code, finding.path) for finding in result.findings] == [("MB316", "_internal/app.pyz/future.pyc")]
+
+
 def test_a_bundle_of_no_executable_is_left_alone() -> None:
     assert not plan({"readme.txt": "hello"}).dropped
 
