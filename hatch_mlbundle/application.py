@@ -88,6 +88,7 @@ def optimize_tables(job: Job, tables: Sequence[Tables], folder: Path, target: Pa
 def plan_for(job: Job, path: Path) -> Plan:
     """Return what `optimize` would do to the artifact at `path`, and why; raises MlbundleError."""
     with open_session(job, path, job.cache()) as session:
+        _check_writable(session)
         before = session.artifact.scan()
         stages, findings = plan(before.bundle, job.stages_for(session.artifact.kind), session.services)
         selected = _selected(job.config, (*_idle(job.config), *findings))

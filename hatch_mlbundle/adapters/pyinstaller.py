@@ -48,20 +48,23 @@ def _optimize(analyses: Sequence[Any], name: str) -> None:
     registry = load_registry()
     job = prepare(project_config(root, registry, places=FROZEN), registry, project=root)
     target = Path(CONF["distpath"]) / name
-    manifest = optimize_tables(job, [_tables(each) for each in analyses], Path(CONF["workpath"]) / "mlbundle", target)
+    manifest = optimize_tables(job, [_tables(each) for each in analyses], Path(CONF["workpath"]) / "mlbundle" / name, target)
     print(as_text(summary(manifest, saved_manifest_path(job, target))), file=sys.stderr)  # noqa: T201 - beside PyInstaller's own log
 
 
 def _tables(analysis: Any) -> Tables:
-    executable = Path(analysis.scripts[-1][0]).stem
+    executable = analysis.scripts[-1][0].removesuffix(".py")
     cache = CONF["code_cache"].get(id(analysis.pure)) or {}
     return Tables(name=executable, files=(analysis.binaries, analysis.datas), pure=analysis.pure, code=lambda entry: _code(entry, cache))
 
 
-def _code(entry: Entry, cache: dict[str, Any]) -> bytes:
-    """Return a module's code as PyInstaller's `ZlibArchiveWriter` is going to write it."""
+def _code(entry: Entry, cache: dict[str, Any]) -> bytes | None:
+    """Return a module's code as PyInstaller's `ZlibArchiveWriter` is going to write it, None where its `PYZ` leaves it out."""
     name, source, kind = entry
-    code = cache.get(name) or get_code_object(name, source, optimize=_LEVELS.get(kind, 0))
+    try:
+        code = cache.get(name) or get_code_object(name, source, optimize=_LEVELS.get(kind, 0))
+    except SyntaxError:
+        return None
     parts = name.split(".")
     place = os.path.join(*parts, "__init__.py") if Path(source).stem == "__init__" else os.path.join(*parts) + ".py"  # noqa: PTH118
     return marshal.dumps(replace_filename_in_code_object(code, place))

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from hatch_mlbundle.atomic import leftovers, make_folder, replace_atomically, temporary_name
+from hatch_mlbundle.atomic import leftovers, make_folder, temporary_name
 from hatch_mlbundle.storage import storage_errors
 
 _AT_FDCWD = -100
@@ -43,22 +43,24 @@ def replace_folder(target: Path) -> Iterator[Path]:
 def replace_by_file(target: Path) -> Iterator[BinaryIO]:
     """Open a file that takes the place of `target`, be that a file or a folder, when the body ends without an error.
 
-    Whatever is raised, the target stays as it was and the new file goes. Raises StorageError where the file system refuses.
+    It does not take over the permission bits of what it replaces. Whatever is raised, the target stays as it was and the new file
+    goes. Raises StorageError where the file system refuses.
     """
     recover(target)
     make_folder(target.parent)
-    if not target.is_dir() or target.is_symlink():
-        with replace_atomically(target) as stream:
-            yield stream
-        return
-    new, former = (temporary_name(target, what) for what in ("new", "former"))
+    new, former = (temporary_name(target, what) for what in ("partial", "former"))
     with storage_errors(target):
-        for path in leftovers(target, "new"):
+        for path in (*leftovers(target, "partial"), *leftovers(target, "former")):
             remove_folder(path)
-        with replace_atomically(new) as stream:
-            yield stream
         try:
-            _rename_both(new, target, former)
+            with new.open("xb") as stream:
+                yield stream
+                stream.flush()
+                os.fsync(stream.fileno())
+            if target.is_dir() and not target.is_symlink():
+                _rename_both(new, target, former)
+            else:
+                new.replace(target)
         finally:
             new.unlink(missing_ok=True)
         remove_folder(former)

@@ -9,6 +9,7 @@ import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from .member_names import name_fault
 from .shared_file import SharedFile
 
 MAGIC = b"MEI\014\013\012\013\016"
@@ -26,7 +27,8 @@ _TYPES = frozenset("bdzZMmsxoln")
 _ALIGNMENT = 16
 _SEARCHED = 1 << 20
 """Bytes at a file's end among which the cookie is looked for: section headers or a signature may follow it."""
-_MAX_TABLE = 1 << 28
+_MAX_TABLE = 1 << 25
+"""Bytes of a table that no archive has: 4 GiB of small files need as many."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,8 +70,10 @@ def find_carchive(file: SharedFile) -> CArchive | None:
     length = min(file.size, _SEARCHED)
     tail = file.read_at(file.size - length, length)
     place = tail.rfind(MAGIC)
-    if place < 0 or len(tail) - place < COOKIE.size:
+    if place < 0:
         return None
+    if len(tail) - place < COOKIE.size:
+        raise file.damaged("has a PyInstaller archive whose end is missing")
     _, size, table, table_size, python, library = COOKIE.unpack_from(tail, place)
     end = file.size - length + place + COOKIE.size
     start = end - size
@@ -77,7 +81,11 @@ def find_carchive(file: SharedFile) -> CArchive | None:
         raise file.damaged("has a PyInstaller archive whose sizes do not add up")
     entries = tuple(_entries(file, start, file.read_at(start + table, table_size)))
     _check_entries(file, entries, start, start + table)
-    return CArchive(start=start, end=end, python=python, library=library.rstrip(b"\0"), entries=entries)
+    archive = CArchive(start=start, end=end, python=python, library=library.rstrip(b"\0"), entries=entries)
+    contents = archive.contents_folder
+    if contents and ("/" in contents or name_fault(contents)):
+        raise file.fault(f"has its files in {contents!a}, which is no folder beside it")
+    return archive
 
 
 def write_table(entries: Iterable[Entry], start: int) -> bytes:

@@ -100,8 +100,10 @@ def find_executable(file: SharedFile, path: str) -> Executable | None:
     archive = find_carchive(file)
     if archive is None:
         return None
-    entry = next((entry for entry in archive.entries if entry.type == PYZ), None)
-    return Executable(path=path, file=file, archive=archive, pyz=read_pyz(file, entry) if entry else None)
+    archives = [entry for entry in archive.entries if entry.type == PYZ]
+    if len(archives) > 1:
+        raise file.fault("has several PYZ archives, of which PyInstaller makes one")
+    return Executable(path=path, file=file, archive=archive, pyz=read_pyz(file, archives[0]) if archives else None)
 
 
 @contextmanager
@@ -109,7 +111,7 @@ def open_executables(folder: Path) -> Iterator[dict[str, Executable]]:
     """Give the executables of a one-folder bundle, by name, open for reading: none where the folder is no such bundle."""
     with ExitStack() as stack:
         found: dict[str, Executable] = {}
-        for path in sorted(path for path in folder.iterdir() if not path.is_symlink() and path.is_file()):
+        for path in _files(folder):
             if _head(path).startswith(_MAGICS):
                 file = stack.enter_context(closing(SharedFile(path)))
                 executable = find_executable(file, path.name)
@@ -127,6 +129,13 @@ def is_frozen(folder: Path) -> bool:
         return True
     except OSError:  # no folder, or not to be read
         return False
+
+
+def _files(folder: Path) -> list[Path]:
+    try:
+        return sorted(path for path in folder.iterdir() if not path.is_symlink() and path.is_file())
+    except OSError as error:
+        raise ArtifactError(str(folder), f"cannot be read: {error.strerror}") from error
 
 
 def _head(path: Path) -> bytes:

@@ -14,7 +14,8 @@ from hatch_mlbundle.bundles.atomic_folder import replace_by_file
 from hatch_mlbundle.bundles.compressor import Compressor
 from hatch_mlbundle.bundles.executable import Executable
 from hatch_mlbundle.bundles.executable_writer import write_executable
-from hatch_mlbundle.bundles.folder import FolderArtifact, plain_side
+from hatch_mlbundle.bundles.folder import FolderArtifact, check_replaceable, plain_side
+from hatch_mlbundle.bundles.frozen_owner import check_names
 from hatch_mlbundle.bundles.housing import why_not
 from hatch_mlbundle.bundles.onefile import check_one_file
 from hatch_mlbundle.bundles.onefile_writer import write_one_file
@@ -51,6 +52,7 @@ class FrozenArtifact:
         """Return the files and modules, each hashed; raises ArtifactError where one cannot be read."""
         side = self._folder.scan()
         self._plain = side.bundle
+        check_names(side.bundle)
         files: list[File] = []
         for path, file in side.bundle.items():
             executable = self._executables.get(path)
@@ -87,6 +89,7 @@ class FrozenArtifact:
         """
         executable = self._only_executable()
         plain = self._plain_form(bundle)
+        check_replaceable(target)
         with replace_by_file(target) as stream:
             write_one_file(
                 executable, plain, bundle, stream, compressor=compressor, workers=workers, folder=Path(mkdtemp(dir=self._scratch))
@@ -129,7 +132,7 @@ class FrozenArtifact:
         before = self._plain[executable.path]
         if all(executable.path_of(module) in bundle for module in executable.modules):
             return before
-        path = self._scratch / executable.path
+        path = Path(mkdtemp(dir=self._scratch)) / executable.path
         write_executable(executable, bundle, path)
         return replace(before, size=path.stat().st_size, sha256=sha256_of_file(path), content=DiskContent(path))
 

@@ -43,7 +43,7 @@ class _Reader:
     def __init__(self, data: bytes) -> None:
         self._data = data
         self._at = 0
-        self._seen: list[Value] = []
+        self._seen: list[Value | None] = []
 
     def value(self, depth: int) -> Value:
         if depth > _MAX_DEPTH:
@@ -52,7 +52,7 @@ class _Reader:
         kind = mark & ~_REFERENCED
         place = len(self._seen)
         if mark & _REFERENCED:
-            self._seen.append(0)  # containers are numbered before what they hold
+            self._seen.append(None)  # containers are numbered before what they hold
         value = self._sequence(kind, depth) if kind in _SEQUENCES else self._scalar(kind)
         if mark & _REFERENCED:
             self._seen[place] = value
@@ -67,7 +67,7 @@ class _Reader:
             number: int = _INTEGER.unpack(self._take(4))[0]
             return number
         if kind == ord("r"):
-            return self._seen[self._length()]
+            return self._referred(self._length())
         raise ValueError(f"damaged table: holds {chr(kind)!r}, which is no list, string or number")
 
     def _sequence(self, kind: int, depth: int) -> Value:
@@ -76,6 +76,12 @@ class _Reader:
             raise ValueError("damaged table: promises more than there is")
         items = [self.value(depth + 1) for _ in range(count)]
         return items if kind == ord("[") else tuple(items)
+
+    def _referred(self, place: int) -> Value:
+        value = self._seen[place]
+        if value is None:
+            raise ValueError("damaged table: holds itself")
+        return value
 
     def _length(self) -> int:
         length: int = _LENGTH.unpack(self._take(4))[0]

@@ -11,7 +11,7 @@ from hatch_mlbundle.bundles.artifact import Account, Side, Written
 from hatch_mlbundle.bundles.carchive import BINARY, EXTRACTED, SYMLINK, Entry
 from hatch_mlbundle.bundles.compressor import Compressor
 from hatch_mlbundle.bundles.executable import Executable, find_executable
-from hatch_mlbundle.bundles.frozen_owner import frozen_owner
+from hatch_mlbundle.bundles.frozen_owner import check_names, frozen_owner
 from hatch_mlbundle.bundles.joined import InflatedContent, RangeContent, examined, sha256_of
 from hatch_mlbundle.bundles.member_names import clash, name_fault
 from hatch_mlbundle.bundles.shared_file import SharedFile
@@ -77,9 +77,12 @@ class OneFileArtifact:
             fault = name_fault(_path(entry))
             if fault:
                 raise file.fault(f"unpacks {entry.name!a}: the name {fault}")
+            if entry.type == SYMLINK and entry.size > _LONGEST_LINK:
+                raise file.fault(f"unpacks {entry.name!a}, a link with a target of {entry.size:,} bytes")
         problem = clash(_path(entry) for entry in entries)
         if problem:
             raise file.fault(problem)
+        check_names(_path(entry) for entry in entries)
         unpacked = sum(entry.size for entry in entries)
         limits = self.limits
         if unpacked > limits.max_size or unpacked > max(file.size * limits.max_ratio, 100 * 10**6):
@@ -116,7 +119,7 @@ def _path(entry: Entry) -> str:
 
 
 def _link(content: Content) -> str:
-    return b"".join(content.chunks())[:_LONGEST_LINK].rstrip(b"\0").decode("utf-8", "surrogateescape")
+    return b"".join(content.chunks()).rstrip(b"\0").decode("utf-8", "surrogateescape")
 
 
 def check_one_file(path: Path, executable: Executable, plain: Bundle, pool: Executor) -> None:

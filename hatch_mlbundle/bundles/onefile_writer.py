@@ -10,6 +10,7 @@ from typing import BinaryIO
 
 from hatch_mlbundle.errors import ArtifactError
 from hatch_mlbundle.model import Bundle, File, Kind
+from hatch_mlbundle.storage import storage_errors
 
 from .carchive import BINARY, DATA, SYMLINK, Entry
 from .compressed_files import compress_files
@@ -41,8 +42,12 @@ def write_one_file(
     stray = next((file.path for file in files if not file.path.startswith(prefix)), None)
     if stray:
         raise ArtifactError(executable.path, f"cannot be packed into one file: {stray} lies outside of {contents}; build one folder")
+    unfit = next((file for file in files if file.size > LARGEST or not _is_utf8(file.path) or not _is_utf8(file.link or "")), None)
+    if unfit:
+        problem = f"has {unfit.size:,} bytes, and 4 GiB are the limit" if unfit.size > LARGEST else "has a name that is no UTF-8"
+        raise ArtifactError(executable.path, f"cannot be packed into one file: {unfit.path!a} {problem}; build one folder")
     spool = folder / "members"
-    with spool.open("xb") as stream:
+    with storage_errors(spool), spool.open("xb") as stream:
         entries = list(_write_members(files, prefix, stream, compressor, workers))
     if spool.stat().st_size + executable.file.size > LARGEST:
         advice = "4 GiB are the limit of PyInstaller; build one folder, and let `archive` pack it"
@@ -79,6 +84,10 @@ def _write_zlib(file: File, packed: Compressed, stream: BinaryIO) -> None:
     stream.writelines(packed.stream.chunks())
     if packed.method != STORED:
         stream.write(_adler32(file).to_bytes(4, "big"))
+
+
+def _is_utf8(name: str) -> bool:
+    return not any("\ud800" <= letter <= "\udfff" for letter in name)
 
 
 def _type_of(file: File) -> str:

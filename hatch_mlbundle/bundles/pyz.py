@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from .carchive import Entry
 from .marshal_table import Value, read_table, write_table
+from .member_names import clash
 from .shared_file import SharedFile
 
 MODULE, PACKAGE, DATA, NAMESPACE = range(4)
@@ -20,6 +21,9 @@ _HEADER = struct.Struct("!4s4si")
 _HEADER_SIZE = 17
 """PyInstaller leaves some bytes free behind the 12 of its header."""
 _MAGIC = b"PYZ\0"
+_LONGEST_NAME = 1 << 12
+_MAX_TABLE = 1 << 25
+"""Bytes of a table that no archive has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,13 +57,14 @@ def read_pyz(file: SharedFile, entry: Entry) -> Pyz:
     if entry.compressed or entry.stored < _HEADER_SIZE:
         raise file.damaged("has a PYZ archive that cannot be read")
     magic, bytecode, table = _HEADER.unpack(file.read_at(entry.offset, _HEADER.size))
-    if magic != _MAGIC or not _HEADER.size <= table <= entry.stored:
+    if magic != _MAGIC or not _HEADER.size <= table <= entry.stored <= table + _MAX_TABLE:
         raise file.damaged("has a PYZ archive whose header does not add up")
     try:
         rows = read_table(file.read_at(entry.offset + table, entry.stored - table))
         modules = tuple(_modules(rows, entry.offset, table))
     except (TypeError, ValueError) as error:
         raise file.damaged(f"has a PYZ archive whose table cannot be read ({error})") from error
+    _check_modules(file, modules)
     return Pyz(offset=entry.offset, size=entry.stored, bytecode=bytecode, modules=modules)
 
 
@@ -78,11 +83,19 @@ def pieces(pyz: Pyz, modules: Sequence[PyzModule]) -> tuple[list[tuple[int, int]
 
 
 def without(modules: Iterable[PyzModule], paths: Iterable[str]) -> list[PyzModule]:
-    """Return the modules whose paths are not among these; a namespace package stays where a module of its own does."""
-    gone = frozenset(paths)
+    """Return the modules whose paths are not among these; a namespace package goes with the last module of its own.
+
+    One that never had any stays: it may hold compiled modules or data.
+    """
+    modules, gone = list(modules), frozenset(paths)
     kept = [module for module in modules if module.type == NAMESPACE or module.path not in gone]
-    above = {name.rpartition(".")[0] for name in _prefixes(module.name for module in kept if module.type != NAMESPACE)}
-    return [module for module in kept if module.type != NAMESPACE or module.name in above]
+    empty = packages_above(modules) - packages_above(kept)
+    return [module for module in kept if module.type != NAMESPACE or module.name not in empty]
+
+
+def packages_above(modules: Iterable[PyzModule]) -> set[str]:
+    """Return the names of all packages above modules that have code."""
+    return {name.rpartition(".")[0] for name in _prefixes(module.name for module in modules if module.type != NAMESPACE)}
 
 
 def _prefixes(names: Iterable[str]) -> set[str]:
@@ -98,15 +111,28 @@ def _prefixes(names: Iterable[str]) -> set[str]:
 def _modules(rows: Value, start: int, table: int) -> Iterator[PyzModule]:
     if not isinstance(rows, list):
         raise TypeError("no list")
-    for row in rows:
+    for number, row in enumerate(rows):
         match row:
             case (str(name), (int(type_), int(offset), int(stored))) if _is_dotted(name) and type_ in range(4):
                 if not 0 <= offset <= offset + stored <= table:
                     raise ValueError(f"{name!a:.60} lies outside of it")
                 yield PyzModule(name=name, type=type_, offset=start + offset, stored=stored)
             case _:
-                raise ValueError(f"{row!a:.60} is no row of it")
+                raise ValueError(f"row {number} describes no module")
+
+
+def _check_modules(file: SharedFile, modules: Iterable[PyzModule]) -> None:
+    """Raise ArtifactError where two modules are one, or share their bytes: the sizes would not add up."""
+    coded = [module for module in modules if module.type != NAMESPACE]
+    problem = clash(module.path for module in coded)
+    if problem:
+        raise file.damaged(f"has a PYZ archive that {problem}")
+    at = 0
+    for module in sorted((each for each in coded if each.stored), key=lambda each: each.offset):
+        if module.offset < at:
+            raise file.damaged(f"has a PYZ archive whose module {module.name!a} lies in another one")
+        at = module.offset + module.stored
 
 
 def _is_dotted(name: str) -> bool:
-    return all(part and not set(part) & set("/\\:\0") for part in name.split("."))
+    return len(name) < _LONGEST_NAME and name.isprintable() and all(part and not set(part) & set("/\\:") for part in name.split("."))

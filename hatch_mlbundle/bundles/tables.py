@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,8 +16,9 @@ from hatch_mlbundle.bundles.artifact import Side, Written
 from hatch_mlbundle.bundles.atomic_folder import replace_folder
 from hatch_mlbundle.bundles.compressor import Compressor
 from hatch_mlbundle.bundles.folder import plain_side
-from hatch_mlbundle.bundles.frozen_owner import frozen_owner
+from hatch_mlbundle.bundles.frozen_owner import check_names, frozen_owner
 from hatch_mlbundle.bundles.joined import examined
+from hatch_mlbundle.bundles.member_names import name_fault
 from hatch_mlbundle.errors import ArtifactError
 from hatch_mlbundle.identify import identify
 from hatch_mlbundle.importpaths import PYZ, is_in_pyz
@@ -38,13 +39,13 @@ class Tables:
     """The tables of one Analysis; they are changed in place.
 
     `name` is the executable's, `files` are `binaries` and `datas`, `pure` has the modules, and `code` returns one's as marshal
-    writes it.
+    writes it, None for one that PyInstaller leaves out.
     """
 
     name: str
     files: Sequence[list[Entry]]
     pure: list[Entry]
-    code: Callable[[Entry], bytes]
+    code: Callable[[Entry], bytes | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +53,10 @@ class _Code:
     """A module's code, made when it is asked for: all modules at once would fill the memory."""
 
     entry: Entry
-    make: Callable[[Entry], bytes] = field(repr=False, compare=False)
+    make: Callable[[Entry], bytes | None] = field(repr=False, compare=False)
 
     def chunks(self) -> Iterator[bytes]:
-        yield self.make(self.entry)
+        yield self.make(self.entry) or b""
 
     def local_path(self) -> Path | None:
         return None
@@ -70,10 +71,14 @@ class TablesArtifact:
         self._tables = tables
         self._pool = pool
         self._scanned = Bundle()
+        self._sources: dict[str, str] = {}
 
     def scan(self) -> Side:
         """Return the files, and the modules with the bytes they will take; raises ArtifactError where one cannot be read."""
-        entries = {_posix(entry[0]): entry for tables in self._tables for table in tables.files for entry in table}
+        entries: dict[str, Entry] = {}
+        for row in (row for tables in self._tables for table in tables.files for row in table):
+            entries.setdefault(_posix(row[0]), row)
+        _check_paths(entries)
         modules = {
             _module_path(tables.name, entry): (tables, entry)
             for tables in self._tables
@@ -82,7 +87,8 @@ class TablesArtifact:
         }
         files = self._pool.map(_file, entries, entries.values())
         code = self._pool.map(_module, modules, modules.values())
-        self._scanned = Bundle([*files, *code])
+        self._scanned = Bundle([*files, *(file for file in code if file)])
+        self._sources = {path: entry[1] for path, entry in entries.items()}
         return plain_side(self._scanned)
 
     def refuses(self, change: Change) -> str | None:
@@ -108,16 +114,25 @@ class TablesArtifact:
             tables.pure[:] = [row for row in tables.pure if row[1] in _NAMESPACE or _module_path(tables.name, row) in bundle]
             for table in tables.files:
                 known.update(_posix(row[0]) for row in table)
-                table[:] = [_changed(row, bundle[path], sources) for row in table if (path := _posix(row[0])) in bundle]
-        added = [(path, source, "DATA") for path, source in sources.items() if path not in known]
-        self._tables[0].files[-1].extend(added)
+                table[:] = [self._changed(row, bundle[path], sources) for row in table if (path := _posix(row[0])) in bundle]
+        self._tables[0].files[-1].extend((path, source, "DATA") for path, source in sources.items() if path not in known)
+
+    def _changed(self, row: Entry, file: File, sources: Mapping[str, str]) -> Entry:
+        """Return a row with what became of its file; another file of the same name, of another Analysis, was not looked at."""
+        name, source, kind = row
+        if source != self._sources.get(file.path):
+            return row
+        if file.link is not None:
+            return (name, file.link, _LINK)
+        return (name, sources.get(file.path, source), kind)
 
 
-def _changed(row: Entry, file: File, sources: Mapping[str, str]) -> Entry:
-    name, source, kind = row
-    if file.link is not None:
-        return (name, file.link, _LINK)
-    return (name, sources.get(file.path, source), kind)
+def _check_paths(paths: Collection[str]) -> None:
+    for path in paths:
+        fault = name_fault(path)
+        if fault:
+            raise ArtifactError(path, f"cannot be the name of a file in a bundle: it {fault}; correct the table")
+    check_names(paths)
 
 
 def _posix(name: str) -> str:
@@ -146,10 +161,12 @@ def _file(path: str, entry: Entry) -> File:
     return File(path=path, size=size, sha256=sha256, mode=mode, kind=identify(path, head), owner=owner, content=content)
 
 
-def _module(path: str, where: tuple[Tables, Entry]) -> File:
+def _module(path: str, where: tuple[Tables, Entry]) -> File | None:
     tables, entry = where
     content = _Code(entry, tables.code)
-    code = b"".join(content.chunks())
+    code = tables.code(entry)
+    if code is None:
+        return None
     return File(
         path=path,
         size=len(zlib.compress(code, _LEVEL)),
