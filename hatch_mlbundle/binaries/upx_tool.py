@@ -26,6 +26,7 @@ _TRAILER = 36
 """Bytes from the last header that UPX writes to the end of the file (UPX sources, packhead.cpp)."""
 _TABLES = (fmt.DT_HASH, fmt.DT_STRTAB, fmt.DT_SYMTAB, fmt.DT_GNU_HASH)
 _HARMLESS = frozenset({".gnu_debuglink"})
+_REFUSAL = re.compile(r": ((?:CantPack|NotCompressible|AlreadyPacked)\w*(?:: .*)?)")
 _GLIBC = re.compile(rb"/(?:[\w.-]+/)*ld(?:-linux[\w.-]*|64)\.so\.[12]\0")
 
 
@@ -57,19 +58,33 @@ def copied_data(reader: Reader, elf: Elf) -> Iterator[str]:
 
 
 def pack(program: Program, source: Path, target: Path, arguments: Collection[str], min_saving: int) -> None:
-    """Write the packed file, with the original's permissions; raises KeptError below `min_saving` percent, ProgramError."""
+    """Write the packed file, with the original's permissions; raises KeptError where UPX refuses or saves under `min_saving` percent.
+
+    UPX takes neither links nor files that are not executable, and tells paths: it gets a copy beside the target, by its name alone.
+    """
+    copy = target.with_name(f"{target.name}.source")
     try:
-        program.run(["-q", *arguments, "-o", target, source.resolve()])  # it takes no symbolic link
+        shutil.copyfile(source, copy)
+        copy.chmod(0o755)
+        program.run(["-q", *arguments, "-o", target.name, copy.name], folder=target.parent)
     except ProgramError as error:
         target.unlink(missing_ok=True)
-        if "NotCompressibleException" in str(error):
-            raise KeptError("UPX cannot make it smaller") from error
+        refusal = _REFUSAL.search(str(error))
+        if refusal:
+            raise KeptError(f"UPX refuses it: {refusal[1]}") from error
         raise
+    finally:
+        copy.unlink(missing_ok=True)
     before, after = source.stat().st_size, target.stat().st_size
     if 100 * (before - after) < min_saving * before:
         target.unlink()
         raise KeptError(f"UPX would save {max(0, 100 * (before - after) // before)} % only")
     shutil.copymode(source, target)
+
+
+def test_packed(program: Program, path: Path) -> None:
+    """Let UPX unpack a file in memory and compare checksums; raises ProgramError, without the folder of the file."""
+    program.run(["-q", "-t", path.name], folder=path.parent)
 
 
 def _why_no_program(reader: Reader, elf: Elf) -> str | None:

@@ -13,7 +13,7 @@ from hatch_mlbundle.binaries.linking import is_executable
 from hatch_mlbundle.binaries.load import Loaded, Loader, LoadStatus
 from hatch_mlbundle.binaries.reader import Reader
 from hatch_mlbundle.binaries.trace import trace
-from hatch_mlbundle.binaries.upx_tool import copied_data, find_upx, is_packed, pack, why_not
+from hatch_mlbundle.binaries.upx_tool import copied_data, find_upx, is_packed, pack, test_packed, why_not
 from hatch_mlbundle.errors import BinaryError, KeptError, ProgramError, UnsoundResultError
 from hatch_mlbundle.model import Bundle, Change, File, Finding, Keep, Kind, Rewrite
 from hatch_mlbundle.optimizer import Context, Json, Optimizer, Options, Task, option
@@ -84,7 +84,7 @@ class Upx(Optimizer[UpxOptions]):
     def check(self, task: Task, context: Context) -> None:
         """Let UPX unpack the result, then load it, or have the linker start it up to its first own instruction."""
         try:
-            find_upx().run(["-q", "-t", task.target])
+            test_packed(find_upx(), task.target)
         except ProgramError as error:
             raise UnsoundResultError(str(error)) from error
         if _is_program(task):

@@ -11,7 +11,7 @@ import pytest
 from hatch_mlbundle.binaries.elf import read_elf
 from hatch_mlbundle.binaries.reader import Reader
 from hatch_mlbundle.binaries.upx_tool import copied_data, find_upx, is_packed, pack, why_not
-from hatch_mlbundle.errors import KeptError, MissingProgramError, ProgramError
+from hatch_mlbundle.errors import KeptError, MissingProgramError
 from tests.elfsmith import WIDE, Part, build_elf, compile_elf, need
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="UPX packs shared libraries of Linux only")
@@ -50,10 +50,14 @@ def test_a_library_is_packed_and_works(tmp_path: Path) -> None:
     assert result.stdout.split() == ["5", "6", "9"]
 
 
-def test_upx_takes_no_link_so_it_is_given_the_file(tmp_path: Path) -> None:
+def test_links_and_files_that_are_not_executable_are_packed_too(tmp_path: Path) -> None:
     path = compile_elf(tmp_path / "libx.so", source=WIDE)
+    path.chmod(0o644)
     (tmp_path / "link.so").symlink_to(path)
-    assert packed(tmp_path / "link.so").stat().st_size < path.stat().st_size
+    target = packed(tmp_path / "link.so")
+    assert target.stat().st_size < path.stat().st_size
+    assert target.stat().st_mode & 0o777 == 0o644
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["libx.so", "libx.so.c", "link.so", "packed_link.so"]
 
 
 def test_a_function_that_the_linker_calls_speaks_against_it(tmp_path: Path) -> None:
@@ -103,7 +107,7 @@ def test_tables_that_patchelf_moved_speak_against_it(tmp_path: Path) -> None:
     path = compile_elf(tmp_path / "libx.so", source=WIDE)
     subprocess.run(["patchelf", "--set-rpath", "$ORIGIN/" + "long" * 200, path], check=True)
     assert "patchelf" in (reason(path) or "")
-    with pytest.raises(ProgramError, match="CantPackException"):
+    with pytest.raises(KeptError, match=r"\AUPX refuses it: CantPackException"):
         packed(path)
 
 

@@ -116,8 +116,9 @@ def test_a_result_that_upx_itself_cannot_unpack_is_unsound(root: Path) -> None:
     compressed = data.index(b"UPX!") + 1000
     data[compressed : compressed + 64] = bytes(64)
     task.target.write_bytes(data)
-    with pytest.raises(UnsoundResultError, match="upx: failed"):
+    with pytest.raises(UnsoundResultError, match="upx: failed") as told:
         upx.check(task, context)
+    assert str(root) not in str(told.value)
 
 
 def test_a_result_that_upx_calls_sound_and_that_crashes_is_unsound(root: Path) -> None:
@@ -166,3 +167,45 @@ def test_the_whole_way(root: Path, tmp_path: Path) -> None:
     again = settings(tmp_path, "strip", "upx")
     assert again.findings == ()
     assert [row for row in again.files if any(change.action == "rewrite" for change in row.changes)] == []
+
+
+APPLICATION = """
+import ctypes, decimal, hashlib, lzma, sqlite3, ssl, zlib
+data = bytes(range(256)) * 99
+print(hashlib.sha256(data).hexdigest(), len(lzma.compress(data)), zlib.crc32(data), decimal.Decimal(2).sqrt())
+print(sqlite3.connect(":memory:").execute("select sum(value) from json_each('[1, 2, 3]')").fetchone())
+print(ssl.create_default_context().verify_mode, ctypes.sizeof(ctypes.c_long))
+try:
+    decimal.Decimal("x")
+except decimal.InvalidOperation:
+    print("raised")
+"""
+
+
+@pytest.mark.slow
+def test_a_real_frozen_application_runs_as_before(root: Path, tmp_path: Path) -> None:
+    """Python's own libraries, OpenSSL and SQLite among them: stripped, without duplicates and unused ones, and packed."""
+    pytest.importorskip("PyInstaller")
+    (tmp_path / "app.py").write_text(APPLICATION)
+    command = [
+        sys.executable,
+        "-m",
+        "PyInstaller",
+        "-y",
+        "--log-level=ERROR",
+        "--distpath",
+        tmp_path / "dist",
+        "--workpath",
+        tmp_path / "w",
+    ]
+    subprocess.run([*command, "--specpath", tmp_path, tmp_path / "app.py"], check=True, capture_output=True)
+    root.rmdir()
+    (tmp_path / "dist" / "app").rename(root)
+    before = subprocess.run([root / "app"], capture_output=True, check=True).stdout
+    (tmp_path / "pyproject.toml").write_text("[tool.mlbundle.unused_libraries]\nremove = true\n")
+    manifest = settings(tmp_path, "strip", "unused_libraries", "deduplicate", "upx")
+    assert [finding for finding in manifest.findings if finding.code.startswith("MB1")] == []
+    packed = [row.path for row in manifest.files if any(change.action == "rewrite" and change.step == 3 for change in row.changes)]
+    assert len(packed) > 5
+    assert subprocess.run([root / "app"], capture_output=True, check=True).stdout == before
+    assert before.endswith(b"raised\n")
