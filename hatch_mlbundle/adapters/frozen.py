@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from hatchling.builders.config import BuilderConfig
 from hatchling.builders.plugin.interface import BuilderInterface
@@ -22,7 +22,9 @@ from hatch_mlbundle.adapters.project import FROZEN, project_config
 from hatch_mlbundle.application import finish_frozen
 from hatch_mlbundle.atomic import leftovers, make_folder, temporary_name
 from hatch_mlbundle.beside import COMPANIONS, beside, saved_manifest_path
+from hatch_mlbundle.bundles.archives.pack import CHECKSUM, archive_of
 from hatch_mlbundle.bundles.atomic_folder import remove_folder
+from hatch_mlbundle.config import ArchiveFormat
 from hatch_mlbundle.errors import ConfigurationError, MlbundleError
 from hatch_mlbundle.freezing.freeze import freeze, missing_requirements, pyinstaller_version
 from hatch_mlbundle.freezing.options import TABLE, Project, Target, read_target
@@ -79,10 +81,13 @@ class FrozenBuilder(BuilderInterface[BuilderConfig, PluginManager]):
         """Remove the bundle that the configuration names and what lies beside it, nothing else."""
         with one_line(self.app, "nothing was removed"):
             faults: list[str] = []
-            target = self._result(self._target(faults), Path(directory))
-            check_unused(target)
+            asked = self._target(faults)
             job = self._job(faults)
-            for path in (target, beside(job, target, SUFFIX), beside(job, target, COMPANIONS)):
+            target = self._result(asked, Path(directory))
+            check_unused(target)
+            archives = [archive_of(target, each) for each in get_args(ArchiveFormat)]
+            checksums = [each.with_name(each.name + CHECKSUM) for each in archives]
+            for path in (target, beside(job, target, SUFFIX), beside(job, target, COMPANIONS), *archives, *checksums):
                 if path.is_dir() and not path.is_symlink():
                     remove_folder(path)
                 else:

@@ -140,7 +140,7 @@ def test_same_bytes_in_varied_surroundings(built: Built, tmp_path: Path) -> None
 
 def test_scripts_of_the_project_share_a_folder_which_is_replaced_and_cleaned(tmp_path: Path) -> None:
     scripts = '[project.scripts]\nsay = "tiny_app.main:main"\n"show it" = "tiny_app.main:data"\n'
-    project = frozen_project(tmp_path, 'collect-data = ["tiny_app"]\n', scripts)
+    project = frozen_project(tmp_path, 'collect-data = ["tiny_app"]\nmlbundle = {archive = ["zip"]}\n', scripts)
     former = project / "dist" / "Tiny_App"
     (former / "_internal").mkdir(parents=True)
     (former / "_internal" / "old.txt").write_text("of an earlier build")
@@ -151,6 +151,7 @@ def test_scripts_of_the_project_share_a_folder_which_is_replaced_and_cleaned(tmp
     assert "FileNotFoundError" in run(folder / "show it").stderr  # assets/, which this project lacks
     assert {path.name for path in folder.iterdir()} == {"say", "show it", "_internal"}
     assert not (folder / "_internal" / "old.txt").exists()
+    assert {path.name for path in folder.parent.glob("*.zip*")} == {"Tiny_App.zip", "Tiny_App.zip.sha256"}
     assert build(project, "-t", "frozen", "--clean-only").returncode == 0
     assert [path.name for path in (project / "dist").iterdir()] == ["stranger.whl"]
 
