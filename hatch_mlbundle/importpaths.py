@@ -10,6 +10,9 @@ from posixpath import basename, dirname, join
 PYZ = ".pyz"
 """Ends the name of the folder under which a bundle lists the modules in an executable: `_internal/app.pyz/pkg/mod.pyc`."""
 
+SCRIPTS = ".scripts"
+"""Ends the name of the folder for the scripts of an executable that is still to be made: `app.scripts/app.pyc`."""
+
 _SCHEME = re.compile(r"[^/]+\.data/(?:purelib|platlib)/")
 _PYZ = re.compile(r"(?:^|(?<=/))[^/]+\.pyz/")
 _CACHED = re.compile(r"(.*/|)__pycache__/([^/.]+)\.[^/]*\.pyc")

@@ -30,7 +30,7 @@ from hatch_mlbundle.freezing.freeze import freeze, missing_requirements, pyinsta
 from hatch_mlbundle.freezing.options import TABLE, Project, Target, read_target
 from hatch_mlbundle.freezing.running import check_unused
 from hatch_mlbundle.job import Job, prepare
-from hatch_mlbundle.manifest import SUFFIX
+from hatch_mlbundle.manifest import SUFFIX, ToolRow
 from hatch_mlbundle.plugins import load_registry
 from hatch_mlbundle.progress import Progress, Silence
 from hatch_mlbundle.reports.progress import terminal_progress
@@ -70,7 +70,8 @@ class FrozenBuilder(BuilderInterface[BuilderConfig, PluginManager]):
             with _work_folder(target) as folder, self._progress() as progress:
                 frozen = freeze(asked, folder, progress, self.app.display_debug)
                 check_unused(target)
-                shown = replace(job, progress=progress)
+                tools = (*job.tools, ToolRow(name="pyinstaller", version=pyinstaller_version()))
+                shown = replace(job, progress=progress, tools=tools)
                 manifest = finish_frozen(shown, frozen.folder, target, one_file=asked.options.one_file, findings=frozen.findings)
             place = saved_manifest_path(job, target)
             for line in as_text(summary(manifest, place and relative(place, self.root))).splitlines():

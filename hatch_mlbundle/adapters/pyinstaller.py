@@ -26,7 +26,7 @@ from hatch_mlbundle.job import prepare
 from hatch_mlbundle.plugins import load_registry
 from hatch_mlbundle.reports.terminal import as_text, summary
 
-_LEVELS = {"PYMODULE-1": 1, "PYMODULE-2": 2}
+_LEVELS = {"PYMODULE-1": 1, "PYMODULE-2": 2, "PYSOURCE-1": 1, "PYSOURCE-2": 2}
 
 
 def optimize(*analyses: Any, name: str | None = None) -> None:
@@ -55,7 +55,17 @@ def _optimize(analyses: Sequence[Any], name: str) -> None:
 def _tables(analysis: Any) -> Tables:
     executable = analysis.scripts[-1][0].removesuffix(".py")
     cache = CONF["code_cache"].get(id(analysis.pure)) or {}
-    return Tables(name=executable, files=(analysis.binaries, analysis.datas), pure=analysis.pure, code=lambda entry: _code(entry, cache))
+    return Tables(
+        name=executable,
+        files=(analysis.binaries, analysis.datas),
+        pure=analysis.pure,
+        code=lambda entry: _code(entry, cache),
+        scripts=[_script(*row) for row in analysis.scripts],
+    )
+
+
+def _script(name: str, source: str, kind: str) -> tuple[str, bytes]:
+    return name.removesuffix(".py"), marshal.dumps(get_code_object(name, source, optimize=_LEVELS.get(kind, 0)))
 
 
 def _code(entry: Entry, cache: dict[str, Any]) -> bytes | None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Iterator
 from contextlib import closing
-from posixpath import basename
+from posixpath import basename, dirname
 
 from hatch_mlbundle.bundles.carchive import Entry, find_carchive
 from hatch_mlbundle.bundles.joined import InflatedContent, RangeContent
 from hatch_mlbundle.bundles.shared_file import SharedFile
-from hatch_mlbundle.importpaths import PYZ
+from hatch_mlbundle.importpaths import PYZ, SCRIPTS
 from hatch_mlbundle.model import Bundle, File, Kind, MemoryContent
 
 _SCRIPT = "s"
@@ -21,17 +22,25 @@ _OWN = ("pyiboot", "pyimod", "pyi_rth_setuptools")
 
 
 def entry_scripts(bundle: Bundle) -> list[File]:
-    """Return the scripts of a bundle's executables as bytecode files, as if they lay among the modules; they are no part of the bundle.
+    """Return the scripts of a bundle's executables as bytecode files.
 
-    Those of PyInstaller's own that need nothing are left out. Raises ArtifactError where an executable is damaged.
+    Those of finished executables are no part of the bundle, those of executables still to be made (tables.py) are. PyInstaller's
+    own that need nothing are left out. Raises ArtifactError where an executable is damaged.
     """
-    return [script for file in bundle.of_kind(Kind.FROZEN) for script in _scripts_of(file)]
+    finished = [script for file in bundle.of_kind(Kind.FROZEN) for script in scripts_in(file)]
+    return [script for script in (*finished, *_scripts_to_be(bundle)) if not basename(script.path).startswith(_OWN)]
 
 
 def python_release(bundle: Bundle) -> int | None:
     """Return the release of Python that a bundle's executables hold code for (3.11 is 311), None where they don't agree, or say none."""
+    if _scripts_to_be(bundle):
+        return 100 * sys.version_info[0] + sys.version_info[1]
     found = {_release_of(file) for file in bundle.of_kind(Kind.FROZEN)}
     return found.pop() if len(found) == 1 else None
+
+
+def _scripts_to_be(bundle: Bundle) -> list[File]:
+    return [file for path, file in bundle.items() if dirname(path).endswith(SCRIPTS)]
 
 
 def _release_of(file: File) -> int | None:
@@ -43,14 +52,15 @@ def _release_of(file: File) -> int | None:
         return archive.python if archive else None
 
 
-def _scripts_of(file: File) -> Iterator[File]:
+def scripts_in(file: File) -> Iterator[File]:
+    """Yield the scripts in one executable, none where it is not frozen; raises ArtifactError where it is damaged."""
     path = file.content.local_path()
     if path is None:
         return
     with closing(SharedFile(path)) as shared:
         archive = find_carchive(shared)
         for entry in archive.entries if archive else ():
-            if entry.type == _SCRIPT and not entry.name.startswith(_OWN):
+            if entry.type == _SCRIPT:
                 code = _code(shared, entry)
                 yield File(
                     path=f"{basename(file.path)}{PYZ}/{entry.name}.pyc",

@@ -10,6 +10,7 @@ from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from posixpath import dirname
 from typing import TypeAlias
 
 from hatch_mlbundle.bundles.artifact import Side, Written
@@ -21,8 +22,8 @@ from hatch_mlbundle.bundles.joined import examined
 from hatch_mlbundle.bundles.member_names import name_fault
 from hatch_mlbundle.errors import ArtifactError
 from hatch_mlbundle.identify import identify
-from hatch_mlbundle.importpaths import PYZ, is_in_pyz
-from hatch_mlbundle.model import Bundle, Change, DiskContent, Drop, File, Keep, Kind, MemoryContent
+from hatch_mlbundle.importpaths import PYZ, SCRIPTS, is_in_pyz
+from hatch_mlbundle.model import Bundle, Change, Content, DiskContent, Drop, File, Keep, Kind, MemoryContent
 from hatch_mlbundle.optimizer import ArtifactKind
 
 Entry: TypeAlias = tuple[str, str, str]
@@ -39,13 +40,14 @@ class Tables:
     """The tables of one Analysis; they are changed in place.
 
     `name` is the executable's, `files` are `binaries` and `datas`, `pure` has the modules, and `code` returns one's as marshal
-    writes it, None for one that PyInstaller leaves out.
+    writes it, None for one that PyInstaller leaves out. `scripts` are what the executable runs: name and code.
     """
 
     name: str
     files: Sequence[list[Entry]]
     pure: list[Entry]
     code: Callable[[Entry], bytes | None]
+    scripts: Sequence[tuple[str, bytes]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +89,15 @@ class TablesArtifact:
         }
         files = self._pool.map(_file, entries, entries.values())
         code = self._pool.map(_module, modules, modules.values())
-        self._scanned = Bundle([*files, *(file for file in code if file)])
+        scripts = [_script(tables.name, name, script) for tables in self._tables for name, script in tables.scripts]
+        self._scanned = Bundle([*files, *(file for file in code if file), *scripts])
         self._sources = {path: entry[1] for path, entry in entries.items()}
         return plain_side(self._scanned)
 
     def refuses(self, change: Change) -> str | None:
-        """Refuse to change a module in any way but to leave it out."""
+        """Refuse to change a script, and a module in any way but to leave it out."""
+        if dirname(change.path).endswith(SCRIPTS) and not isinstance(change, Keep):
+            return "it is what the executable runs"
         if is_in_pyz(change.path) and not isinstance(change, Drop | Keep):
             return "a module in an executable can only be dropped"
         return None
@@ -167,13 +172,21 @@ def _module(path: str, where: tuple[Tables, Entry]) -> File | None:
     code = tables.code(entry)
     if code is None:
         return None
+    return _compiled(path, code, entry[0].partition(".")[0], content)
+
+
+def _script(executable: str, name: str, code: bytes) -> File:
+    return _compiled(f"{executable}{SCRIPTS}/{name}.pyc", code, executable, MemoryContent(code))
+
+
+def _compiled(path: str, code: bytes, owner: str, content: Content) -> File:
     return File(
         path=path,
         size=len(zlib.compress(code, _LEVEL)),
         sha256=examined(MemoryContent(code))[1],
         mode=0o644,
         kind=Kind.BYTECODE,
-        owner=entry[0].partition(".")[0],
+        owner=owner,
         content=content,
     )
 

@@ -12,7 +12,7 @@ from posixpath import basename, dirname
 from hatch_mlbundle.binaries.elf import read_elf
 from hatch_mlbundle.binaries.linking import Linking, linking_of
 from hatch_mlbundle.binaries.reader import Reader
-from hatch_mlbundle.bundles.executable_scripts import scripts_of
+from hatch_mlbundle.bundles.scripts import scripts_in
 from hatch_mlbundle.errors import BinaryError
 from hatch_mlbundle.importpaths import ImportPaths
 from hatch_mlbundle.librarynames import Wanted, names_in, names_in_code, wanted_for
@@ -67,7 +67,7 @@ class UnusedLibraries(Optimizer[UnusedLibrariesOptions]):
         parts = tuple(sorted({part for each in wanted.values() for part in each.parts}))
         bares = tuple(sorted({each.bare for each in wanted.values() if each.bare}))
         files = [file for file in bundle.values() if file.kind in (*_CODE, *_NATIVE) or _is_data(file)]
-        facts = context.examine(f"{self.name}: {parts} {bares}", files, partial(_examine_names, context=context, parts=parts, bares=bares))
+        facts = context.examine(f"{self.name}: {parts} {bares}", files, partial(_examine_names, parts=parts, bares=bares))
         tops = _Packages(bundle)
         for path in suspects:
             copies = {other for other in suspects if bundle[other].sha256 == bundle[path].sha256}
@@ -162,9 +162,9 @@ def _examine_linking(file: File, *, context: Context) -> Json:
         return None
 
 
-def _examine_names(file: File, *, context: Context, parts: Sequence[str], bares: Sequence[str]) -> Json:
+def _examine_names(file: File, *, parts: Sequence[str], bares: Sequence[str]) -> Json:
     if file.kind is Kind.FROZEN:
-        code = b"".join(scripts_of(context.local(file)))
+        code = b"".join(script.read() for script in scripts_in(file))
         return names_in_code(code, parts, bares, compiled=True)
     if file.kind in _CODE:
         return names_in_code(file.read(), parts, bares, compiled=file.kind is Kind.BYTECODE)
