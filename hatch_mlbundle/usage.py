@@ -54,15 +54,18 @@ class Usage:
             if module := companion_of(path):
                 self._companions[module].append(path)
 
-    def trace(self, context: Context, kept: Mapping[str, str]) -> None:
-        """Follow every reference from outside the watched files, and from `kept` (by path, with the reasons)."""
+    def trace(self, context: Context, kept: Mapping[str, str], scripts: Sequence[File] = ()) -> None:
+        """Follow every reference from outside the watched files, and from `kept` (by path, with the reasons).
+
+        `scripts` are bytecode files that an executable runs, and that are no part of the bundle.
+        """
         for path, reason in sorted(kept.items()):
             self.keep(path, reason)
         others = [file for path, file in sorted(self._bundle.items()) if path not in self._watched]
         self._follow_entry_points(others)
         self._follow_links(others)
         self._follow_native(context, others)
-        self._follow_python(context, [file for file in others if self._is_python(file)], self._words)
+        self._follow_python(context, [*scripts, *(file for file in others if self._is_python(file))], self._words)
         while self._fresh:
             fresh, self._fresh = sorted(self._fresh), []
             self._follow_python(context, [self._bundle[path] for path in fresh if self._is_python(self._bundle[path])], ())

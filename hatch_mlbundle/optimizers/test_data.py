@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from posixpath import basename, dirname
 
+from hatch_mlbundle.bundles.scripts import entry_scripts
 from hatch_mlbundle.importpaths import ImportPaths, installed, module_of
 from hatch_mlbundle.model import Bundle, Change, Drop, File, Finding, Keep, Kind
 from hatch_mlbundle.optimizer import Context, Json, Optimizer, Options, option
@@ -45,7 +46,7 @@ class TestData(Optimizer[TestDataOptions]):
     __test__ = False
 
     name = "test_data"
-    version = "3"
+    version = "4"
     options_type = TestDataOptions
 
     def plan(self, bundle: Bundle, context: Context) -> Iterable[Change]:
@@ -75,7 +76,7 @@ class TestData(Optimizer[TestDataOptions]):
         usage = Usage(bundle, modules, candidates, folders, self._words())
         if candidates:
             untouched = {path: "left alone by `include` and `exclude`" for path in candidates if not context.selects(path)}
-            usage.trace(context, untouched)
+            usage.trace(context, untouched, entry_scripts(bundle))
         for path, problem in sorted(usage.unread.items()):
             message = (
                 f"cannot be parsed ({problem}): the tests that a word in it may name stay; correct the file, or exclude it from the bundle"

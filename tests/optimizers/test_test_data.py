@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import marshal
 from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
@@ -381,3 +382,21 @@ def test_statistics_are_no_tests() -> None:
 def test_a_test_with_fixtures_is_one() -> None:
     files = {"pkg/__init__.py": "", "pkg/test_it.py": "import pytest\n\n\ndef test_mean(sample):\n    assert sample\n"}
     assert "pkg/test_it.py" in plan(files).dropped
+
+
+def test_what_the_script_of_a_frozen_application_imports_stays() -> None:
+    def code(source: str) -> bytes:
+        return marshal.dumps(compile(source, "x.py", "exec"))
+
+    files = {
+        "app.pyz/pkg/__init__.pyc": code(""),
+        "app.pyz/pkg/core.pyc": code("import json"),
+        "app.pyz/pkg/tests/__init__.pyc": code(""),
+        "app.pyz/pkg/tests/test_core.pyc": code("def test_it(): pass"),
+        "app.pyz/pkg/tests/test_other.pyc": code("def test_it(): pass"),
+        "app.scripts/app.pyc": code("from pkg.tests import test_core"),
+    }
+    result = plan_of(TestData(TestDataOptions()), bundle_of(files))
+    assert set(result.dropped) == {"app.pyz/pkg/tests/test_other.pyc"}
+    files["app.scripts/app.pyc"] = code("import pkg")
+    assert "app.pyz/pkg/tests/test_core.pyc" in plan_of(TestData(TestDataOptions()), bundle_of(files)).dropped
