@@ -15,6 +15,7 @@ from typing import Any
 
 from PyInstaller.building.utils import get_code_object, replace_filename_in_code_object
 from PyInstaller.config import CONF
+from PyInstaller.depend.analysis import get_bootstrap_modules
 
 from hatch_mlbundle import crash
 from hatch_mlbundle.adapters.project import FROZEN, find_project, project_config
@@ -55,11 +56,13 @@ def _optimize(analyses: Sequence[Any], name: str) -> None:
 def _tables(analysis: Any) -> Tables:
     executable = analysis.scripts[-1][0].removesuffix(".py")
     cache = CONF["code_cache"].get(id(analysis.pure)) or {}
+    fixed = frozenset(name for name, _, _ in get_bootstrap_modules())  # PYZ adds them, as they are on this machine
     return Tables(
         name=executable,
         files=(analysis.binaries, analysis.datas),
         pure=analysis.pure,
-        code=lambda entry: _code(entry, cache),
+        code=lambda entry: None if entry[0] in fixed else _code(entry, cache),
+        fixed=fixed,
         scripts=[_script(*row) for row in analysis.scripts],
     )
 

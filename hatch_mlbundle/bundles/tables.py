@@ -40,7 +40,8 @@ class Tables:
     """The tables of one Analysis; they are changed in place.
 
     `name` is the executable's, `files` are `binaries` and `datas`, `pure` has the modules, and `code` returns one's as marshal
-    writes it, None for one that PyInstaller leaves out. `scripts` are what the executable runs: name and code.
+    writes it, None for one that PyInstaller leaves out. `scripts` are what the executable runs: name and code. `fixed` are names of
+    files that PyInstaller takes from elsewhere, whatever the tables say: they are no part of the bundle.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Tables:
     pure: list[Entry]
     code: Callable[[Entry], bytes | None]
     scripts: Sequence[tuple[str, bytes]] = ()
+    fixed: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,8 @@ class TablesArtifact:
         entries: dict[str, Entry] = {}
         for row in (row for tables in self._tables for table in tables.files for row in table):
             entries.setdefault(_posix(row[0]), row)
+        for path in {_posix(name) for tables in self._tables for name in tables.fixed} & set(entries):
+            del entries[path]
         _check_paths(entries)
         modules = {
             _module_path(tables.name, entry): (tables, entry)
@@ -119,17 +123,19 @@ class TablesArtifact:
             tables.pure[:] = [row for row in tables.pure if row[1] in _NAMESPACE or _module_path(tables.name, row) in bundle]
             for table in tables.files:
                 known.update(_posix(row[0]) for row in table)
-                table[:] = [self._changed(row, bundle[path], sources) for row in table if (path := _posix(row[0])) in bundle]
+                table[:] = [self._changed(row, bundle, sources) for row in table if row[0] in tables.fixed or _posix(row[0]) in bundle]
         self._tables[0].files[-1].extend((path, source, "DATA") for path, source in sources.items() if path not in known)
 
-    def _changed(self, row: Entry, file: File, sources: Mapping[str, str]) -> Entry:
+    def _changed(self, row: Entry, bundle: Bundle, sources: Mapping[str, str]) -> Entry:
         """Return a row with what became of its file; another file of the same name, of another Analysis, was not looked at."""
         name, source, kind = row
-        if source != self._sources.get(file.path):
+        path = _posix(name)
+        if source != self._sources.get(path):
             return row
+        file = bundle[path]
         if file.link is not None:
             return (name, file.link, _LINK)
-        return (name, sources.get(file.path, source), kind)
+        return (name, sources.get(path, source), kind)
 
 
 def _check_paths(paths: Collection[str]) -> None:
