@@ -65,7 +65,7 @@ def write_sources(folder: Path) -> Path:
 
 def pyinstaller(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run PyInstaller in a folder, with a fixed hash seed."""
-    command = [sys.executable, "-m", "PyInstaller", "-y", "--noupx", "--log-level", "ERROR", *arguments]
+    command = [sys.executable, "-m", "PyInstaller", "-y", "--log-level", "ERROR", *arguments]
     return subprocess.run(
         command, cwd=folder, env=environment(PYTHONHASHSEED="1"), capture_output=True, text=True, check=False, timeout=300
     )
