@@ -5,7 +5,7 @@ import struct
 from contextlib import suppress
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hatch_mlbundle.bundles.marshal_table import read_table, write_table
@@ -15,6 +15,7 @@ values = st.recursive(leaves, lambda inner: st.one_of(st.lists(inner, max_size=5
 rows = st.lists(st.tuples(st.text(max_size=40), st.tuples(st.integers(0, 3), st.integers(0, 1 << 30), st.integers(0, 1 << 30))))
 
 
+@settings(deadline=None)
 @given(rows)
 def test_what_marshal_writes_is_read_and_what_is_written_marshal_reads(value: list[object]) -> None:
     assert read_table(marshal.dumps(value)) == value
@@ -22,12 +23,14 @@ def test_what_marshal_writes_is_read_and_what_is_written_marshal_reads(value: li
     assert read_table(write_table(value)) == value
 
 
+@settings(deadline=None)
 @given(values)
 def test_references_are_followed(value: object) -> None:
     shared = [value, value, (value, value)]
     assert read_table(marshal.dumps(shared)) == shared
 
 
+@settings(deadline=None)
 @given(rows.filter(bool))
 def test_every_table_that_ends_too_early_is_damaged(value: list[object]) -> None:
     data = marshal.dumps(value)
@@ -36,6 +39,7 @@ def test_every_table_that_ends_too_early_is_damaged(value: list[object]) -> None
             read_table(data[:end])
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_noise_is_a_value_error_or_a_value(data: bytes) -> None:
     with suppress(ValueError):
