@@ -68,7 +68,10 @@ def _tables(analysis: Any) -> Tables:
 
 
 def _script(name: str, source: str, kind: str) -> tuple[str, bytes]:
-    return name.removesuffix(".py"), marshal.dumps(get_code_object(name, source, optimize=_LEVELS.get(kind, 0)))
+    """Return a script's name and its code as PyInstaller's `CArchiveWriter` is going to write it: without the path of its folder."""
+    code = get_code_object(name, source, optimize=_LEVELS.get(kind, 0))
+    bare = name.removesuffix(".py")
+    return bare, marshal.dumps(replace_filename_in_code_object(code, bare + Path(code.co_filename).suffix))
 
 
 def _code(entry: Entry, cache: dict[str, Any]) -> bytes | None:
