@@ -13,7 +13,7 @@ from statistics import median
 
 from common import MLBUNDLE, Run, cold, describe_machine, row, run
 
-ROUNDS = 1
+ROUNDS = 3
 WIDTHS = (30, 10, 10, 14)
 
 
