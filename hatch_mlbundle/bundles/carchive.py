@@ -9,6 +9,9 @@ import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from hatch_mlbundle.model import Content
+
+from .joined import InflatedContent, RangeContent
 from .member_names import name_fault
 from .shared_file import SharedFile
 
@@ -86,6 +89,13 @@ def find_carchive(file: SharedFile) -> CArchive | None:
     if contents and ("/" in contents or name_fault(contents)):
         raise file.fault(f"has its files in {contents!a}, which is no folder beside it")
     return archive
+
+
+def content_of(file: SharedFile, entry: Entry, limit: int) -> Content:
+    """Return an entry's bytes as they are unpacked: at most `limit` where it is compressed."""
+    if entry.compressed:
+        return InflatedContent(file, entry.offset, entry.stored, limit)
+    return RangeContent(file, entry.offset, entry.stored)
 
 
 def write_table(entries: Iterable[Entry], start: int) -> bytes:

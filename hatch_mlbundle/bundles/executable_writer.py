@@ -26,7 +26,7 @@ def write_executable(executable: Executable, kept: Collection[str], target: Path
             if result is None or [module.path for module in result.modules] != list(wanted):
                 raise UnsoundResultError(f"{executable.path}: lost modules when it was written")
             for module in result.modules:
-                if sha256_of(RangeContent(file, module.offset, module.stored)) != _stored_hash(executable, wanted[module.path]):
+                if _stored_hash(file, module) != _stored_hash(executable.file, wanted[module.path]):
                     raise UnsoundResultError(f"{executable.path}: its module {module.name} changed when it was written")
             if _entries(result) != _entries(executable):
                 raise UnsoundResultError(f"{executable.path}: its archive changed when it was written")
@@ -41,14 +41,10 @@ def save(content: JoinedContent, target: Path) -> None:
             stream.write(chunk)
 
 
-def _stored_hash(executable: Executable, module: PyzModule) -> str:
-    return sha256_of(RangeContent(executable.file, module.offset, module.stored))
-
-
 def _entries(executable: Executable) -> list[tuple[str, str, str]]:
     """Return the entries beside the modules: name, type, hash of what is stored."""
-    return [(entry.name, entry.type, _hash(executable, entry)) for entry in executable.archive.entries if entry.type != PYZ]
+    return [(entry.name, entry.type, _stored_hash(executable.file, entry)) for entry in executable.archive.entries if entry.type != PYZ]
 
 
-def _hash(executable: Executable, entry: Entry) -> str:
-    return sha256_of(RangeContent(executable.file, entry.offset, entry.stored))
+def _stored_hash(file: SharedFile, part: Entry | PyzModule) -> str:
+    return sha256_of(RangeContent(file, part.offset, part.stored))

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hatch_mlbundle.bundles.artifact import Account, Side, Written
-from hatch_mlbundle.bundles.carchive import BINARY, EXTRACTED, SYMLINK, Entry
+from hatch_mlbundle.bundles.carchive import BINARY, EXTRACTED, SYMLINK, Entry, content_of
 from hatch_mlbundle.bundles.compressor import Compressor
 from hatch_mlbundle.bundles.executable import Executable, find_executable
 from hatch_mlbundle.bundles.frozen_owner import check_names, frozen_owner
-from hatch_mlbundle.bundles.joined import InflatedContent, RangeContent, examined, sha256_of
+from hatch_mlbundle.bundles.joined import RangeContent, examined, sha256_of
 from hatch_mlbundle.bundles.member_names import clash, name_fault
 from hatch_mlbundle.bundles.shared_file import SharedFile
 from hatch_mlbundle.bundles.zip_reader import Limits
@@ -89,7 +89,7 @@ class OneFileArtifact:
             raise file.fault(f"unpacks to {unpacked:,} bytes, more than `limits` allows")
 
     def _file(self, entry: Entry) -> File:
-        content = self._content(entry)
+        content = content_of(self.executable.file, entry, entry.size)
         link = _link(content) if entry.type == SYMLINK else None
         content = content if link is None else MemoryContent(b"")
         size, sha256, head = examined(content)
@@ -106,12 +106,6 @@ class OneFileArtifact:
             content=content,
             link=link,
         )
-
-    def _content(self, entry: Entry) -> Content:
-        file = self.executable.file
-        if entry.compressed:
-            return InflatedContent(file, entry.offset, entry.stored, entry.size)
-        return RangeContent(file, entry.offset, entry.stored)
 
 
 def _path(entry: Entry) -> str:

@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from posixpath import basename, dirname
 
-from hatch_mlbundle.bundles.carchive import Entry, find_carchive
-from hatch_mlbundle.bundles.joined import InflatedContent, RangeContent
+from hatch_mlbundle.bundles.carchive import content_of, find_carchive
 from hatch_mlbundle.bundles.shared_file import SharedFile
 from hatch_mlbundle.importpaths import PYZ, SCRIPTS
 from hatch_mlbundle.model import Bundle, File, Kind, MemoryContent
@@ -61,7 +60,7 @@ def scripts_in(file: File) -> Iterator[File]:
         archive = find_carchive(shared)
         for entry in archive.entries if archive else ():
             if entry.type == _SCRIPT:
-                code = _code(shared, entry)
+                code = b"".join(content_of(shared, entry, _LARGEST).chunks())
                 yield File(
                     path=f"{basename(file.path)}{PYZ}/{entry.name}.pyc",
                     size=entry.stored,
@@ -71,9 +70,3 @@ def scripts_in(file: File) -> Iterator[File]:
                     owner=entry.name,
                     content=MemoryContent(code),
                 )
-
-
-def _code(shared: SharedFile, entry: Entry) -> bytes:
-    if entry.compressed:
-        return b"".join(InflatedContent(shared, entry.offset, entry.stored, _LARGEST).chunks())
-    return b"".join(RangeContent(shared, entry.offset, entry.stored).chunks())
