@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeAlias
 from .errors import ConfigurationError
 from .optimizer import Options, option
 from .schema import Size, read_fields, read_table, suggestion, toml_names, unknown_key
+from .verify_settings import VerifySettings
 
 TABLE = "tool.mlbundle"
 """The TOML path of the table that every adapter reads."""
@@ -73,6 +74,7 @@ class Settings:
     archive: tuple[ArchiveFormat, ...] = option("Archives to make of a folder or frozen bundle, beside it.", default=())
     packing: PackingSettings = option("How archives are compressed.", default=PackingSettings())
     limits: Limits = option("Bounds on what is unpacked.", default=Limits())
+    verify: VerifySettings = option("The commands that prove that the result still works.", default=VerifySettings())
     cache: CacheSettings = option("The cache of results.", default=CacheSettings())
 
 

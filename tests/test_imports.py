@@ -16,11 +16,13 @@ CORE = """
     __init__ atomic bytecode cache canonical closure config crash decode epoch errors filegroups finished frozenmodules globs hookspecs
     identify importpaths importtime librarynames links manifest marshalled_code model modulesets.* opcodes optimizer programs progress
     pysource reference schema storage testfiles units unmarshal unmarshal_server usage
+    verify_settings
 """
 LAYERS = [
     CORE.split(),
-    ["binaries.*", "bundles.*", "freezing.*", "models.*"],
+    ["binaries.*", "bundles.*", "freezing.*", "models.*", "tracing.*", "trials.*"],
     ["accounting", "examine", "pipeline", "rewriting", "workspace"],
+    ["verification.*"],
     ["optimizers.*", "reports.*"],
     ["plugins"],
     ["application", "beside", "job", "session"],
