@@ -71,6 +71,12 @@ class StorageError(MlbundleError):
     """The file system refused: disk full, permission denied, read-only."""
 
 
+class VerificationError(MlbundleError):
+    """A verify command fails on the untouched artifact, cannot be run, or behaves otherwise on the result with `on-failure = "error"`."""
+
+    exit_code: ClassVar[int] = 1
+
+
 class FindingsError(MlbundleError):
     """`strict = true`, and there are findings: a line for each."""
 

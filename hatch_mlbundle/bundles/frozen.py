@@ -46,6 +46,7 @@ class FrozenArtifact:
         self._cache = cache
         self._scratch = scratch
         self._plain = Bundle()
+        self._made: dict[tuple[str, frozenset[str]], File] = {}
         self._problems = {path: problem for path, each in executables.items() if (problem := why_not(each.file, each.archive))}
 
     def scan(self) -> Side:
@@ -73,6 +74,10 @@ class FrozenArtifact:
             return "a module in an executable can only be dropped"
         holder = change.path.partition(f"{PYZ}/")[0].rpartition("/")[2]
         return self._problems.get(holder)
+
+    def on_disk(self, bundle: Bundle) -> Bundle:
+        """Return the files as they lie on disk: executables with the modules that the bundle has; raises UnsoundResultError."""
+        return self._plain_form(bundle)
 
     @contextmanager
     def rewriting(self, bundle: Bundle, target: Path, compressor: Compressor) -> Iterator[Written]:
@@ -132,9 +137,12 @@ class FrozenArtifact:
         before = self._plain[executable.path]
         if all(executable.path_of(module) in bundle for module in executable.modules):
             return before
-        path = Path(mkdtemp(dir=self._scratch)) / executable.path
-        write_executable(executable, bundle, path)
-        return replace(before, size=path.stat().st_size, sha256=sha256_of_file(path), content=DiskContent(path))
+        held = (executable.path, frozenset(file.path for file in self._held(executable.path, bundle)))
+        if held not in self._made:
+            path = Path(mkdtemp(dir=self._scratch)) / executable.path
+            write_executable(executable, bundle, path)
+            self._made[held] = replace(before, size=path.stat().st_size, sha256=sha256_of_file(path), content=DiskContent(path))
+        return self._made[held]
 
     def _held(self, path: str, bundle: Bundle) -> list[File]:
         executable = self._executables[path]

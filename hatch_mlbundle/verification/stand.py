@@ -6,14 +6,14 @@ import errno
 import os
 import shutil
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
 from hatch_mlbundle.bundles.folder_scan import parents
-from hatch_mlbundle.model import Bundle, File
+from hatch_mlbundle.model import File
 from hatch_mlbundle.storage import storage_errors
 
 _State: TypeAlias = tuple[str, int, str | None]
@@ -52,12 +52,16 @@ class Store:
 
 
 class Stand:
-    """The folder `root` with the files of one bundle after another; `pool` copies what is new."""
+    """The folder `root` with the files of one bundle after another; `pool` copies what is new.
 
-    def __init__(self, root: Path, store: Store, pool: Executor) -> None:
+    `foreign` are files in it that belong to others, and stay.
+    """
+
+    def __init__(self, root: Path, store: Store, pool: Executor, foreign: Collection[str] = frozenset()) -> None:
         self.root = root
         self._store = store
         self._pool = pool
+        self._foreign = foreign
         self._files: Mapping[str, File] = {}
         self._stamps: dict[str, _Stamp] = {}
 
@@ -88,18 +92,19 @@ class Stand:
 
     def _strange(self) -> Iterator[str]:
         """Yield what nobody laid: files, and folders that no file of the bundle lies in."""
-        folders = {folder for path in self._files for folder in parents(path)}
+        known = {*self._files, *self._foreign}
+        folders = {folder for path in known for folder in parents(path)}
         for place, below, names in os.walk(self.root):
             inside = os.path.relpath(place, self.root).replace(os.sep, "/")
             prefix = "" if inside == "." else f"{inside}/"
             links = [name for name in below if (Path(place) / name).is_symlink()]
-            yield from (prefix + name for name in (*names, *links) if prefix + name not in self._files)
+            yield from (prefix + name for name in (*names, *links) if prefix + name not in known)
             unknown = [name for name in below if name not in links and prefix + name not in folders]
             yield from (prefix + name for name in unknown)
             below[:] = [name for name in below if name not in (*links, *unknown)]
 
     def _remove(self, paths: list[str]) -> None:
-        folders = set()
+        folders: set[str] = set()
         for path in paths:
             (self.root / path).unlink(missing_ok=True)
             folders.update(parents(path))
@@ -109,6 +114,7 @@ class Stand:
     def _lay(self, file: File) -> None:
         place = self.root / file.path
         place.parent.mkdir(parents=True, exist_ok=True)
+        place.unlink(missing_ok=True)
         if file.link is not None:
             place.symlink_to(file.link)
         else:

@@ -22,7 +22,7 @@ class Oracle:
 
 
 def search(count: int, oracle: Oracle, weights: dict[int, float] | None = None, size: int = 10) -> tuple[set[int], bool]:
-    by_item = {item: 1.0 for item in range(count)} | (weights or {})
+    by_item = dict.fromkeys(range(count), 1.0) | (weights or {})
     found = find_guilty(range(count), oracle, lambda: by_item, lambda item: item // size)
     return set(found.items), found.exact
 
