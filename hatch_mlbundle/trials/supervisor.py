@@ -97,7 +97,7 @@ def _supervise(request: dict[str, Any], wakeup: int, stopped: list[bool]) -> dic
     finally:
         reaped = _kill_all(child.pid)
     status = reaped.get(child.pid, status) if overrun is None else None
-    if overrun is None and (status == -signal.SIGXFSZ or bounds.written() > bounds.most_written):
+    if overrun is None and (status in (-signal.SIGXFSZ, 128 + signal.SIGXFSZ) or bounds.written() > bounds.most_written):
         status, overrun = None, "written"
     return {"status": status, "overrun": overrun, "seconds": seconds, "left": left, "peak_memory": _peak_memory()}
 
