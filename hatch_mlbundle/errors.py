@@ -63,6 +63,10 @@ class ProgramError(MlbundleError):
     """An external program failed, crashed or ran out of time."""
 
 
+class TrialError(MlbundleError):
+    """A command of the user's cannot be run: its program is not there or cannot be started, or there is no jail for it."""
+
+
 class ManifestError(MlbundleError):
     """A manifest that cannot be read, or whose major format version this release does not know."""
 
