@@ -128,6 +128,8 @@ def _config(options: argparse.Namespace, registry: Registry, places: Places = WH
             override[name] = getattr(options, name)
     if getattr(options, "no_cache", False):
         override["cache"] = {"enabled": False}
+    if getattr(options, "no_verify", False):
+        override["verify"] = {}
     if getattr(options, "strict", False):
         override["strict"] = True
     return project_config(_project(options), registry, override, places)

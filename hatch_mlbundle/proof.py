@@ -52,9 +52,8 @@ def start_proof(job: Job, session: Session, path: Path | None, name: str, before
     folder = session.services.workspace.new_folder()
     runner = Runner(settings=settings, subject=subject, project=job.project, folder=folder)
     if settings.jail:
-        runner.wrap = _jail(subject, runner, job.project)
-    session.services.progress.start("verifying", 0)
-    return Verifying.start(runner, before, tracer(runner))
+        runner.wrap = _clean_root(subject, runner, session)
+    return Verifying.start(runner, before, tracer(runner), session.services.progress)
 
 
 def _subject(session: Session, path: Path, name: str, before: Bundle, settings: VerifySettings) -> Subject:
@@ -62,6 +61,14 @@ def _subject(session: Session, path: Path, name: str, before: Bundle, settings: 
     if session.artifact.kind == "wheel":
         return wheel_subject(session.artifact, path, before, settings, folder, pool)
     return folder_subject(session.artifact, name, folder, pool)
+
+
+def _clean_root(subject: Subject, runner: Runner, session: Session) -> Wrap:
+    runner.work.mkdir(parents=True)
+    seen = [Mount.of(subject.stand.root), Mount.of(runner.project), Mount.of(runner.work, writable=True)]
+    if subject.environment:
+        seen += [Mount.of(subject.environment.folder), *python_mounts(subject.environment.python)]
+    return jail(seen, session.services.workspace.new_folder())
 
 
 def _check_placeholders(settings: VerifySettings, subject: Subject) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from hatch_mlbundle.errors import VerificationError
 from hatch_mlbundle.model import Bundle, Finding
 from hatch_mlbundle.pipeline import Outcome
+from hatch_mlbundle.progress import Progress
 from hatch_mlbundle.trials.observation import Observation
 
 from .baseline import Expected, Tracer, take_baseline
@@ -35,20 +36,22 @@ class Verifying:
     """An artifact whose untouched form is known to work: `expected` is what its commands do there."""
 
     runner: Runner
+    progress: Progress
     before: Bundle
     expected: tuple[Expected, ...]
     findings: tuple[Finding, ...]
 
     @classmethod
-    def start(cls, runner: Runner, before: Bundle, trace: Tracer) -> Verifying:
+    def start(cls, runner: Runner, before: Bundle, trace: Tracer, progress: Progress) -> Verifying:
         """Run the commands on the untouched artifact; raises VerificationError where one fails there."""
+        progress.start("verifying: as it is", 0)
         expected, findings = take_baseline(runner, before, trace)
-        return cls(runner=runner, before=before, expected=tuple(expected), findings=tuple(findings))
+        return cls(runner=runner, progress=progress, before=before, expected=tuple(expected), findings=tuple(findings))
 
     def judge(self, outcome: Outcome) -> Judged:
         """Return the outcome without what makes a command behave otherwise; raises VerificationError where that is not wanted."""
         court = Court(runner=self.runner, before=self.before, stages=outcome.stages, expected=list(self.expected))
-        guilty: Found[Site] | None = court.find() if court.first_look() else None
+        guilty = self._guilty(court)
         reverted = list(_reverted(court, outcome, guilty)) if guilty else []
         findings = list(_findings(reverted, exact=guilty is None or guilty.exact))
         if findings and self.runner.settings.on_failure == "error":
@@ -59,6 +62,13 @@ class Verifying:
         kept = replace(outcome, bundle=replayed.bundle, stages=replayed.stages, findings=told)
         report = self._report(court, kept, tuple(reverted))
         return Judged(outcome=replace(kept, findings=(*told, *self._disturbances())), report=report)
+
+    def _guilty(self, court: Court) -> Found[Site] | None:
+        self.progress.start("verifying: the result", 0)
+        if court.first_look() is None:
+            return None
+        self.progress.start("verifying: looking for what broke it", 0)
+        return court.find()
 
     def _report(self, court: Court, outcome: Outcome, reverted: tuple[RevertedRow, ...]) -> Verification:
         rows = []
