@@ -11,6 +11,10 @@ from .job import Job
 from .model import Bundle, Finding
 from .pipeline import Outcome
 from .session import Session
+from .trials.jail import jail
+from .trials.mounts import Mount
+from .trials.process import Wrap
+from .trials.python_files import python_mounts
 from .verification.runner import Runner, title
 from .verification.subject import Subject, folder_subject, wheel_subject
 from .verification.traced import tracer

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from hatch_mlbundle.errors import VerificationError
 from hatch_mlbundle.model import Bundle, Finding
-from hatch_mlbundle.trials.comparison import difference, failure
+from hatch_mlbundle.trials.comparison import difference
 from hatch_mlbundle.trials.observation import Observation
 from hatch_mlbundle.verify_settings import VerifyCommand
 
@@ -45,7 +45,7 @@ def take_baseline(runner: Runner, bundle: Bundle, trace: Tracer) -> tuple[list[E
         watched = trace(bundle, command)
         _check(command, watched.observation)
         known = Expected(command=command, observation=first, used=watched.used)
-        if problem := difference(first, watched.observation, command):
+        if problem := difference(first, watched.observation, command, folder=runner.project):
             findings.append(flaky(command, problem))
             known = by_status_alone(known)
         expected.append(known)
@@ -65,7 +65,8 @@ def flaky(command: VerifyCommand, problem: str) -> Finding:
 
 
 def _check(command: VerifyCommand, observation: Observation) -> None:
-    problem = failure(observation, command)
+    as_wanted = replace(observation, status=command.exit_code, overrun=None)
+    problem = difference(as_wanted, observation, replace(command, comparator=()))
     if problem:
         advice = "mend the application or the command; nothing was optimized"
         raise VerificationError(f"verify: {title(command)!r} fails on the untouched artifact: it {problem}; {advice}")

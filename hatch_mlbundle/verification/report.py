@@ -48,14 +48,15 @@ class RevertedRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepResult:
-    """The artifact after a step: bytes installed; for each command what was measured, and what was otherwise (None: nothing)."""
+    """The artifact after a step: bytes installed; for each command what was measured, and what was otherwise (None: nothing);
+    `deviation` is the largest share by which a number of an output differs."""
 
     step: str
     installed: int
     risk: str
     measured: tuple[Measured, ...]
     problems: tuple[str | None, ...]
-    deviation: float | None
+    deviation: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -53,7 +53,8 @@ class Runner:
         bounds = Bounds(seconds=min(limit, seconds or limit), written=self.settings.max_written, processes=self.settings.max_processes)
         self.runs += 1
         try:
-            return observe(self._command(command, work, extra or {}), bounds, command.files, self.folder / f"run-{self.runs}", self.wrap)
+            into = self.folder / f"run-{self.runs}"
+            return observe(self._command(command, work, extra or {}), bounds, into, files=command.files, wrap=self.wrap)
         finally:
             if changed := self.subject.stand.mend():
                 self.disturbed.setdefault(title(command), changed)

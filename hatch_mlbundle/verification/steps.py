@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from hatch_mlbundle.model import Bundle
 from hatch_mlbundle.pipeline import Done
-from hatch_mlbundle.trials.comparison import deviation, difference
+from hatch_mlbundle.trials.comparison import difference
+from hatch_mlbundle.trials.numbers import deviation
 from hatch_mlbundle.trials.observation import Observation
 
 from .baseline import Expected
@@ -22,17 +23,19 @@ def results_of_steps(runner: Runner, before: Bundle, stages: Sequence[Done], exp
             continue
         bundle = replay(before, stages[:count], ()).bundle
         runs = [[runner.run(bundle, each.command) for _ in range(runner.settings.repeat)] for each in expected]
+        pairs = [(each, seen[0]) for each, seen in zip(expected, runs, strict=True)]
         yield StepResult(
             step=done.stage.name,
             installed=bundle.size,
             risk=done.stage.optimizer.risk,
             measured=tuple(measured(observations) for observations in runs),
-            problems=tuple(difference(each.observation, seen[0], each.command) for each, seen in zip(expected, runs, strict=True)),
-            deviation=_largest([(each.observation, seen[0]) for each, seen in zip(expected, runs, strict=True)]),
+            problems=tuple(difference(each.observation, seen, each.command, folder=runner.project) for each, seen in pairs),
+            deviation=max((_deviation(each.observation, seen) for each, seen in pairs), default=0.0),
         )
 
 
-def _largest(pairs: Sequence[tuple[Observation, Observation]]) -> float | None:
-    """Return the largest share by which a number of an output differs, None where the outputs hold no numbers to compare."""
-    known = [found for before, after in pairs if (found := deviation(before, after)) is not None]
-    return max(known, default=None)
+def _deviation(before: Observation, after: Observation) -> float:
+    if before.output == after.output:
+        return 0.0
+    with before.stdout.open(encoding="utf-8", errors="replace") as old, after.stdout.open(encoding="utf-8", errors="replace") as new:
+        return deviation(old, new)

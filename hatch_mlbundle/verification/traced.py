@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from hatch_mlbundle.model import Bundle
 from hatch_mlbundle.trials.observation import Observation
+from hatch_mlbundle.verify_settings import VerifyCommand
+
+from .runner import Runner
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -13,3 +18,7 @@ class Traced:
 
     observation: Observation
     used: frozenset[str]
+
+
+def tracer(runner: Runner) -> Callable[[Bundle, VerifyCommand], Traced]:
+    return lambda bundle, command: Traced(observation=runner.run(bundle, command), used=frozenset())

@@ -113,5 +113,5 @@ class Court:
             self._runs += 1
             limit = expected.observation.seconds * _SLOWER + _PATIENCE
         observation = self.runner.run(bundle, expected.command, limit)
-        problem = difference(expected.observation, observation, expected.command)
+        problem = difference(expected.observation, observation, expected.command, folder=self.runner.project)
         return Broken(position=position, expected=expected, problem=problem, observation=observation) if problem else observation

@@ -109,7 +109,7 @@ def _findings(reverted: Iterable[RevertedRow], *, exact: bool) -> Iterator[Findi
     """Yield a finding for each change put back, or, where they could not be told from others beside them, one for each step."""
     if exact:
         for row in reverted:
-            yield Finding(code="MB601", optimizer=row.step, path=row.path, message=f"was put back, because without that {row.problem}")
+            yield Finding(code="MB601", optimizer=row.step, path=row.path, message=f"was put back: with the change, {row.problem}")
         return
     by_step: dict[str, list[RevertedRow]] = {}
     for row in reverted:
