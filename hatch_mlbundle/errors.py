@@ -71,6 +71,14 @@ class ManifestError(MlbundleError):
     """A manifest that cannot be read, or whose major format version this release does not know."""
 
 
+class ProfileError(MlbundleError):
+    """A profile that is not there, cannot be read, or whose major format version this release does not know."""
+
+
+class TraceError(MlbundleError):
+    """A run that cannot be traced, or of which nothing was recorded."""
+
+
 class StorageError(MlbundleError):
     """The file system refused: disk full, permission denied, read-only."""
 

@@ -21,6 +21,8 @@ COOKIE = struct.Struct("!8sIIII64s")
 
 PYZ, BINARY, DATA, SYMLINK, OPTION, DEPENDENCY = "z", "b", "x", "n", "o", "d"
 """Types of entries: the modules, files with and without the executable bit, links, options of the bootloader, other executables."""
+SCRIPT = "s"
+"""Type of the entries that are marshalled code, which the bootloader runs in `__main__` one after the other."""
 EXTRACTED = (BINARY, DATA, SYMLINK, "Z")
 """Types of entries that a one-file executable unpacks when it starts."""
 

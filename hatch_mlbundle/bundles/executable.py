@@ -13,7 +13,7 @@ from hatch_mlbundle.errors import ArtifactError
 from hatch_mlbundle.importpaths import PYZ as PYZ_SUFFIX
 from hatch_mlbundle.model import Content, File, Kind, MemoryContent
 
-from .carchive import PYZ, CArchive, Entry, find_carchive, write_cookie, write_table
+from .carchive import PYZ, SCRIPT, CArchive, Entry, find_carchive, write_cookie, write_table
 from .housing import rehouse
 from .joined import InflatedContent, JoinedContent, RangeContent, sha256_of
 from .pyz import NAMESPACE, Pyz, PyzModule, pieces, read_pyz, without
@@ -21,6 +21,8 @@ from .shared_file import SharedFile
 
 _LARGEST_MODULE = 1 << 28
 """Bytes of code that no module has."""
+_BOOTSTRAP = "pyiboot01_bootstrap"
+"""The script of PyInstaller's after which modules can be imported; the bootloader runs scripts in the order of the table."""
 _MAGICS = (b"\x7fELF", b"MZ", b"\xcf\xfa\xed\xfe", b"\xca\xfe\xba\xbe")
 """What executables begin with: of Linux, of Windows, of macOS for one processor and for several."""
 
@@ -54,12 +56,17 @@ class Executable:
         hashes = hashes or list(pool.map(lambda module: sha256_of(self.code_of(module)), modules))
         return [self._file(module, sha256) for module, sha256 in zip(modules, hashes, strict=True)]
 
-    def rebuilt(self, modules: Collection[str], members: Iterable[tuple[Entry, Content]] = ()) -> JoinedContent:
-        """Return the executable with its modules at these paths of the bundle alone, and with `members` besides.
+    def rebuilt(
+        self, modules: Collection[str], members: Iterable[tuple[Entry, Content]] = (), scripts: Iterable[tuple[str, bytes]] = ()
+    ) -> JoinedContent:
+        """Return the executable with its modules at these paths of the bundle alone, and with `members` and `scripts` besides.
 
-        The members' offsets are not looked at. `housing.why_not` must be None.
+        A script is a name and marshalled code (script_code.py): it runs in `__main__` before run-time hooks and the application's
+        own scripts, once modules can be imported. The members' offsets are not looked at. `housing.why_not` must be None.
         """
-        return self._rehoused([*((entry, self._content(entry, modules)) for entry in self.archive.entries), *members])
+        entries = [(entry, self._content(entry, modules)) for entry in self.archive.entries]
+        first = 1 + max((place for place, (entry, _) in enumerate(entries) if entry.name == _BOOTSTRAP), default=-1)
+        return self._rehoused([*entries[:first], *(_script(*each) for each in scripts), *entries[first:], *members])
 
     def _file(self, module: PyzModule, sha256: str) -> File:
         return File(
@@ -93,6 +100,10 @@ class Executable:
         cookie = write_cookie(self.archive, at - start, len(table))
         package = [*contents, MemoryContent(table + cookie)]
         return rehouse(self.file, self.archive, package, at - start + len(table) + len(cookie))
+
+
+def _script(name: str, code: bytes) -> tuple[Entry, Content]:
+    return Entry(name=name, type=SCRIPT, offset=0, stored=len(code), size=len(code), compressed=False), MemoryContent(code)
 
 
 def find_executable(file: SharedFile, path: str) -> Executable | None:

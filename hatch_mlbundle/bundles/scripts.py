@@ -8,12 +8,11 @@ from collections.abc import Iterator
 from contextlib import closing
 from posixpath import basename, dirname
 
-from hatch_mlbundle.bundles.carchive import content_of, find_carchive
+from hatch_mlbundle.bundles.carchive import SCRIPT, content_of, find_carchive
 from hatch_mlbundle.bundles.shared_file import SharedFile
 from hatch_mlbundle.importpaths import PYZ, SCRIPTS
 from hatch_mlbundle.model import Bundle, File, Kind, MemoryContent
 
-_SCRIPT = "s"
 _LARGEST = 1 << 26
 """Bytes of code that no script has."""
 _OWN = ("pyiboot", "pyimod", "pyi_rth_setuptools")
@@ -59,7 +58,7 @@ def scripts_in(file: File) -> Iterator[File]:
     with closing(SharedFile(path)) as shared:
         archive = find_carchive(shared)
         for entry in archive.entries if archive else ():
-            if entry.type == _SCRIPT:
+            if entry.type == SCRIPT:
                 code = b"".join(content_of(shared, entry, _LARGEST).chunks())
                 yield File(
                     path=f"{basename(file.path)}{PYZ}/{entry.name}.pyc",
