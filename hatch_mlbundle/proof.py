@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Protocol
 
@@ -56,7 +58,7 @@ def start_proof(job: Job, session: Session, path: Path | None, name: str, before
     folder = session.services.workspace.new_folder()
     runner = Runner(settings=settings, subject=subject, project=job.project, folder=folder)
     if settings.jail:
-        runner.wrap = _clean_root(subject, runner, session)
+        runner.clean_root = _clean_root(subject, runner, session)
     return Verifying.start(runner, before, tracer(runner), session.services.progress)
 
 
@@ -67,12 +69,19 @@ def _subject(session: Session, path: Path, name: str, before: Bundle, settings: 
     return folder_subject(session.artifact, name, folder, pool)
 
 
-def _clean_root(subject: Subject, runner: Runner, session: Session) -> Wrap:
+def _clean_root(subject: Subject, runner: Runner, session: Session) -> Callable[[str | None], Wrap]:
+    """Return what makes a jail that sees the artifact, the project and the work folder, and one more folder to write to."""
     runner.work.mkdir(parents=True)
     seen = [Mount.of(subject.stand.root), Mount.of(runner.project), Mount.of(runner.work, writable=True)]
     if subject.environment:
         seen += [Mount.of(subject.environment.folder), *python_mounts(subject.environment.python)]
-    return jail(seen, session.services.workspace.new_folder())
+
+    @cache
+    def made(writable: str | None) -> Wrap:
+        more = [Mount.of(Path(writable), writable=True)] if writable else []
+        return jail([*seen, *more], session.services.workspace.new_folder())
+
+    return made
 
 
 def _check_placeholders(settings: VerifySettings, subject: Subject) -> None:

@@ -26,7 +26,7 @@ class Records:
 def read_records(folder: Path) -> Records:
     """Return what stands in a folder of records; of a process that was killed within a record, that one is left out."""
     found: dict[str, set[str]] = defaultdict(set)
-    for path in folder.iterdir():
+    for path in filter(Path.is_file, folder.iterdir()):
         for record in path.read_bytes().split(b"\0")[:-1]:
             found[chr(record[0])].add(os.fsdecode(record[1:]))
     modules: dict[str, set[str]] = defaultdict(set)

@@ -93,6 +93,25 @@ def traced_run(tree: Path, run: Callable[[Mapping[str, str]], T]) -> tuple[T, Se
     return result, Seen(used=used, missed=watcher.opened.missed)
 
 
+def traced_python(roots: Sequence[Path], run: Callable[[Mapping[str, str]], T]) -> tuple[T, Seen]:
+    """Call `run` as `traced_run` does, for commands that start a Python whose packages are in `roots`; paths are relative to these."""
+    inventories = [read_inventory(root) for root in roots]
+    with _records() as records:
+        with _watching(inventories) as watcher:
+            result = run({**hook_environment(records / "hook", roots), FOLDER: str(records)})
+        paths = read_records(records).paths | watcher.opened.paths
+    used = frozenset[str]().union(*(inventory.used(paths) for inventory in inventories))
+    return result, Seen(used=used, missed=watcher.opened.missed)
+
+
+def traced_folder(tree: Path, run: Callable[[Mapping[str, str]], T]) -> tuple[T, Seen]:
+    """Call `run`, without variables, and return what it returns and which files of a folder were opened meanwhile, by anybody."""
+    inventory = read_inventory(tree)
+    with _watching([inventory]) as watcher:
+        result = run({})
+    return result, Seen(used=inventory.used(watcher.opened.paths), missed=watcher.opened.missed)
+
+
 def _trace_frozen(program: Path, command: Sequence[str]) -> Traced:
     folder = program.parent
     inventory = read_inventory(folder)

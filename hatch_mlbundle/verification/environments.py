@@ -32,20 +32,18 @@ def install(wheel: Path, requirements: Sequence[str], folder: Path) -> Environme
 
     pip fetches what is needed as it is set up on this machine (PIP_INDEX_URL, PIP_FIND_LINKS, ...).
     """
-    _run([sys.executable, "-m", "venv", folder], "cannot make a virtual environment to verify the wheel in")
+    _run([sys.executable, "-m", "venv", str(folder)], "cannot make a virtual environment to verify the wheel in")
     python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    pip = [python, "-m", "pip", "--quiet", "--disable-pip-version-check", "install", "--no-input", wheel, *requirements]
+    pip = [str(python), "-m", "pip", "--quiet", "--disable-pip-version-check", "install", "--no-input", str(wheel), *requirements]
     _run(pip, f"cannot install {wheel.name} to verify it")
     asked = "import sysconfig; print(sysconfig.get_path('platlib'))"
-    return Environment(folder=folder, python=python, site_packages=Path(_run([python, "-c", asked], "has no site-packages").strip()))
+    return Environment(folder=folder, python=python, site_packages=Path(_run([str(python), "-c", asked], "has no site-packages").strip()))
 
 
-def _run(arguments: Sequence[str | Path], consequence: str) -> str:
+def _run(arguments: Sequence[str], consequence: str) -> str:
     environment = {name: value for name, value in os.environ.items() if name not in _HIDDEN}
     try:
-        done = subprocess.run(
-            list(map(str, arguments)), env=environment, capture_output=True, text=True, errors="replace", timeout=_PATIENCE, check=False
-        )
+        done = subprocess.run(arguments, env=environment, capture_output=True, text=True, errors="replace", timeout=_PATIENCE, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise VerificationError(f"{consequence}: {error}; install what is missing, or remove [tool.mlbundle.verify]") from error
     if done.returncode:

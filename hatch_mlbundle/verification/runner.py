@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,32 +32,45 @@ def title(command: VerifyCommand) -> str:
 class Runner:
     """Runs commands on a subject. `folder` is an empty one; `project` is what relative paths of a project start from.
 
-    `runs` counts what was run; `disturbed` gathers, by command, the files of the bundle that it changed.
+    `clean_root` makes the jail, with one more folder to write to, where there is to be one. `runs` counts what was run; `disturbed`
+    gathers, by command, the files of the bundle that it changed.
     """
 
     settings: VerifySettings
     subject: Subject
     project: Path
     folder: Path
-    wrap: Wrap | None = None
+    clean_root: Callable[[str | None], Wrap] | None = None
     runs: int = 0
     disturbed: dict[str, list[str]] = field(default_factory=dict)
 
-    def run(
-        self, bundle: Bundle, command: VerifyCommand, seconds: float | None = None, extra: Mapping[str, str] | None = None
-    ) -> Observation:
+    def run(self, bundle: Bundle, command: VerifyCommand, seconds: float | None = None) -> Observation:
         """Run a command on a snapshot, for `seconds` at most where that is less than its own limit; raises MlbundleError."""
+        try:
+            return self._run(bundle, command, seconds, {}, None)
+        finally:
+            self.tend(command)
+
+    def run_untended(self, bundle: Bundle, command: VerifyCommand, variables: Mapping[str, str], writable: str | None) -> Observation:
+        """Run a command with more variables, and one more folder to write to; `tend` is to be called afterwards."""
+        return self._run(bundle, command, None, variables, writable)
+
+    def tend(self, command: VerifyCommand) -> None:
+        """Undo what a command did to the bundle."""
+        if changed := self.subject.stand.mend():
+            self.disturbed.setdefault(title(command), changed)
+
+    def _run(
+        self, bundle: Bundle, command: VerifyCommand, seconds: float | None, variables: Mapping[str, str], writable: str | None
+    ) -> Observation:
         self.subject.become(bundle)
         work = self._empty_work_folder()
         limit = command.timeout or self.settings.timeout
         bounds = Bounds(seconds=min(limit, seconds or limit), written=self.settings.max_written, processes=self.settings.max_processes)
         self.runs += 1
-        try:
-            into = self.folder / f"run-{self.runs}"
-            return observe(self._command(command, work, extra or {}), bounds, into, files=command.files, wrap=self.wrap)
-        finally:
-            if changed := self.subject.stand.mend():
-                self.disturbed.setdefault(title(command), changed)
+        wrap = self.clean_root(writable) if self.clean_root else None
+        into = self.folder / f"run-{self.runs}"
+        return observe(self._command(command, work, variables), bounds, into, files=command.files, wrap=wrap)
 
     @property
     def work(self) -> Path:

@@ -58,7 +58,7 @@ class Court:
             return None
         while True:
             broken = self._try(frozenset())
-            if broken is None or broken.expected.is_flaky:
+            if broken is None or broken.expected.is_flaky or broken.observation.overrun:
                 return broken
             again = self._look(broken.position, replay(self.before, self.stages, ()).bundle)
             if isinstance(again, Broken):

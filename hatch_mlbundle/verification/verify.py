@@ -78,7 +78,7 @@ class Verifying:
         steps: tuple[StepResult, ...] = ()
         if self.runner.settings.each_step:
             steps = tuple(results_of_steps(self.runner, self.before, outcome.stages, court.expected))
-        jail = self.runner.wrap is not None
+        jail = self.runner.clean_root is not None
         return Verification(commands=tuple(rows), reverted=reverted, runs=self.runner.runs, jail=jail, steps=steps)
 
     def _measured_before(self, expected: Expected) -> Measured:
