@@ -25,6 +25,8 @@ _READING = (
     *("os.rename", "os.remove", "os.link", "os.getxattr", "os.utime", "os.chmod"),
 )
 """Audit events (PEP 578; the table in Python's library reference) whose first argument is a path that had better be there."""
+_WRITING = frozenset(("os.chmod", "os.chown", "os.setxattr", "os.truncate", "os.utime"))
+"""Audit events whose first argument is a path of what is changed where it lies."""
 _SILENT = ("stat", "lstat", "access", "readlink", "_path_exists", "_path_isfile", "_path_isdir", "_path_islink", "_path_lexists")
 """Functions of the module `posix` (or `nt`) that look at files and raise no audit event."""
 _SETS = ("supports_dir_fd", "supports_effective_ids", "supports_fd", "supports_follow_symlinks")
@@ -43,6 +45,7 @@ def start_frozen(folder: str, executable: str, depth: int) -> None:
         root = os.path.dirname(root)
     recorder = _Recorder(os.environ.get("MLBUNDLE_TRACE") or folder, [root])
     _watch_archive(recorder, executable)
+    _part_before_writing(recorder)
     _start(recorder, executable)
 
 
@@ -97,6 +100,23 @@ class _Recorder:
         if record not in self._seen:
             self._seen.add(record)
             self.write("m", record)
+
+    def part(self, path: Any) -> None:
+        """Replace a file below a root that has several names by a copy with the same mode."""
+        if path is None or path.__class__ is int:
+            return
+        path = os.path.abspath(os.fsdecode(path))
+        if not os.path.normcase(path).startswith(self._prefixes) or os.path.islink(path) or not os.path.isfile(path):
+            return
+        status = os.lstat(path)
+        if status.st_nlink < 2:
+            return
+        copy = f"{path}.{os.getpid()}.mlbundle-part"
+        with open(path, "rb") as read, open(copy, "wb") as written:
+            while piece := read.read(1 << 20):
+                written.write(piece)
+        os.chmod(copy, status.st_mode & 0o7777)
+        os.replace(copy, path)
 
     def write(self, letter: str, text: str) -> None:
         """Write a record to this process's file."""
@@ -241,6 +261,20 @@ def _watch_events(recorder: _Recorder) -> None:
                 _safely(recorder.libraries)
         elif event == "import" and arguments[1] is not None:
             take(arguments[1])
+
+    sys.addaudithook(hook)
+
+
+def _part_before_writing(recorder: _Recorder) -> None:
+    """Give the application a file of its own before it changes one that is a hard link to the user's."""
+    changing = os.O_WRONLY | os.O_RDWR | os.O_APPEND | os.O_TRUNC | os.O_CREAT
+
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "open":
+            if arguments[2] and arguments[2] & changing:
+                _safely(lambda: recorder.part(arguments[0]))
+        elif event in _WRITING:
+            _safely(lambda: recorder.part(arguments[0]))
 
     sys.addaudithook(hook)
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from hatch_mlbundle.bundles.executable import Executable, find_executable, open_executables
+from hatch_mlbundle.bundles.carchive import find_carchive
+from hatch_mlbundle.bundles.executable import Executable, open_executables
 from hatch_mlbundle.bundles.shared_file import SharedFile
 from hatch_mlbundle.errors import TraceError
 from hatch_mlbundle.profile import Profile
@@ -96,9 +97,10 @@ def traced_run(tree: Path, run: Callable[[Mapping[str, str]], T]) -> tuple[T, Se
 def _trace_frozen(program: Path, command: Sequence[str]) -> Traced:
     folder = program.parent
     inventory = read_inventory(folder)
-    with open_executables(folder) as executables, _records() as records:
-        with traced_tree(folder, inventory, executables, records) as tree, _watching([inventory], tree) as watcher:
-            passed = run_through([str(tree / program.name), *command[1:]], {**os.environ, FOLDER: str(records)}, FOLDER)
+    with open_executables(folder) as executables, _records() as records, traced_tree(folder, inventory, executables, records) as tree:
+        with _watching([inventory], tree.path) as watcher:
+            passed = run_through([str(tree.path / program.name), *command[1:]], {**os.environ, FOLDER: str(records)}, FOLDER)
+        tree.remove()
         found = read_records(records)
         _check(found, executables, command[0])
         used = _used(inventory, executables, found, watcher.opened.paths)
@@ -140,10 +142,10 @@ def _find_program(command: Sequence[str]) -> Path:
 
 def _is_frozen(program: Path) -> bool:
     with closing(SharedFile(program)) as file:
-        executable = find_executable(file, program.name)
-        if executable is not None and executable.archive.is_one_file:
+        archive = find_carchive(file)
+        if archive is not None and archive.is_one_file:
             raise TraceError(f"{program}: is a one-file application, which unpacks itself elsewhere; trace it in its one-folder form")
-        return executable is not None
+        return archive is not None
 
 
 @contextmanager
