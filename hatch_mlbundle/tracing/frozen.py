@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -49,57 +49,57 @@ _SHARED = re.compile(r".*\.(?:so(?:\.\d+)*|pyd|dll|dylib|pyi?|pyc|h|hpp|cuh)|.*\
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tree:
-    """A tree at `path`; `remove` begins to remove it, which takes a while, before the context ends."""
+    """A tree at `path`, and the user's own executables; `remove` begins to remove it, which takes a while, before the context ends."""
 
     path: Path
+    executables: Mapping[str, Executable]
     remove: Callable[[], None]
 
 
 @contextmanager
-def traced_tree(folder: Path, inventory: Inventory, executables: Mapping[str, Executable], records: Path) -> Iterator[Tree]:
-    """Give a tree like the one-folder bundle `folder` whose executables write to `records` what they use.
+def traced_tree(program: Path, inventory: Inventory, records: Path) -> Iterator[Tree]:
+    """Give a tree like the one-folder bundle that `program` is in, whose executables write to `records` what they use.
 
     Its libraries and sources are hard links where the file system has such things, its other files are copies: whatever the
     application does, the user's own stays as it is. Raises TraceError, StorageError, MissingProgramError.
     """
-    place = _place_near(folder)
-    tree = place / folder.name
-    with _served(tree, folder, inventory, executables) as served:
+    folder = program.parent
+    tree = _place_near(folder) / folder.name
+    with _served(tree, folder, inventory, program.name) as served, open_executables(folder) as executables:
         scripts = {name: _code(executable, records) for name, executable in executables.items()}
         served.wait()
         with storage_errors(tree):
-            _hook(tree, executables, scripts, folder)
-        yield Tree(path=tree, remove=served.remove)
+            _hook(tree, executables, scripts)
+        yield Tree(path=tree, executables=executables, remove=served.remove)
 
 
 @contextmanager
 def hooked(tree: Path, records: Path) -> Iterator[None]:
     """Put the hook into the executables of a bundle that is ours to change; afterwards they are as before."""
-    with storage_errors(tree):
+    with storage_errors(tree), ExitStack() as stack:
         aside = Path(tempfile.mkdtemp(prefix=PREFIX, dir=tree.parent))
-    try:
+        stack.callback(shutil.rmtree, aside, ignore_errors=True)
+        (aside / "before").mkdir()
+        (aside / "hooked").mkdir()
         with open_executables(tree) as executables:
-            for name in executables:
-                (tree / name).rename(aside / name)
-            scripts = {name: _code(executable, records) for name, executable in executables.items()}
-            with storage_errors(tree):
-                _hook(tree, executables, scripts, aside)
+            _hook(aside / "hooked", executables, {name: _code(each, records) for name, each in executables.items()})
+        for path in (aside / "hooked").iterdir():
+            (tree / path.name).rename(aside / "before" / path.name)
+            stack.callback((aside / "before" / path.name).replace, tree / path.name)
+            path.rename(tree / path.name)
         yield
-    finally:
-        for path in aside.iterdir():
-            path.replace(tree / path.name)
-        aside.rmdir()
 
 
-def _hook(tree: Path, executables: Mapping[str, Executable], scripts: Mapping[str, bytes], originals: Path) -> None:
+def _hook(folder: Path, executables: Mapping[str, Executable], scripts: Mapping[str, bytes]) -> None:
+    """Write the executables with their scripts into a folder."""
     for name, executable in executables.items():
         problem = why_not(executable.file, executable.archive)
         if problem:
             raise TraceError(f"{executable.file.path}: cannot be traced: {problem}")
-        kept = {executable.path_of(module) for module in executable.modules}
-        target = tree / name
-        save(executable.rebuilt(kept, scripts=[(NAME, scripts[name])]), target)
-        target.chmod(stat.S_IMODE((originals / name).stat().st_mode))
+        target = folder / name
+        target.unlink(missing_ok=True)
+        save(executable.rebuilt(executable.paths(), scripts=[(NAME, scripts[name])]), target)
+        target.chmod(stat.S_IMODE(executable.file.path.stat().st_mode))
 
 
 def _code(executable: Executable, records: Path) -> bytes:
@@ -120,10 +120,10 @@ def _place_near(folder: Path) -> Path:
 
 
 @contextmanager
-def _served(tree: Path, folder: Path, inventory: Inventory, but: Mapping[str, Executable]) -> Iterator[_Served]:
-    """Have the tree made, without executables, and removed with its parent."""
+def _served(tree: Path, folder: Path, inventory: Inventory, but: str) -> Iterator[_Served]:
+    """Have the tree made, but for one file, and removed with its parent."""
     server = subprocess.Popen([sys.executable, "-I", "-S", _SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    files = [path for path in inventory.files if path not in inventory.links and path not in but]
+    files = [path for path in inventory.files if path not in inventory.links and path != but]
     request = {
         "place": str(tree.parent),
         "source": str(folder),

@@ -95,16 +95,15 @@ def traced_run(tree: Path, run: Callable[[Mapping[str, str]], T]) -> tuple[T, Se
 
 
 def _trace_frozen(program: Path, command: Sequence[str]) -> Traced:
-    folder = program.parent
-    inventory = read_inventory(folder)
-    with open_executables(folder) as executables, _records() as records, traced_tree(folder, inventory, executables, records) as tree:
+    inventory = read_inventory(program.parent)
+    with _records() as records, traced_tree(program, inventory, records) as tree:
         with _watching([inventory], tree.path) as watcher:
             passed = run_through([str(tree.path / program.name), *command[1:]], {**os.environ, FOLDER: str(records)}, FOLDER)
         tree.remove()
         found = read_records(records)
-        _check(found, executables, command[0])
-        used = _used(inventory, executables, found, watcher.opened.paths)
-        sizes = _sizes(inventory, executables)
+        _check(found, tree.executables, command[0])
+        used = _used(inventory, tree.executables, found, watcher.opened.paths)
+        sizes = _sizes(inventory, tree.executables)
     return _traced(used, sizes, (program.name, *command[1:]), passed, watcher.opened.missed)
 
 
@@ -175,10 +174,11 @@ def _check(found: Records, executables: Mapping[str, Executable], what: str) -> 
 
 def _used(inventory: Inventory, executables: Mapping[str, Executable], found: Records, opened: frozenset[str]) -> frozenset[str]:
     modules = {
-        executable.path_of(module)
+        path
         for name, executable in executables.items()
-        for module in executable.modules
-        if module.name in found.modules.get(name, ())
+        if name in found.modules
+        for path, module in executable.paths().items()
+        if module.name in found.modules[name]
     }
     return inventory.used(found.paths | opened | found.ran) | modules
 
@@ -187,7 +187,7 @@ def _sizes(inventory: Inventory, executables: Mapping[str, Executable]) -> dict[
     """Return the bytes of every file and module, those of modules taken from their executables."""
     sizes = dict(inventory.files)
     for name, executable in executables.items():
-        modules = {executable.path_of(module): module.stored for module in executable.modules}
+        modules = {path: module.stored for path, module in executable.paths().items()}
         sizes[name] -= sum(modules.values())
         sizes.update(modules)
     return sizes
