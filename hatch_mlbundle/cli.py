@@ -11,9 +11,17 @@ import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from . import __version__, commands, crash
+from . import __version__, crash
 from .errors import MlbundleError
+from .late import late
+from .profile import FILE_NAME
+
+if TYPE_CHECKING:
+    from . import commands, trace_command
+else:
+    commands, trace_command = late(f"{__package__}.commands"), late(f"{__package__}.trace_command")
 
 _COLLECTED = 1_000_000
 """Objects made between two collections of garbage: syntax trees are many, and looking for cycles in them takes a fifth of the time."""
@@ -62,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_optimize(subparsers)
     _add_analyze(subparsers)
     _add_measure(subparsers)
+    _add_trace(subparsers)
     _add_plugins(subparsers)
     _add_cache(subparsers)
     return parser
@@ -103,6 +112,22 @@ def _add_measure(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
     parser.add_argument("--against", metavar="PROGRAM", help="measure this program, too, with the same arguments, in turn with the first")
     parser.add_argument("--timeout", type=_seconds, default=300.0, metavar="S", help="seconds a run may take (default 300)")
     parser.add_argument("--json", action="store_true", help="the same as JSON: seconds and bytes")
+
+
+def _add_trace(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = _command(
+        subparsers, "trace", trace_command.trace_run, "run a command, and add the files of its application that it uses to a profile"
+    )
+    parser.usage = "mlbundle trace [options] -- PROGRAM [ARGUMENT ...]"
+    parser.add_argument(
+        "command", nargs="+", metavar="PROGRAM [ARGUMENT ...]", help="what to run: a program of a one-folder bundle, or a Python"
+    )
+    parser.add_argument("-o", "--output", type=Path, metavar="PROFILE", default=Path(FILE_NAME), help=f"the profile (default {FILE_NAME})")
+    parser.add_argument(
+        "--package", action="append", default=[], metavar="NAME", help="of a Python: this distribution counts (may be repeated)"
+    )
+    parser.add_argument("--allow-failure", action="store_true", help="let the run count even where the command fails")
+    parser.add_argument("-q", "--quiet", action="store_true", help="say only what went wrong")
 
 
 def _add_plugins(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
