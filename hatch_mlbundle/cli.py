@@ -78,6 +78,7 @@ def _add_optimize(subparsers: argparse._SubParsersAction[argparse.ArgumentParser
     parser.add_argument("artifacts", type=Path, nargs="+", metavar="artifact", help="a wheel, a frozen bundle or any folder")
     parser.add_argument("-o", "--output", type=Path, metavar="OUT", help="where the result goes (without it, it replaces the artifact)")
     parser.add_argument("--strict", action="store_true", help="fail, and replace nothing, where there is a finding")
+    parser.add_argument("--no-verify", action="store_true", help="do without the commands in [tool.mlbundle.verify]")
     _add_work_options(parser)
 
 

@@ -51,11 +51,11 @@ def optimize(options: argparse.Namespace) -> None:
     for artifact in options.artifacts:
         output = output_for(artifact, options.output, several=len(options.artifacts) > 1)
         with _job(options, artifact) as job:
-            manifest = application.optimize(job, artifact, output)
+            result = application.optimize(job, artifact, output)
         if not options.quiet:
             from .reports.terminal import show, summary
 
-            show(summary(manifest, saved_manifest_path(job, output or artifact)))
+            show(summary(result.manifest, saved_manifest_path(job, output or artifact), result.verification))
 
 
 def analyze(options: argparse.Namespace) -> None:
@@ -128,6 +128,8 @@ def _config(options: argparse.Namespace, registry: Registry, places: Places = WH
             override[name] = getattr(options, name)
     if getattr(options, "no_cache", False):
         override["cache"] = {"enabled": False}
+    if getattr(options, "no_verify", False):
+        override["verify"] = {}
     if getattr(options, "strict", False):
         override["strict"] = True
     return project_config(_project(options), registry, override, places)

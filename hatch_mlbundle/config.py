@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias
 from .errors import ConfigurationError
 from .optimizer import Options, option
 from .schema import Size, read_fields, read_table, suggestion, toml_names, unknown_key
-from .verify_settings import VerifySettings
+from .verify_settings import VerifySettings, range_faults
 
 TABLE = "tool.mlbundle"
 """The TOML path of the table that every adapter reads."""
@@ -127,7 +127,7 @@ def read_config(table: object, known: OptionTypes, *, overlay: Mapping[str, obje
     faults = [unknown_key(locate(key), key, allowed, "key or optimizer") for key in merged if key not in allowed]
     settings = read_fields(Settings, merged, locate, faults)
     options = {name: read_table(cls, merged.get(name, {}), locate(name), faults) for name, cls in known.items()}
-    faults += _range_faults(settings, locate)
+    faults += [*_range_faults(settings, locate), *range_faults(settings.verify, locate("verify"))]
     faults += _twice_faults(_strings(merged.get("archive")), locate("archive"))
     faults += _order_faults(_strings(merged.get("optimizers")), known, locate("optimizers"))
     faults += _code_faults(_strings(merged.get("ignore")), locate("ignore"))

@@ -117,7 +117,8 @@ def test_a_host_is_known_to_its_adapter_alone(library: str) -> None:
 
 def test_what_ships_in_applications_needs_the_standard_library_only() -> None:
     allowed = {*sys.stdlib_module_names, "numpy"}
-    for module in [*filter(lambda each: matches(each, "runtime.*"), MODULES), "binaries.load_server"]:
+    scripts = ["binaries.load_server", "trials.launcher", "trials.supervisor"]
+    for module in [*filter(lambda each: matches(each, "runtime.*"), MODULES), *scripts]:
         foreign = {name for name in imported(module) if name.partition(".")[0] not in allowed}
         assert {name for name in foreign if not name.startswith("hatch_mlbundle.runtime")} == set(), module
 

@@ -17,7 +17,7 @@ from hatch_mlbundle.bundles.executable_writer import write_executable
 from hatch_mlbundle.bundles.folder import FolderArtifact, check_replaceable, plain_side
 from hatch_mlbundle.bundles.frozen_owner import check_names
 from hatch_mlbundle.bundles.housing import why_not
-from hatch_mlbundle.bundles.missing_notice import LeftOut, with_notice
+from hatch_mlbundle.bundles.missing_notice import REHEARSAL, LeftOut, with_notice
 from hatch_mlbundle.bundles.onefile import check_one_file
 from hatch_mlbundle.bundles.onefile_writer import write_one_file
 from hatch_mlbundle.cache import Cache
@@ -34,19 +34,30 @@ class FrozenArtifact:
 
     A module that an executable's archive holds is a file of its own; the executable is what is left. `cache` knows the modules
     of executables that were read before; executables that change are written into `scratch`, an empty folder, and checked there.
+    `tells` says that they are to say, when they run, what was left out.
     """
 
     kind: ArtifactKind = "frozen"
 
     def __init__(
-        self, folder: FolderArtifact, executables: Mapping[str, Executable], pool: Executor, cache: Cache | None, scratch: Path
+        self,
+        folder: FolderArtifact,
+        executables: Mapping[str, Executable],
+        pool: Executor,
+        cache: Cache | None,
+        scratch: Path,
+        *,
+        tells: bool = True,
     ) -> None:
         self._folder = folder
         self._executables = executables
         self._pool = pool
         self._cache = cache
         self._scratch = scratch
+        self._tells = tells
         self._plain = Bundle()
+        self._paths: tuple[str, ...] = ()
+        self._made: dict[tuple[object, ...], File] = {}
         self._problems = {path: problem for path, each in executables.items() if (problem := why_not(each.file, each.archive))}
 
     def scan(self) -> Side:
@@ -60,6 +71,7 @@ class FrozenArtifact:
             modules = self._modules(executable, file) if executable else []
             files.append(_rest(file, modules) if executable else file)
             files += modules
+        self._paths = tuple(file.path for file in files)
         return Side(bundle=Bundle(files), account=side.account)
 
     def refuses(self, change: Change) -> str | None:
@@ -74,6 +86,14 @@ class FrozenArtifact:
             return "a module in an executable can only be dropped"
         holder = change.path.partition(f"{PYZ}/")[0].rpartition("/")[2]
         return self._problems.get(holder)
+
+    def on_disk(self, bundle: Bundle) -> Bundle:
+        """Return the files as they lie on disk: executables with the modules that the bundle has; raises UnsoundResultError.
+
+        What says what was left out runs in them as it will in the end, though with nothing to say.
+        """
+        is_smaller = self._tells and any(path not in bundle for path in self._paths)
+        return self._plain_form(bundle, (REHEARSAL,) if is_smaller else ())
 
     @contextmanager
     def rewriting(self, bundle: Bundle, target: Path, compressor: Compressor, left_out: Sequence[LeftOut] = ()) -> Iterator[Written]:
@@ -139,9 +159,12 @@ class FrozenArtifact:
         bare, scripts = with_notice(executable, told, bundle)
         if not scripts and all(executable.path_of(module) in bundle for module in executable.modules):
             return before
-        path = Path(mkdtemp(dir=self._scratch)) / executable.path
-        write_executable(bare, bundle, path, scripts)
-        return replace(before, size=path.stat().st_size, sha256=sha256_of_file(path), content=DiskContent(path))
+        held = (executable.path, frozenset(file.path for file in self._held(executable.path, bundle)), *scripts)
+        if held not in self._made:
+            path = Path(mkdtemp(dir=self._scratch)) / executable.path
+            write_executable(bare, bundle, path, scripts)
+            self._made[held] = replace(before, size=path.stat().st_size, sha256=sha256_of_file(path), content=DiskContent(path))
+        return self._made[held]
 
     def _held(self, path: str, bundle: Bundle) -> list[File]:
         executable = self._executables[path]

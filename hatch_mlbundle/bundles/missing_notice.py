@@ -56,6 +56,10 @@ class LeftOut:
     paths: tuple[str, ...]
 
 
+REHEARSAL = LeftOut(step="none", module_remedy="none", file_remedy="none", paths=("",))
+"""Stands for every list where it is only to be seen whether an application works with a notice: no file is called so."""
+
+
 def with_notice(executable: Executable, left_out: Sequence[LeftOut], present: Collection[str]) -> tuple[Executable, Scripts]:
     """Return the executable without an earlier notice, and the script of a new one that says what the earlier one said, too.
 

@@ -19,7 +19,7 @@ from hatch_mlbundle.modulesets import SETS
 from hatch_mlbundle.modulesets.diffusers import unneeded_classes
 from hatch_mlbundle.modulesets.families import unneeded_models
 from hatch_mlbundle.modulesets.model import ModuleSet, is_below
-from hatch_mlbundle.optimizer import ArtifactKind, Context, Optimizer, Options, option
+from hatch_mlbundle.optimizer import ArtifactKind, Context, Optimizer, Options, Risk, option
 from hatch_mlbundle.testfiles import is_licence
 from hatch_mlbundle.unmarshal import Unmarshaller, unmarshaller
 
@@ -59,6 +59,7 @@ class ExcludeModules(Optimizer[ExcludeModulesOptions]):
 
     name = "exclude_modules"
     version = "1"
+    risk: ClassVar[Risk] = "medium"
     artifacts: ClassVar[tuple[ArtifactKind, ...]] = ("frozen",)
     options_type = ExcludeModulesOptions
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import ClassVar, Literal, TypeAlias
 
 from hatch_mlbundle.bundles.scripts import entry_scripts, python_release
 from hatch_mlbundle.canonical import sha256_of_file
@@ -17,7 +17,7 @@ from hatch_mlbundle.importpaths import ImportPaths, module_of
 from hatch_mlbundle.keeprules import Place, catalogue_folder, is_standard, place_of, rule_for
 from hatch_mlbundle.model import Bundle, Change, Drop, Finding, Keep, Kind
 from hatch_mlbundle.modulesets.model import is_below
-from hatch_mlbundle.optimizer import Context, Optimizer, Options, option
+from hatch_mlbundle.optimizer import Context, Optimizer, Options, Risk, option
 from hatch_mlbundle.optimizers.staying import Staying
 from hatch_mlbundle.profile import FILE_NAME, Profile, load_profile
 from hatch_mlbundle.profilematch import ProfileMatch
@@ -50,6 +50,7 @@ class PruneUnused(Optimizer[PruneUnusedOptions]):
 
     name = "prune_unused"
     version = "1"
+    risk: ClassVar[Risk] = "medium"
     options_type = PruneUnusedOptions
     _profile = Profile()
 

@@ -77,7 +77,7 @@ class LeftOut:
 
     def _place(self, name: str | bytes | os.PathLike[str]) -> str | None:
         """Return a file's path in the bundle, None where it lies outside, or is there."""
-        path = os.path.abspath(os.fsdecode(name))  # noqa: PTH100 - pathlib takes time to import, and resolves links
+        path = os.path.abspath(os.fsdecode(name))
         if os.path.lexists(path):
             return None
         for root in (_root(), os.path.realpath(_root())):
@@ -107,7 +107,7 @@ class Finder:
     def find_spec(self, name: str, path: object = None, target: object = None) -> None:
         """Raise ModuleNotFoundError for an import of what was left out; return None to whoever only asks whether it is there."""
         top = name.partition(".")[0]
-        if f" {top} " in self._tops and _is_import(sys._getframe(1)):  # noqa: SLF001
+        if f" {top} " in self._tops and _is_import(sys._getframe(1)):
             said = self._left_out.module(name)
             if said:
                 raise ModuleNotFoundError(f"No module named {name!r}: mlbundle's {said}", name=name)
@@ -115,7 +115,7 @@ class Finder:
 
 def _root() -> str:
     """Return the folder that PyInstaller's bootloader found, or made, for the application's files."""
-    return str(sys._MEIPASS)  # type: ignore[attr-defined]  # noqa: SLF001 - PyInstaller's interface
+    return str(sys._MEIPASS)  # type: ignore[attr-defined]
 
 
 def _is_import(frame: FrameType | None) -> bool:
@@ -172,7 +172,7 @@ def _watch_threads(left_out: LeftOut) -> None:
     if default is None:  # another implementation of Python
         return
     hook = _telling(default, left_out, lambda arguments: arguments[0].exc_value)
-    _thread._excepthook = hook  # noqa: SLF001
+    _thread._excepthook = hook
     threading: Any = sys.modules.get("threading")
     if threading is not None and threading.excepthook is default:
         threading.excepthook = hook

@@ -262,7 +262,7 @@ def test_a_wheel_loses_what_an_environment_did_not_use_and_the_profile_decides(t
         output = tmp_path / "out" / wheel.name
         output.parent.mkdir(exist_ok=True)
         for _ in range(2):  # made, and taken from the cache
-            manifest = application.optimize(job_for(tmp_path), wheel, output)
+            manifest = application.optimize(job_for(tmp_path), wheel, output).manifest
             assert sorted(row.path for row in manifest.files if row.after and row.path.startswith("pkg/")) == sorted(left)
         assert not manifest.findings
     assert json.loads((tmp_path / FILE_NAME).read_text())["format"] == "mlbundle-profile"
