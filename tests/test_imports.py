@@ -24,7 +24,7 @@ LAYERS = [
     ["verification.*"],
     ["optimizers.*", "reports.*"],
     ["plugins"],
-    ["application", "beside", "job", "session"],
+    ["application", "beside", "job", "proof", "session"],
     ["adapters.*"],
     ["__main__", "cli", "commands", "hooks"],
 ]
