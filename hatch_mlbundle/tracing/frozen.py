@@ -66,16 +66,26 @@ def hooked(tree: Path, records: Path) -> Iterator[None]:
     with storage_errors(tree):
         aside = Path(tempfile.mkdtemp(prefix=PREFIX, dir=tree.parent))
     try:
-        with open_executables(tree) as executables:
-            for name in executables:
-                (tree / name).rename(aside / name)
-            with storage_errors(tree):
-                _hook(tree, executables, records, aside)
+        with open_executables(tree) as executables, storage_errors(tree):
+            _hook(aside, executables, records, tree)
+        with _exchanged(aside, tree):
+            yield
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+@contextmanager
+def _exchanged(aside: Path, tree: Path) -> Iterator[None]:
+    """Let files of `aside` stand in a tree under their names for a while."""
+    former = {tree / path.name: path.with_name(f"{path.name}.former") for path in aside.iterdir()}
+    for place, kept in former.items():
+        place.rename(kept)
+        (aside / place.name).rename(place)
+    try:
         yield
     finally:
-        for path in aside.iterdir():
-            path.replace(tree / path.name)
-        aside.rmdir()
+        for place, kept in former.items():
+            kept.replace(place)
 
 
 def _hook(tree: Path, executables: Mapping[str, Executable], records: Path, originals: Path) -> None:
