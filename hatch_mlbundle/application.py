@@ -19,7 +19,7 @@ from .beside import COMPANIONS, beside, manifest_sink, replacing_companions, rep
 from .bundles.archives.pack import archive_of, packing
 from .bundles.artifact import Side, Written
 from .bundles.frozen import FrozenArtifact
-from .bundles.missing_notice import LeftOut
+from .bundles.missing_notice import LeftOut, one_line
 from .bundles.onefile import OneFileArtifact
 from .bundles.tables import Tables
 from .canonical import digest, sha256_of_file
@@ -236,8 +236,8 @@ def _left_out(job: Job, outcome: Outcome) -> list[LeftOut]:
     return [
         LeftOut(
             step=done.stage.name,
-            module_remedy=done.stage.optimizer.remedy("{path}", "{module}"),
-            file_remedy=done.stage.optimizer.remedy("{path}", None),
+            module_remedy=one_line(done.stage.optimizer.remedy("{path}", "{module}")),
+            file_remedy=one_line(done.stage.optimizer.remedy("{path}", None)),
             paths=tuple(each.path for each in done.changes if each.action == "drop" and each.path not in outcome.bundle),
         )
         for done in (outcome.stages if job.config.settings.runtime_messages else ())

@@ -1,7 +1,7 @@
 """Put into a frozen executable what tells, when it runs, which step left out a module or file that is missing (runtime/missing.py).
 
 It is a script, as PyInstaller's run-time hooks are. The list in it: for each step its name, what to do about a module, what to do about a
-file, and the paths in the bundle, with a NUL byte between them and two between steps; UTF-8, compressed by zlib.
+file (each one line), and the paths in the bundle, with a NUL byte between them and two between steps; UTF-8, compressed by zlib.
 """
 
 from __future__ import annotations
@@ -58,6 +58,11 @@ class LeftOut:
 
 REHEARSAL = LeftOut(step="none", module_remedy="none", file_remedy="none", paths=("",))
 """Stands for every list where it is only to be seen whether an application works with a notice: no file is called so."""
+
+
+def one_line(text: str) -> str:
+    """Return a text as a list can hold it: one line, without NUL bytes."""
+    return " ".join(text.replace("\0", " ").split()) or "-"
 
 
 def with_notice(executable: Executable, left_out: Sequence[LeftOut], present: Collection[str]) -> tuple[Executable, Scripts]:

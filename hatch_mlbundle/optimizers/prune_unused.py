@@ -11,6 +11,7 @@ from typing import ClassVar, Literal, TypeAlias
 
 from hatch_mlbundle.bundles.scripts import entry_scripts, python_release
 from hatch_mlbundle.canonical import sha256_of_file
+from hatch_mlbundle.errors import ProfileError
 from hatch_mlbundle.frozenmodules import FrozenModules, archive_of
 from hatch_mlbundle.globs import matcher
 from hatch_mlbundle.importpaths import ImportPaths, module_of
@@ -55,7 +56,9 @@ class PruneUnused(Optimizer[PruneUnusedOptions]):
     _profile = Profile()
 
     def inputs(self, project: Path) -> Mapping[str, str]:
-        """Read the profiles; raises ProfileError where one is not there or cannot be read."""
+        """Read the profiles; raises ProfileError where there is none, or one that cannot be read."""
+        if not self.options.profile:
+            raise ProfileError(f"[tool.mlbundle.{self.name}]: `profile` names no file; name one that `mlbundle trace` recorded")
         paths = {name: project / name for name in self.options.profile}
         self._profile = reduce(Profile.united, map(load_profile, paths.values()), Profile())
         return {name: sha256_of_file(path) for name, path in paths.items()}

@@ -35,7 +35,7 @@ def install(contents: str, tops: str, packed: bytes) -> None:
     """
     left_out = LeftOut(contents, packed)
     sys.meta_path.append(Finder(tops, left_out))
-    sys.excepthook = _telling(sys.excepthook, left_out, lambda arguments: arguments[1])
+    _watch(left_out)
     _watch_threads(left_out)
 
 
@@ -86,15 +86,21 @@ class LeftOut:
         return None
 
     def _unpack(self) -> None:
-        packed, self._packed = self._packed, b""
-        for section in zlib.decompress(packed[len(_MARK) :]).decode("utf-8", "surrogateescape").split("\0\0") if packed else ():
+        """Fill `_files` and `_modules`, once; two threads at a time do no harm."""
+        packed = self._packed
+        if not packed:
+            return
+        files: dict[str, Found] = {}
+        modules: dict[str, Found] = {}
+        for section in zlib.decompress(packed[len(_MARK) :]).decode("utf-8", "surrogateescape").split("\0\0"):
             step, module_remedy, file_remedy, *paths = section.split("\0")
             for path in paths:
                 found = (step, path, module_remedy, file_remedy)
-                self._files.setdefault(path, found)
+                files.setdefault(path, found)
                 module = _module_of(path.removeprefix(self._contents))
                 if module:
-                    self._modules.setdefault(module, found)
+                    modules.setdefault(module, found)
+        self._files, self._modules, self._packed = files, modules, b""
 
 
 class Finder:
@@ -166,6 +172,15 @@ def _telling(previous: Any, left_out: LeftOut, error_of: Callable[[tuple[Any, ..
     return hook
 
 
+def _watch(left_out: LeftOut) -> None:
+    """Wrap the hook for uncaught errors; the default one stays the default one for those who look whether it is (PyQt, exceptiongroup)."""
+    previous = sys.excepthook
+    hook = _telling(previous, left_out, lambda arguments: arguments[1])
+    if previous is sys.__excepthook__:
+        sys.__excepthook__ = hook
+    sys.excepthook = hook
+
+
 def _watch_threads(left_out: LeftOut) -> None:
     """Wrap the hook of threads without importing `threading`, which takes its own from `_thread` once it is imported."""
     default = getattr(_thread, "_excepthook", None)
@@ -175,7 +190,7 @@ def _watch_threads(left_out: LeftOut) -> None:
     _thread._excepthook = hook
     threading: Any = sys.modules.get("threading")
     if threading is not None and threading.excepthook is default:
-        threading.excepthook = hook
+        threading.excepthook = threading.__excepthook__ = hook
 
 
 def _tell(left_out: LeftOut, error: BaseException) -> None:

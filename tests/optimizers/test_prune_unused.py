@@ -248,6 +248,11 @@ def test_a_profile_that_cannot_be_read_is_told_before_any_work(text: str | None,
     assert "\n" not in str(caught.value)
 
 
+def test_a_list_of_no_profiles_is_told_before_any_work(tmp_path: Path) -> None:
+    with pytest.raises(ProfileError, match="`profile` names no file"):
+        job_for(tmp_path, profile=[])
+
+
 def wheel_with(folder: Path, files: Sequence[str]) -> Path:
     return build_wheel(folder, {name: f"# {name}\n".encode() for name in files})
 

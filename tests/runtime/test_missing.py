@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shutil
 import subprocess
@@ -16,7 +17,7 @@ import pytest
 import hatch_mlbundle
 from hatch_mlbundle import application
 from hatch_mlbundle.bundles.executable import find_executable
-from hatch_mlbundle.bundles.missing_notice import NOTICE, LeftOut, read_notice
+from hatch_mlbundle.bundles.missing_notice import NOTICE, REHEARSAL, LeftOut, read_notice
 from hatch_mlbundle.bundles.scripts import entry_scripts
 from hatch_mlbundle.bundles.shared_file import SharedFile
 from hatch_mlbundle.config import read_config
@@ -72,6 +73,8 @@ def main(what):
         import pkg.other
     elif what == "exit":
         sys.exit(7)
+    elif what == "default":
+        print(sys.excepthook is sys.__excepthook__, threading.excepthook is threading.__excepthook__)
     print("done")
 main(sys.argv[1])
 """
@@ -182,7 +185,7 @@ def test_a_library_that_cannot_be_loaded_is_told(made: Application) -> None:
     assert f'left out {path}; add "/{path}" to `keep`' in run(made.small, "library").stderr
 
 
-@pytest.mark.parametrize("what", ["guarded", "asked", "stranger", "unknown", "other", "exit"])
+@pytest.mark.parametrize("what", ["guarded", "asked", "stranger", "unknown", "other", "default", "exit"])
 def test_whatever_else_happens_is_as_before(what: str, made: Application) -> None:
     process_ids = re.compile(r"PYI-\d+")
     before, after = run(made.plain, what), run(made.small, what)
@@ -239,6 +242,21 @@ def test_one_file_tells_it_too(made: Application, tmp_path: Path) -> None:
     assert 'add "pkg.lazy" to `keep`' in run(tmp_path, "lazy").stderr
 
 
+def test_verification_runs_executables_with_a_notice_that_says_nothing(made: Application, tmp_path: Path) -> None:
+    with application.open_session(job_for(made.project), made.plain, None) as session:
+        bundle = session.artifact.scan().bundle
+        whole, smaller = (session.artifact.on_disk(each) for each in (bundle, bundle.without(GOES)))
+        assert whole is not None
+        assert smaller is not None
+        assert whole["app"].sha256 == hashlib.sha256((made.plain / "app").read_bytes()).hexdigest()
+        (tmp_path / "app").write_bytes(smaller["app"].read())
+    assert notice_of(tmp_path / "app") == [REHEARSAL]
+    (tmp_path / "app").chmod(0o755)
+    (tmp_path / "_internal").symlink_to(made.plain / "_internal")
+    result = run(tmp_path, "lazy")
+    assert result.stderr.splitlines()[-2] == "ModuleNotFoundError: No module named 'pkg.lazy'"
+
+
 def test_the_names_in_the_notice_are_no_uses(made: Application) -> None:
     registry = load_registry()
     job = prepare(read_config({"optimizers": []}, registry.option_types()), registry, project=made.project)
@@ -246,6 +264,17 @@ def test_the_names_in_the_notice_are_no_uses(made: Application) -> None:
         scripts: Sequence[str] = [file.path for file in entry_scripts(session.artifact.scan().bundle)]
     assert not [path for path in scripts if NOTICE in path]
     assert any(path.endswith("/app.pyc") for path in scripts)
+
+
+@pytest.mark.parametrize("name", load_registry())
+def test_every_step_says_what_to_do_in_its_own_table(name: str) -> None:
+    optimizer = load_registry()[name].optimizer
+    made = optimizer(optimizer.options_type())
+    of_module, of_file = made.remedy("{path}", "{module}"), made.remedy("{path}", None)
+    assert f"[tool.mlbundle.{name}]" in of_module
+    assert f"[tool.mlbundle.{name}]" in of_file
+    assert ("{module}" in of_module) == ("`keep`" in of_module)
+    assert "/{path}" in of_file
 
 
 ELSEWHERE = """\
