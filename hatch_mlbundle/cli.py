@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import math
 import os
 import signal
 import sys
@@ -60,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_plan(subparsers)
     _add_optimize(subparsers)
     _add_analyze(subparsers)
+    _add_measure(subparsers)
     _add_plugins(subparsers)
     _add_cache(subparsers)
     return parser
@@ -90,6 +92,19 @@ def _add_analyze(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
     _add_work_options(parser)
 
 
+def _add_measure(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = _command(subparsers, "measure", commands.measure, "measure how long a command takes from start to exit, and its peak memory")
+    parser.usage = "mlbundle measure [options] -- PROGRAM [ARGUMENT ...]"
+    parser.add_argument(
+        "command", nargs="+", metavar="PROGRAM [ARGUMENT ...]", help="what to run, in the current folder; it has to exit with 0"
+    )
+    parser.add_argument("--runs", type=_positive, default=5, metavar="N", help="runs that are measured (default 5)")
+    parser.add_argument("--warmup", type=_count, default=1, metavar="N", help="runs before them that are not (default 1)")
+    parser.add_argument("--against", metavar="PROGRAM", help="measure this program, too, with the same arguments, in turn with the first")
+    parser.add_argument("--timeout", type=_seconds, default=300.0, metavar="S", help="seconds a run may take (default 300)")
+    parser.add_argument("--json", action="store_true", help="the same as JSON: seconds and bytes")
+
+
 def _add_plugins(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = _command(subparsers, "plugins", commands.plugins, "list the optimizers that there are, with their options")
     parser.add_argument("--json", action="store_true", help="the same as JSON")
@@ -104,7 +119,7 @@ def _add_cache(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def _command(
-    subparsers: argparse._SubParsersAction[argparse.ArgumentParser], name: str, run: commands.Command, summary: str
+    subparsers: argparse._SubParsersAction[argparse.ArgumentParser], name: str, run: commands.Action, summary: str
 ) -> argparse.ArgumentParser:
     parser = subparsers.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
     parser.set_defaults(run=run)
@@ -117,8 +132,24 @@ def _add_top(parser: argparse.ArgumentParser, default: int, what: str) -> None:
 
 def _count(text: str) -> int:
     if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of rows")
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number")
     return int(text)
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of runs")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds")
+    return seconds
 
 
 def _add_config(parser: argparse.ArgumentParser) -> None:
