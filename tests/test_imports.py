@@ -14,8 +14,8 @@ PACKAGE = Path(hatch_mlbundle.__file__).parent
 
 CORE = """
     __init__ atomic bytecode cache canonical closure config crash decode epoch errors filegroups finished frozenmodules globs hookspecs
-    identify importpaths importtime late librarynames links manifest marshalled_code model modulesets.* opcodes optimizer profile programs
-    progress pysource reference schema storage testfiles units unmarshal unmarshal_server usage
+    identify importpaths importtime keeprules late librarynames links manifest marshalled_code model modulesets.* opcodes optimizer
+    profile profilematch programs progress pysource reference schema storage testfiles units unmarshal unmarshal_server usage
     verify_settings
 """
 LAYERS = [
