@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import argparse
 import gc
+import math
 import os
 import signal
 import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from . import __version__, commands, crash
+from . import __version__, crash
 from .errors import MlbundleError
+from .late import late
+from .profile import FILE_NAME
+
+if TYPE_CHECKING:
+    from . import commands, trace_command
+else:
+    commands, trace_command = late(f"{__package__}.commands"), late(f"{__package__}.trace_command")
 
 _COLLECTED = 1_000_000
 """Objects made between two collections of garbage: syntax trees are many, and looking for cycles in them takes a fifth of the time."""
@@ -72,6 +81,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_optimize(subparsers)
     _add_analyze(subparsers)
     _add_explore(subparsers)
+    _add_measure(subparsers)
+    _add_trace(subparsers)
     _add_plugins(subparsers)
     _add_cache(subparsers)
     return parser
@@ -109,11 +120,40 @@ def _add_explore(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
     parser.usage = "mlbundle explore [options] artifact [-- PROGRAM [ARGUMENT ...]]"
     parser.epilog = "Behind `--` stands a command to run instead of those in [tool.mlbundle.verify], with the same placeholders."
     parser.add_argument("artifact", type=Path, help="a wheel, a frozen bundle or any folder; it stays as it is")
-    parser.add_argument("--repeat", type=_runs, default=3, metavar="N", help="runs of each command, whose medians count (default 3)")
+    parser.add_argument("--repeat", type=_positive, default=3, metavar="N", help="runs of each command, whose medians count (default 3)")
     parser.add_argument("--archives", action="store_true", help="pack the result into every format there is, not only those in `archive`")
     parser.add_argument("--json", action="store_true", help="everything in exact numbers, as JSON")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write that JSON into a file, too")
     _add_work_options(parser)
+
+
+def _add_measure(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = _command(subparsers, "measure", commands.measure, "measure how long a command takes from start to exit, and its peak memory")
+    parser.usage = "mlbundle measure [options] -- PROGRAM [ARGUMENT ...]"
+    parser.add_argument(
+        "command", nargs="+", metavar="PROGRAM [ARGUMENT ...]", help="what to run, in the current folder; it has to exit with 0"
+    )
+    parser.add_argument("--runs", type=_positive, default=5, metavar="N", help="runs that are measured (default 5)")
+    parser.add_argument("--warmup", type=_count, default=1, metavar="N", help="runs before them that are not (default 1)")
+    parser.add_argument("--against", metavar="PROGRAM", help="measure this program, too, with the same arguments, in turn with the first")
+    parser.add_argument("--timeout", type=_seconds, default=300.0, metavar="S", help="seconds a run may take (default 300)")
+    parser.add_argument("--json", action="store_true", help="the same as JSON: seconds and bytes")
+
+
+def _add_trace(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = _command(
+        subparsers, "trace", trace_command.trace_run, "run a command, and add the files of its application that it uses to a profile"
+    )
+    parser.usage = "mlbundle trace [options] -- PROGRAM [ARGUMENT ...]"
+    parser.add_argument(
+        "command", nargs="+", metavar="PROGRAM [ARGUMENT ...]", help="what to run: a program of a one-folder bundle, or a Python"
+    )
+    parser.add_argument("-o", "--output", type=Path, metavar="PROFILE", default=Path(FILE_NAME), help=f"the profile (default {FILE_NAME})")
+    parser.add_argument(
+        "--package", action="append", default=[], metavar="NAME", help="of a Python: this distribution counts (may be repeated)"
+    )
+    parser.add_argument("--allow-failure", action="store_true", help="let the run count even where the command fails")
+    parser.add_argument("-q", "--quiet", action="store_true", help="say only what went wrong")
 
 
 def _add_plugins(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -130,7 +170,7 @@ def _add_cache(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def _command(
-    subparsers: argparse._SubParsersAction[argparse.ArgumentParser], name: str, run: commands.Command, summary: str
+    subparsers: argparse._SubParsersAction[argparse.ArgumentParser], name: str, run: commands.Action, summary: str
 ) -> argparse.ArgumentParser:
     parser = subparsers.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
     parser.set_defaults(run=run)
@@ -143,14 +183,24 @@ def _add_top(parser: argparse.ArgumentParser, default: int, what: str) -> None:
 
 def _count(text: str) -> int:
     if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of rows")
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number")
     return int(text)
 
 
-def _runs(text: str) -> int:
+def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no number of runs")
     return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds")
+    return seconds
 
 
 def _add_config(parser: argparse.ArgumentParser) -> None:

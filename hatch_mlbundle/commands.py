@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -30,9 +31,11 @@ from .job import Job, cache_of, prepare
 from .model import Change
 from .plugins import Registry, load_registry, optimizer_entries
 from .progress import Progress, Silence
+from .trials.measure import measure_in_turn
+from .trials.process import Bounds, Command
 from .units import format_size
 
-Command: TypeAlias = Callable[[argparse.Namespace], None]
+Action: TypeAlias = Callable[[argparse.Namespace], None]
 
 
 def plan(options: argparse.Namespace) -> None:
@@ -113,6 +116,22 @@ def cache(options: argparse.Namespace) -> None:
     elif not options.quiet:
         told = f"{usage.folder}: {usage.entries:,} results, {format_size(usage.size)} of {format_size(found.max_size)}"
         print(f"{told}; {format_size(removed)} removed" if removed else told)  # noqa: T201
+
+
+def measure(options: argparse.Namespace) -> None:
+    """Measure the time and memory of a command, or of two programs with the same arguments."""
+    program, *arguments = options.command
+    programs = [program] if options.against is None else [program, options.against]
+    commands = [Command(arguments=(each, *arguments), folder=Path.cwd(), environment=dict(os.environ)) for each in programs]
+    bounds = Bounds(seconds=options.timeout)
+    measured = list(zip(programs, measure_in_turn(commands, bounds, options.runs, warmup=options.warmup), strict=True))
+    if options.json:
+        _print_json([{"program": name, **asdict(each)} for name, each in measured])
+    else:
+        from .reports.measurements import measurements_report
+        from .reports.terminal import show
+
+        show(measurements_report(measured))
 
 
 def output_for(artifact: Path, output: Path | None, *, several: bool) -> Path | None:

@@ -67,6 +67,12 @@ class TrialError(MlbundleError):
     """A command of the user's cannot be run: its program is not there or cannot be started, or there is no jail for it."""
 
 
+class FailedRunError(MlbundleError):
+    """A command of the user's that has to succeed did not."""
+
+    exit_code: ClassVar[int] = 1
+
+
 class ManifestError(MlbundleError):
     """A manifest that cannot be read, or whose major format version this release does not know."""
 

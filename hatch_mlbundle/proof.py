@@ -10,13 +10,14 @@ from typing import Protocol
 
 from .errors import ConfigurationError
 from .job import Job
-from .model import Bundle, Finding, Kind
+from .model import Bundle, Finding
 from .pipeline import Outcome
 from .session import Session
+from .trials.bundle_files import bundle_mounts
 from .trials.jail import jail
 from .trials.mounts import Mount
 from .trials.process import Wrap
-from .trials.python_files import library_mounts, python_mounts
+from .trials.python_files import python_mounts
 from .verification.runner import Runner, title
 from .verification.subject import Subject, folder_subject, wheel_subject
 from .verification.traced import tracer
@@ -68,7 +69,7 @@ def open_runner(job: Job, session: Session, path: Path, name: str, before: Bundl
     folder = session.services.workspace.new_folder()
     runner = Runner(settings=settings, subject=subject, project=job.project, folder=folder)
     if settings.jail:
-        runner.clean_root = _clean_root(subject, runner, session, before)
+        runner.clean_root = _clean_root(subject, runner, session)
     return runner
 
 
@@ -79,12 +80,10 @@ def _subject(session: Session, path: Path, name: str, before: Bundle, settings: 
     return folder_subject(session.artifact, name, folder, pool)
 
 
-def _clean_root(subject: Subject, runner: Runner, session: Session, before: Bundle) -> Callable[[str | None], Wrap]:
+def _clean_root(subject: Subject, runner: Runner, session: Session) -> Callable[[str | None], Wrap]:
     """Return what makes a jail that sees the artifact, the project and the work folder, and one more folder to write to."""
     runner.work.mkdir(parents=True)
-    bootloaders = [file.content.local_path() for file in before.of_kind(Kind.FROZEN)]
-    seen = [Mount.of(subject.stand.root), Mount.of(runner.project), Mount.of(runner.work, writable=True)]
-    seen += library_mounts(path for path in bootloaders if path)  # PyInstaller's own need, met on every machine or on none
+    seen = [*bundle_mounts(subject.stand.root), Mount.of(runner.project), Mount.of(runner.work, writable=True)]
     if subject.environment:
         seen += [Mount.of(subject.environment.folder), *python_mounts(subject.environment.python)]
 

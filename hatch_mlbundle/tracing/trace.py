@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from hatch_mlbundle.bundles.executable import Executable, find_executable, open_executables
+from hatch_mlbundle.bundles.carchive import find_carchive
+from hatch_mlbundle.bundles.executable import Executable, open_executables
 from hatch_mlbundle.bundles.shared_file import SharedFile
 from hatch_mlbundle.errors import TraceError
 from hatch_mlbundle.profile import Profile
@@ -113,15 +114,15 @@ def traced_folder(tree: Path, run: Callable[[Mapping[str, str]], T]) -> tuple[T,
 
 
 def _trace_frozen(program: Path, command: Sequence[str]) -> Traced:
-    folder = program.parent
-    inventory = read_inventory(folder)
-    with open_executables(folder) as executables, _records() as records:
-        with traced_tree(folder, inventory, executables, records) as tree, _watching([inventory], tree) as watcher:
-            passed = run_through([str(tree / program.name), *command[1:]], {**os.environ, FOLDER: str(records)}, FOLDER)
+    inventory = read_inventory(program.parent)
+    with _records() as records, traced_tree(program, inventory, records) as tree:
+        with _watching([inventory], tree.path) as watcher:
+            passed = run_through([str(tree.path / program.name), *command[1:]], {**os.environ, FOLDER: str(records)}, FOLDER)
+        tree.remove()
         found = read_records(records)
-        _check(found, executables, command[0])
-        used = _used(inventory, executables, found, watcher.opened.paths)
-        sizes = _sizes(inventory, executables)
+        _check(found, tree.executables, command[0])
+        used = _used(inventory, tree.executables, found, watcher.opened.paths)
+        sizes = _sizes(inventory, tree.executables)
     return _traced(used, sizes, (program.name, *command[1:]), passed, watcher.opened.missed)
 
 
@@ -159,10 +160,10 @@ def _find_program(command: Sequence[str]) -> Path:
 
 def _is_frozen(program: Path) -> bool:
     with closing(SharedFile(program)) as file:
-        executable = find_executable(file, program.name)
-        if executable is not None and executable.archive.is_one_file:
+        archive = find_carchive(file)
+        if archive is not None and archive.is_one_file:
             raise TraceError(f"{program}: is a one-file application, which unpacks itself elsewhere; trace it in its one-folder form")
-        return executable is not None
+        return archive is not None
 
 
 @contextmanager
@@ -192,10 +193,11 @@ def _check(found: Records, executables: Mapping[str, Executable], what: str) -> 
 
 def _used(inventory: Inventory, executables: Mapping[str, Executable], found: Records, opened: frozenset[str]) -> frozenset[str]:
     modules = {
-        executable.path_of(module)
+        path
         for name, executable in executables.items()
-        for module in executable.modules
-        if module.name in found.modules.get(name, ())
+        if name in found.modules
+        for path, module in executable.paths().items()
+        if module.name in found.modules[name]
     }
     return inventory.used(found.paths | opened | found.ran) | modules
 
@@ -204,7 +206,7 @@ def _sizes(inventory: Inventory, executables: Mapping[str, Executable]) -> dict[
     """Return the bytes of every file and module, those of modules taken from their executables."""
     sizes = dict(inventory.files)
     for name, executable in executables.items():
-        modules = {executable.path_of(module): module.stored for module in executable.modules}
+        modules = {path: module.stored for path, module in executable.paths().items()}
         sizes[name] -= sum(modules.values())
         sizes.update(modules)
     return sizes

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import tempfile
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
@@ -11,15 +10,13 @@ from pathlib import Path
 
 from hatch_mlbundle.verify_settings import VerifyCommand
 
-from .evidence import telling_line
+from .evidence import signal_name, telling_line
 from .numbers import Tolerance, numeric_difference, shown
 from .observation import FILES, Observation
 from .process import Bounds, Command, Ended, run
 
 _PIECE = 1 << 20
 """Bytes of a line that are looked at at once."""
-_CRASHES = ("SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL", "SIGFPE", "SIGTRAP", "SIGSYS", "SIGKILL")
-"""Signals that a shell's exit status (128 and the number) is taken for."""
 _TENSES = {"took": "takes", "wrote": "writes", "had": "has"}
 _CONTEXT = 20
 
@@ -48,15 +45,6 @@ def _ending(before: Observation, after: Observation) -> str:
     if name is not None:
         return f"crashes: {name}{because}"
     return f"exits with {after.status} instead of {_status(before)}{because}"
-
-
-def signal_name(status: int) -> str | None:
-    """Return the signal that an exit status tells of, itself or as a shell does; None where it tells of none."""
-    try:
-        name = signal.Signals(-status if status < 0 else status - 128).name
-    except ValueError:
-        return f"signal {-status}" if status < 0 else None
-    return name if status < 0 or name in _CRASHES else None
 
 
 def _status(observation: Observation) -> str:

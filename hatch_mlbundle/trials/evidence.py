@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import re
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 from .observation import Observation
+from .process import Ended
 
 _TAIL = 1 << 16
 """Bytes at the end of an output that are read."""
 _FRAMES = 20
 """Frames of tracebacks that count."""
 _LONGEST = 300
+
+_CRASHES = ("SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL", "SIGFPE", "SIGTRAP", "SIGSYS", "SIGKILL")
+"""Signals that a shell's exit status (128 and the number) is taken for."""
 
 _RAISED = re.compile(r"(?:[\w.]*(?:Error|Exception|Interrupt|Exit|Warning|NotFound)\b.*|[a-z_]\w*(?:\.\w+)*\.[A-Z]\w*: .*)")
 """The last line of a traceback."""
@@ -41,14 +46,23 @@ _SHOWN_FILE = re.compile(rf"['\"](?P<name>(?:{_PATH}/)?{_PATH}\.\w{{1,12}})['\"]
 _FRAME = re.compile(r'File "(?P<name>[^"\n]+)", line \d+')
 
 
-def telling_line(observation: Observation) -> str:
+def telling_line(run: Observation | Ended) -> str:
     """Return the line of standard error that tells best why a command failed, cut where it is long; "" where it says nothing."""
-    lines = [line.strip() for line in _tail(observation.stderr).splitlines()]
+    lines = [line.strip() for line in _tail(run.stderr).splitlines()]
     said = [line for line in lines if line and not _BOOTLOADER.fullmatch(line)]
     telling = [line for line in said if _RAISED.fullmatch(line) or _LOADER.fullmatch(line)]
     line = telling[-1] if telling else said[-1] if said else ""
     line = "".join(character if character.isprintable() else " " for character in line)
     return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 3]}..."
+
+
+def signal_name(status: int) -> str | None:
+    """Return the signal that an exit status tells of, itself or as a shell does; None where it tells of none."""
+    try:
+        name = signal.Signals(-status if status < 0 else status - 128).name
+    except ValueError:
+        return f"signal {-status}" if status < 0 else None
+    return name if status < 0 or name in _CRASHES else None
 
 
 def named(observation: Observation) -> list[str]:

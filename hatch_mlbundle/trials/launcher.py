@@ -39,11 +39,12 @@ def main() -> int:
         plan = json.load(file)
     folder = os.getcwd()
     os.get_exec_path()  # it imports a module, which it would not find later
+    environment = _given_environment()
     _unshare()
     process = os.fork()
     if process == 0:
         try:
-            os._exit(_first_process(plan, folder))
+            os._exit(_first_process(plan, folder, environment))
         except OSError as error:
             os.write(2, f"mlbundle: {error}\n".encode(errors="replace"))
         finally:
@@ -66,7 +67,7 @@ def _unshare() -> None:
             file.write(text)
 
 
-def _first_process(plan: dict[str, object], folder: str) -> int:
+def _first_process(plan: dict[str, object], folder: str, environment: dict[bytes, bytes]) -> int:
     """Make the root and be its process 1, which waits for all others; return the command's exit status."""
     _call("prctl", _PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
     _call("prctl", _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
@@ -78,18 +79,24 @@ def _first_process(plan: dict[str, object], folder: str) -> int:
     os.chdir(folder)
     command = os.fork()
     if command == 0:
-        _execute(sys.argv[2:])
+        _execute(sys.argv[2:], environment)
     while True:
         ended, status = os.wait()
         if ended == command:
             return _exit_code(status)
 
 
-def _execute(arguments: list[str]) -> None:
+def _given_environment() -> dict[bytes, bytes]:
+    """Return the environment that this process was given: Python adds LC_CTYPE to its own (PEP 538)."""
+    with open("/proc/self/environ", "rb") as file:
+        return {name: value for name, equals, value in (entry.partition(b"=") for entry in file.read().split(b"\0")) if equals}
+
+
+def _execute(arguments: list[str], environment: dict[bytes, bytes]) -> None:
     try:
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
-        os.execvp(arguments[0], arguments)  # noqa: S606
+        os.execvpe(arguments[0], arguments, environment)  # noqa: S606
     except OSError as error:
         os.write(2, f"mlbundle: {arguments[0]}: cannot be started in the clean root: {error.strerror}\n".encode(errors="replace"))
     finally:

@@ -23,7 +23,7 @@ Wrap: TypeAlias = Callable[[Sequence[str]], Sequence[str]]
 """Turns a command's arguments into those of something that runs it: a jail, a tracer."""
 
 _SUPERVISOR = Path(__file__).with_name("supervisor.py")
-_PATIENCE = 15.0
+_PATIENCE = 45.0
 """Seconds that the supervisor may take to kill what it watches."""
 
 

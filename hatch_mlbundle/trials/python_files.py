@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -41,14 +41,10 @@ def python_mounts(python: Path) -> list[Mount]:
     mounts += [Mount(source=program.resolve(), target=program) for program in programs]
     modules = sorted((standard / "lib-dynload").glob("*.so"))
     binaries = [python.resolve(), *(module for module in modules if not module.name.startswith("_tkinter."))]
-    return [*mounts, *library_mounts(binaries, folders)]
-
-
-def library_mounts(files: Iterable[Path], seen: Sequence[Path] = ()) -> list[Mount]:
-    """Return the libraries of this machine that ELF files need, where the loader finds them, but for those in folders already seen."""
-    found = libraries_of(files).items()
-    outside = [(name, path) for name, path in found if not any(path.is_relative_to(folder) for folder in seen)]
-    return [Mount(source=path.resolve(), target=c_library_folder() / name) for name, path in outside]
+    for name, path in libraries_of(binaries).items():
+        if not any(path.is_relative_to(folder) for folder in folders):
+            mounts.append(Mount(source=path.resolve(), target=c_library_folder() / name))
+    return mounts
 
 
 def libraries_of(files: Iterable[Path]) -> dict[str, Path]:

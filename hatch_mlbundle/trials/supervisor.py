@@ -30,11 +30,13 @@ _SHARE = 20
 """A look may take this part of the time: what is measured must not be the measuring."""
 _GRACE = 0.5
 """Seconds for what the command left behind to end by itself, as the helpers of multiprocessing do."""
-_PATIENCE = 10.0
+_PATIENCE = 30.0
 """Seconds until processes that cannot be killed (uninterruptible sleep) are given up."""
 _BLOCK = 4096
 """What a file takes on a disk is counted in blocks of this size, so that empty files count, too."""
 _ENDLESS = 1 << 62
+_SPARE = 2000
+"""Processes that the user may start elsewhere meanwhile: the system's own limit is for all of the user's together."""
 _MANY = 50_000
 """Files that a folder may hold at the start to be watched at all: going through more would disturb what is measured."""
 
@@ -68,6 +70,8 @@ def _prepare() -> int:
     """Become the parent of whatever loses its own below here; return what can be read when a child ends."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        with suppress(OSError):  # a right that few have, so that a thousand busy processes do not keep this one from its work
+            os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(1))
     readable, writable = os.pipe()
     os.set_blocking(readable, False)
     os.set_blocking(writable, False)
@@ -88,7 +92,7 @@ def _supervise(request: dict[str, Any], wakeup: int, stopped: list[bool]) -> dic
             cwd=request["folder"],
             env=request["environment"],
             start_new_session=True,
-            preexec_fn=_limiter(request["written"]),
+            preexec_fn=_limiter(request["written"], request["processes"]),
         )
     try:
         status, overrun = _watch(child.pid, bounds, start, wakeup, stopped)
@@ -102,15 +106,18 @@ def _supervise(request: dict[str, Any], wakeup: int, stopped: list[bool]) -> dic
     return {"status": status, "overrun": overrun, "seconds": seconds, "left": left, "peak_memory": _peak_memory()}
 
 
-def _limiter(written: int) -> Callable[[], None]:
-    """Return what is done in the child before the command: it dies with this process, and no file outgrows the bound."""
+def _limiter(written: int, processes: int) -> Callable[[], None]:
+    """Return what is done in the child before the command: it dies with this process, and cannot outrun the bounds by far."""
     prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
+    most = _processes_of_user() + processes + _SPARE
 
     def limit() -> None:
         if prctl is not None:
             prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         _lower(resource.RLIMIT_CORE, 0)
         _lower(resource.RLIMIT_FSIZE, written + 1)
+        if sys.platform == "linux":
+            _lower(resource.RLIMIT_NPROC, most)
 
     return limit
 
@@ -231,25 +238,35 @@ def _left_alone(wakeup: int) -> int:
 def _kill_all(pid: int) -> dict[int, int]:
     """Kill whatever is below this process until nothing is; return the statuses of what was reaped.
 
-    A group of processes is killed at once, so that a fork bomb cannot be faster; groups below this process hold no others.
+    First all of it is stopped, until nothing new is found: what is killed one by one makes room for others of a fork bomb. A group
+    is signalled at once, which no fork escapes (fork(2)); a group below this process holds no others.
     """
     reaped: dict[int, int] = {}
     end = time.monotonic() + _PATIENCE
     if not os.path.isdir("/proc/self"):
         with suppress(OSError):
             os.killpg(pid, signal.SIGKILL)
+    seen: set[int] = set()
+    while (found := _descendants()).keys() - seen and time.monotonic() < end:
+        _signal(found, signal.SIGSTOP)
+        seen.update(found)
     while True:
-        found = _descendants()
-        for group in {group for group, _ in found.values()} - {os.getpgrp()}:
-            with suppress(OSError):
-                os.killpg(group, signal.SIGKILL)
-        for each in found:
-            with suppress(OSError):
-                os.kill(each, signal.SIGKILL)
+        _signal(found, signal.SIGKILL)
         reaped.update(_reap())
         if not found or time.monotonic() > end:
             return reaped
         time.sleep(0.002)
+        found = _descendants()
+
+
+def _signal(found: dict[int, tuple[int, int]], number: int) -> None:
+    """Send a signal to processes and to their groups."""
+    for group in {group for group, _ in found.values()} - {os.getpgrp()}:
+        with suppress(OSError):
+            os.killpg(group, number)
+    for each in found:
+        with suppress(OSError):
+            os.kill(each, number)
 
 
 def _descendants() -> dict[int, tuple[int, int]]:
@@ -277,6 +294,17 @@ def _descendants() -> dict[int, tuple[int, int]]:
         found += below
         ahead += below
     return {number: facts[number] for number in found if number in facts}
+
+
+def _processes_of_user() -> int:
+    """Return how many processes and threads the user has, as far as they can be seen."""
+    count = 0
+    with suppress(OSError):
+        for name in filter(str.isdigit, os.listdir("/proc")):
+            with suppress(OSError):
+                if os.stat(f"/proc/{name}").st_uid == os.getuid():
+                    count += os.stat(f"/proc/{name}/task").st_nlink - 2
+    return count
 
 
 def _peak_memory() -> int:

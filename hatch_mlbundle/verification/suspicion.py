@@ -35,8 +35,8 @@ def _means(name: str, path: str, modules: ImportPaths) -> bool:
     place = installed(path)
     if name in (modules.name(path), basename(place)) or place == name or place.endswith(f"/{name}") or name.endswith(f"/{place}"):
         return True
-    folder = place.partition("/")[0] if "-info/" not in place else place.rpartition("-info/")[0].rpartition("/")[2]
-    return "-info/" in place and _normal(folder).startswith(f"{_normal(name)}-")
+    folder = place.rpartition("-info/")[0].rpartition("/")[2]
+    return _normal(folder).startswith(f"{_normal(name.removesuffix('.dist-info'))}-")
 
 
 def _normal(distribution: str) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from hatch_mlbundle.errors import TrialError
+from hatch_mlbundle.trials.bundle_files import bundle_mounts
 from hatch_mlbundle.trials.jail import available, jail
 from hatch_mlbundle.trials.mounts import Mount
 from hatch_mlbundle.trials.process import Bounds, Command, Ended, run
@@ -74,6 +75,17 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "app.cpp").write_text(CPP)
     subprocess.run(["g++", folder / "app.cpp", "-o", folder / "app"], check=True, timeout=120)
     return folder / "app"
+
+
+@pytest.fixture(scope="session")
+def environment_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A C program that prints its environment."""
+    if shutil.which("gcc") is None:
+        pytest.skip("there is no gcc")
+    folder = tmp_path_factory.mktemp("c")
+    (folder / "env.c").write_text("#include <stdio.h>\nint main(int c, char **v, char **e) { for (; *e; e++) puts(*e); }")
+    subprocess.run(["gcc", folder / "env.c", "-o", folder / "env"], check=True, timeout=120)
+    return folder / "env"
 
 
 def test_a_library_of_this_machine_hides_no_missing_one(attempt: Try, program: Path, tmp_path: Path) -> None:
@@ -202,6 +214,23 @@ def test_a_program_or_interpreter_that_is_not_in_the_root_is_told(attempt: Try, 
     assert ended.status not in (0, None)
     assert "ls: " in ended.stderr.read_text()
     assert ended.stderr.read_text().count("\n") == 1
+
+
+def test_the_environment_is_the_one_given(attempt: Try, environment_program: Path, tmp_path: Path) -> None:
+    ended = attempt(shutil.copy(environment_program, tmp_path / "bundle"), A="1", B="x=\n")
+    assert {line for line in ended.stdout.read_text().split("\n") if not line.startswith("PWD=")} == {"A=1", "B=x=", ""}
+
+
+def test_a_bundle_gets_from_the_system_what_its_bootloader_cannot_do_without(attempt: Try, tmp_path: Path) -> None:
+    loaders = pytest.importorskip("PyInstaller").__path__[0]
+    loader = next((path for path in Path(loaders, "bootloader").glob("*/run") if "libz.so.1" in libraries_of([path])), None)
+    if loader is None:
+        pytest.skip("this bootloader needs nothing")
+    app = shutil.copy(loader, tmp_path / "bundle" / "app")
+    assert "libz.so.1: cannot open shared object file" in attempt(app).stderr.read_text()
+    started = attempt(app, more=bundle_mounts(tmp_path / "bundle"))
+    assert "libz" not in started.stderr.read_text()
+    assert "[PYI-" in started.stderr.read_text()  # it misses its archive, and says so itself
 
 
 @pytest.mark.skipif(shutil.which("bwrap") is None, reason="there is no bubblewrap")
