@@ -208,7 +208,7 @@ def breakages() -> None:
             folder = Path(place)
             app = zoo(folder)
             planted = harm if isinstance(harm, Harm) else Harm(data=harm((app / path).read_bytes()))
-            settings = VerifySettings(commands=(run_zoo(timeout=2.0),), **SETTINGS)  # type: ignore[arg-type]
+            settings = VerifySettings(commands=(run_zoo(timeout=2.0 if name == "what it waits for" else 30.0),), **SETTINGS)  # type: ignore[arg-type]
             result = optimize(planted_job(folder, {"first": {}, "second": {path: planted}, "third": {}}, settings), app, folder / "small")
             named = [finding.path for finding in result.manifest.findings] == [path]
             runs = result.verification.runs if result.verification else 0
