@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from hatch_mlbundle.importpaths import ImportPaths
 from hatch_mlbundle.model import Bundle, Finding
 from hatch_mlbundle.pipeline import Done
-from hatch_mlbundle.trials.evidence import named
+from hatch_mlbundle.trials.evidence import named, signal_name
 from hatch_mlbundle.trials.observation import Observation
 
 from .baseline import Expected, by_status_alone, flaky
-from .replay import Site, replay, sites
+from .replay import Site, changes, replay
 from .runner import Runner, title
 from .search import Found, OutOfRunsError, find_guilty
-from .suspicion import by_folder, weigh
+from .suspicion import Clues, by_folder, weigh
 
 _SLOWER = 5.0
 _PATIENCE = 10.0
@@ -30,6 +30,7 @@ class Broken:
     expected: Expected
     problem: str
     is_overrun: bool
+    is_crash: bool
     named: tuple[str, ...]
 
 
@@ -49,7 +50,7 @@ class Court:
 
     def first_look(self) -> Broken | None:
         """Run every command on the result; return what is broken, None where nothing is. What is only flaky is told apart."""
-        if not sites(self.stages):
+        if not changes(self.stages):
             return None
         while True:
             broken = self._try(frozenset())
@@ -63,14 +64,15 @@ class Court:
 
     def find(self) -> Found[Site]:
         """Return the changes to put back so that every command behaves as before, after `first_look` found something broken."""
-        everything = sites(self.stages)
+        everything = changes(self.stages)
         modules = ImportPaths(self.before)
         used = frozenset().union(*(each.used for each in self.expected))
 
         def suspicion() -> Mapping[Site, float]:
-            return weigh(everything, used, self._last.named if self._last else (), modules)
+            clues = Clues(used=used, named=self._last.named, crashed=self._last.is_crash) if self._last else Clues(used=used)
+            return weigh(everything, clues, modules)
 
-        return find_guilty(everything, self._works_with, suspicion, by_folder)
+        return find_guilty(list(everything), self._works_with, suspicion, by_folder)
 
     def problem_of(self, site: Site) -> str:
         """Return what went wrong with a change: in the run that had most others put back."""
@@ -80,7 +82,7 @@ class Court:
 
     def observed(self, put_back: frozenset[Site]) -> list[Observation]:
         """Return what each command does with these changes put back, as it was seen to or is now."""
-        if put_back.issuperset(sites(self.stages)):
+        if put_back.issuperset(changes(self.stages)):
             return [each.observation for each in self.expected]
         if put_back not in self._passed:
             bundle = replay(self.before, self.stages, put_back).bundle
@@ -120,6 +122,13 @@ class Court:
         problem = self.runner.difference(expected.observation, observation, expected.command)
         if problem is None:
             return observation
-        complaint = tuple(named(observation))
+        broken = Broken(
+            position=position,
+            expected=expected,
+            problem=problem,
+            is_overrun=observation.overrun is not None,
+            is_crash=signal_name(observation.status or 0) is not None,
+            named=tuple(named(observation)),
+        )
         self.runner.forget(observation)
-        return Broken(position=position, expected=expected, problem=problem, is_overrun=observation.overrun is not None, named=complaint)
+        return broken
