@@ -10,7 +10,6 @@ from typing import TypeAlias, get_args
 from hatch_mlbundle.model import Bundle
 from hatch_mlbundle.optimizer import Risk
 from hatch_mlbundle.pipeline import Done
-from hatch_mlbundle.trials.comparison import difference
 from hatch_mlbundle.trials.numbers import deviation
 from hatch_mlbundle.trials.observation import FILES, Observation
 from hatch_mlbundle.verify_settings import VerifyCommand
@@ -65,7 +64,7 @@ class Walk:
 
     def _row(self, bundle: Bundle, runs: Runs) -> StepResult:
         pairs = [(each, seen[0]) for each, seen in zip(self.expected, runs, strict=True)]
-        problems = tuple(difference(each.observation, seen, each.command, folder=self.runner.project) for each, seen in pairs)
+        problems = tuple(self.runner.difference(each.observation, seen, each.command) for each, seen in pairs)
         deviations = (_deviation(each.observation, seen, each.command) for each, seen in pairs)
         return StepResult(
             step=AS_IT_IS,

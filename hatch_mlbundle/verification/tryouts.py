@@ -9,7 +9,6 @@ from hatch_mlbundle.bundles.folder import tree_digest
 from hatch_mlbundle.errors import TrialError
 from hatch_mlbundle.model import Bundle, Finding
 from hatch_mlbundle.schema import Size
-from hatch_mlbundle.trials.comparison import difference
 from hatch_mlbundle.trials.observation import Observation
 from hatch_mlbundle.verify_settings import VerifyCommand
 
@@ -125,7 +124,7 @@ class Tryouts:
         return more
 
     def _difference(self, expected: Expected, observation: Observation) -> str | None:
-        return difference(expected.observation, observation, expected.command, folder=self.runner.project)
+        return self.runner.difference(expected.observation, observation, expected.command)
 
     def _verdict_where_well(self) -> Verdict:
         return "flaky" if any(each.is_flaky for each in self.expected) else "same"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from hatch_mlbundle.errors import VerificationError
@@ -18,6 +18,8 @@ from .runner import Runner, title
 from .search import Found
 from .steps import Walk
 from .verdict import Court
+
+_REFUSED = 'verify: the result behaves otherwise than the artifact; exclude these files from the steps (on-failure = "error")'
 
 _SHOWN = 3
 """Files that a finding names where many were put back."""
@@ -53,14 +55,16 @@ class Verifying:
         court = Court(runner=self.runner, before=self.before, stages=outcome.stages, expected=list(self.expected))
         guilty = self._guilty(court)
         reverted = list(_reverted(court, outcome, guilty)) if guilty else []
-        findings = list(_findings(reverted, exact=guilty is None or guilty.exact))
-        if findings and self.runner.settings.on_failure == "error":
-            raise VerificationError("\n".join(finding.line() for finding in findings))
+        exact = guilty is None or guilty.exact
+        if reverted and self.runner.settings.on_failure == "error":
+            raise VerificationError("\n".join([*_accusations(reverted, exact=exact), _REFUSED]))
+        findings = list(_findings(reverted, exact=exact))
         reasons = {site: f"put back: {row.problem}" for site, row in zip(guilty.items if guilty else (), reverted, strict=True)}
         replayed = replay(self.before, outcome.stages, reasons)
         told = (*outcome.findings, *self.findings, *court.findings, *findings)
         kept = replace(outcome, bundle=replayed.bundle, stages=replayed.stages, findings=told)
-        report = self._report(court, outcome, kept, tuple(reverted))
+        observed = court.observed(frozenset(reasons))
+        report = self._report(court, outcome, kept, tuple(reverted), observed)
         return Judged(outcome=replace(kept, findings=(*told, *disturbances(self.runner))), report=report)
 
     def _guilty(self, court: Court) -> Found[Site] | None:
@@ -70,10 +74,12 @@ class Verifying:
         self.progress.start("verifying: looking for what broke it", 0)
         return court.find()
 
-    def _report(self, court: Court, planned: Outcome, kept: Outcome, reverted: tuple[RevertedRow, ...]) -> Verification:
+    def _report(
+        self, court: Court, planned: Outcome, kept: Outcome, reverted: tuple[RevertedRow, ...], observed: Sequence[Observation]
+    ) -> Verification:
         expected = court.expected
         first = [[each.observation, *self._repeated(self.before, each)] for each in expected]
-        last = [[court.observed[position], *self._repeated(kept.bundle, each)] for position, each in enumerate(expected)]
+        last = [[seen, *self._repeated(kept.bundle, each)] for seen, each in zip(observed, expected, strict=True)]
         rows = [self._row(each, measured(before), measured(after)) for each, before, after in zip(expected, first, last, strict=True)]
         steps: tuple[StepResult, ...] = ()
         if self.runner.settings.each_step:
@@ -119,14 +125,27 @@ def _findings(reverted: Iterable[RevertedRow], *, exact: bool) -> Iterator[Findi
         for row in reverted:
             yield Finding(code="MB601", optimizer=row.step, path=row.path, message=f"was put back: with the change, {row.problem}")
         return
-    by_step: dict[str, list[RevertedRow]] = {}
-    for row in reverted:
-        by_step.setdefault(row.step, []).append(row)
-    for step, rows in by_step.items():
+    for step, rows in _by_step(reverted).items():
         message = (
             f"{len(rows):,} changes were put back together ({_some([row.path for row in rows])}), because without that {rows[0].problem}"
         )
         yield Finding(code="MB602", optimizer=step, message=message)
+
+
+def _accusations(reverted: Sequence[RevertedRow], *, exact: bool) -> Iterator[str]:
+    """Yield a line for each change that breaks what was verified, or for each step with such, where they cannot be told apart."""
+    if exact:
+        yield from (f"{row.step}: {row.path}: with the change, {row.problem}" for row in reverted)
+        return
+    for step, rows in _by_step(reverted).items():
+        yield f"{step}: {len(rows):,} changes together ({_some([row.path for row in rows])}): with them, {rows[0].problem}"
+
+
+def _by_step(reverted: Iterable[RevertedRow]) -> dict[str, list[RevertedRow]]:
+    by_step: dict[str, list[RevertedRow]] = {}
+    for row in reverted:
+        by_step.setdefault(row.step, []).append(row)
+    return by_step
 
 
 def _some(paths: list[str]) -> str:
