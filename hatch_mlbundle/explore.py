@@ -7,6 +7,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from .application import left_out, rewriting
 from .bundles.archives.pack import pack
 from .bundles.artifact import Side
 from .bundles.atomic_folder import remove_folder
@@ -110,7 +111,7 @@ class _Explorer:
     before: Side
     tryouts: Tryouts | None
     _outcomes: dict[tuple[str, str], Outcome] = field(default_factory=dict)
-    _results: dict[str, _Result] = field(default_factory=dict)
+    _wheels: dict[str, _Result] = field(default_factory=dict)
     _compressed: dict[str, int] = field(default_factory=dict)
 
     def choices(self) -> Iterator[Choice]:
@@ -149,7 +150,7 @@ class _Explorer:
         """Return the artifact as the stages left it, in its own form."""
         made = self._begin(name, outcome, self.session.artifact.kind)
         try:
-            result = self._result(outcome.bundle)
+            result = self._result(outcome)
         except (UnsoundResultError, ArtifactError) as error:
             return replace(made, verdict="broken", problem=str(error))
         sized = replace(made, installed=result.installed, compressed=result.compressed, sha256=result.sha256)
@@ -166,15 +167,21 @@ class _Explorer:
     def _with(self, choice: Choice, tried: Tried) -> Choice:
         return replace(choice, verdict=tried.verdict, problem=tried.problem, measured=tried.measured)
 
-    def _result(self, bundle: Bundle) -> _Result:
-        key = tree_digest(bundle)
-        if key not in self._results:
-            self._results[key] = self._written(bundle) if self.session.artifact.kind == "wheel" else self._laid(bundle)
-        return self._results[key]
+    def _result(self, outcome: Outcome) -> _Result:
+        if self.session.artifact.kind != "wheel":
+            return self._laid(outcome)
+        key = tree_digest(outcome.bundle)
+        if key not in self._wheels:
+            self._wheels[key] = self._written(outcome.bundle)
+        return self._wheels[key]
 
-    def _laid(self, bundle: Bundle) -> _Result:
+    def _laid(self, outcome: Outcome) -> _Result:
         """Return a folder: it need not be written to be known."""
-        plain = self.session.artifact.on_disk(bundle) or bundle
+        artifact, bundle = self.session.artifact, outcome.bundle
+        if isinstance(artifact, FrozenArtifact):
+            plain = artifact.on_disk(bundle, left_out(self.job, outcome))
+        else:
+            plain = artifact.on_disk(bundle) or bundle
         return _Result(plain=plain, installed=plain.size, compressed=self._deflated(plain), sha256=tree_digest(plain))
 
     def _written(self, bundle: Bundle) -> _Result:
@@ -200,10 +207,11 @@ class _Explorer:
     def _one_file(self, name: str, outcome: Outcome, artifact: FrozenArtifact) -> Choice:
         """Pack the bundle into one executable, and try that."""
         made = self._begin(name, outcome, "one-file")
+        told = left_out(self.job, outcome)
         executable = self.before.bundle.of_kind(Kind.FROZEN)[0].path
         place = self.session.services.workspace.new_folder() / executable
         try:
-            with artifact.packing(outcome.bundle, place, self.session.compressor, self.job.config.workers) as written:
+            with artifact.packing(outcome.bundle, place, self.session.compressor, self.job.config.workers, told) as written:
                 (packed,) = written.packed
         except (UnsoundResultError, ArtifactError) as error:
             return replace(made, verdict="impossible", problem=str(error))
@@ -218,7 +226,7 @@ class _Explorer:
         formats, folder = self.job.config.settings.archive, self.session.services.workspace.new_folder()
         if not formats:
             return
-        with self.session.artifact.rewriting(outcome.bundle, folder / self.name, self.session.compressor) as written:
+        with rewriting(self.session, folder / self.name)(outcome.bundle, left_out(self.job, outcome)) as written:
             for each in formats:
                 made = self._begin(f"all, {each}", outcome, each)
                 try:

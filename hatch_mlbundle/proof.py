@@ -83,12 +83,13 @@ def _subject(session: Session, path: Path, name: str, before: Bundle, settings: 
 def _clean_root(subject: Subject, runner: Runner, session: Session) -> Callable[[str | None], Wrap]:
     """Return what makes a jail that sees the artifact, the project and the work folder, and one more folder to write to."""
     runner.work.mkdir(parents=True)
-    seen = [*bundle_mounts(subject.stand.root), Mount.of(runner.project), Mount.of(runner.work, writable=True)]
-    if subject.environment:
-        seen += [Mount.of(subject.environment.folder), *python_mounts(subject.environment.python)]
 
     @cache
     def made(writable: str | None) -> Wrap:
+        """Look at the bundle only now that it is laid out, which says what its bootloader needs."""
+        seen = [*bundle_mounts(subject.stand.root), Mount.of(runner.project), Mount.of(runner.work, writable=True)]
+        if subject.environment:
+            seen += [Mount.of(subject.environment.folder), *python_mounts(subject.environment.python)]
         more = [Mount.of(Path(writable), writable=True)] if writable else []
         return jail([*seen, *more], session.services.workspace.new_folder())
 

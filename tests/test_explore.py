@@ -24,6 +24,7 @@ from hatch_mlbundle.pipeline import Stage
 from hatch_mlbundle.plugins import load_registry
 from hatch_mlbundle.reports.exploration import exploration_report
 from hatch_mlbundle.reports.terminal import WIDTH, as_text
+from hatch_mlbundle.trials.jail import available
 from hatch_mlbundle.verification.choices import Choice, Exploration
 from hatch_mlbundle.verify_settings import VerifyCommand, VerifySettings
 from tests.bundles.wheelsmith import build_wheel
@@ -175,7 +176,8 @@ def real_job(folder: Path, **settings: object) -> Job:
 def test_a_frozen_application_in_all_its_forms(tmp_path: Path) -> None:
     app = frozen_folder(tmp_path)
     before = state(tmp_path)
-    job = real_job(tmp_path, optimizers=["exclude_modules", "python_sources", "strip"], archive=["tar.gz"])
+    unused = {"paths": ["**/app.pyz/email/"]}  # of which the executable is to tell when it misses it
+    job = real_job(tmp_path, optimizers=["exclude", "python_sources", "strip"], exclude=unused, archive=["tar.gz"])
     found = explore(job, app, command=["{bundle}/app"], repeat=1)
     assert state(tmp_path) == before
     by_name = rows(found)
@@ -190,6 +192,16 @@ def test_a_frozen_application_in_all_its_forms(tmp_path: Path) -> None:
     after = optimize(job, app, tmp_path / "small" / "app").manifest
     assert (by_name[ALL].installed, by_name["as it is"].installed) == (after.artifact.after.installed, after.artifact.before.installed)
     assert by_name["all, tar.gz"].compressed == after.packed[0].size
+    assert by_name["exclude"].sha256 != by_name["as it is"].sha256 == by_name["python_sources"].sha256
+
+
+@pytest.mark.skipif(available() is not None, reason=str(available()))
+def test_a_frozen_application_in_a_clean_root(tmp_path: Path) -> None:
+    app = frozen_folder(tmp_path)
+    verify = {"jail": True, "commands": [{"run": ["{bundle}/app"]}]}
+    found = explore(real_job(tmp_path, optimizers=[], verify=verify), app, repeat=1)
+    assert found.jail
+    assert [choice.verdict for choice in found.choices] == ["same"] * 4
 
 
 def test_several_executables_are_no_one_file(tmp_path: Path) -> None:
