@@ -67,7 +67,7 @@ def open_runner(job: Job, session: Session, path: Path, name: str, before: Bundl
     subject = _subject(session, path, name, before, settings)
     _check_placeholders(settings, subject)
     folder = session.services.workspace.new_folder()
-    runner = Runner(settings=settings, subject=subject, project=job.project, folder=folder)
+    runner = Runner(settings=settings, subject=subject, project=job.project.absolute(), folder=folder)
     if settings.jail:
         runner.clean_root = _clean_root(subject, runner, session)
     return runner

@@ -281,6 +281,16 @@ def test_wrong_use_is_one_line(arguments: list[str], code: int, message: str, tm
     assert state(tmp_path) == before
 
 
+def test_a_project_named_from_here_is_found_by_its_commands(tmp_path: Path) -> None:
+    folder_app(tmp_path)
+    (tmp_path / "ex").mkdir()
+    (tmp_path / "ex/pyproject.toml").write_text("[tool.mlbundle]\noptimizers = []\n")
+    done = mlbundle("explore", "app", "--project", "ex", "--json", "--", "cat", "{project}/pyproject.toml", cwd=tmp_path)
+    assert [choice["verdict"] for choice in json.loads(done.stdout)["choices"]] == ["same", "same"]
+    done = mlbundle("explore", "app", "--project", "ex", "--", "sh", "-c", "exit 4", cwd=tmp_path)
+    assert "it exits with 4" in done.stderr
+
+
 def test_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:
     app = folder_app(tmp_path)
     before = state(app)

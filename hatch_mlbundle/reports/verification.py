@@ -58,7 +58,8 @@ def _accuracy(step: StepResult, *, compared: bool) -> str:
 
 def _verdict(verification: Verification) -> Text:
     place = " in a clean root" if verification.jail else ""
-    put_back = f", {len(verification.reverted):,} changes put back" if verification.reverted else ""
+    count = len(verification.reverted)
+    put_back = f", {count:,} {'change' if count == 1 else 'changes'} put back" if count else ""
     return Text(f"works as before{place}: {verification.runs:,} runs{put_back}", style="green")
 
 
