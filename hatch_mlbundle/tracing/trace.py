@@ -96,14 +96,13 @@ def traced_run(tree: Path, run: Callable[[Mapping[str, str]], T]) -> tuple[T, Se
 
 def _trace_frozen(program: Path, command: Sequence[str]) -> Traced:
     with _records() as records, traced_tree(program, records) as tree:
-        inventory = read_inventory(program.parent)
-        with _watching([inventory], tree.path) as watcher:
+        with _watching([tree.inventory], tree.path) as watcher:
             passed = run_through([str(tree.path / program.name), *command[1:]], {**os.environ, FOLDER: str(records)}, FOLDER)
         tree.remove()
         found = read_records(records)
         _check(found, tree.executables, command[0])
-        used = _used(inventory, tree.executables, found, watcher.opened.paths)
-        sizes = _sizes(inventory, tree.executables)
+        used = _used(tree.inventory, tree.executables, found, watcher.opened.paths)
+        sizes = _sizes(tree.inventory, tree.executables)
     return _traced(used, sizes, (program.name, *command[1:]), passed, watcher.opened.missed)
 
 
