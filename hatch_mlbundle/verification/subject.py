@@ -10,6 +10,7 @@ from pathlib import Path
 
 from hatch_mlbundle.bundles.artifact import Artifact
 from hatch_mlbundle.model import Bundle
+from hatch_mlbundle.storage import storage_errors
 from hatch_mlbundle.verify_settings import VerifySettings
 
 from .environments import Environment, install
@@ -40,15 +41,17 @@ class Subject:
 def folder_subject(artifact: Artifact, name: str, folder: Path, pool: Executor) -> Subject:
     """Return a folder or frozen bundle called `name`, to be laid out in `folder`, an empty one."""
     root, store = folder / name, folder / ".store"
-    for each in (root, store):
-        each.mkdir()
+    with storage_errors(folder):
+        for each in (root, store):
+            each.mkdir()
     return Subject(stand=Stand(root, Store(folder=store), pool), on_disk=artifact.on_disk, places={"bundle": root})
 
 
 def wheel_subject(artifact: Artifact, wheel: Path, before: Bundle, settings: VerifySettings, folder: Path, pool: Executor) -> Subject:
     """Return a wheel installed into a fresh virtual environment in `folder`; raises VerificationError."""
     store = folder / ".store"
-    store.mkdir()
+    with storage_errors(folder):
+        store.mkdir()
     environment = install(wheel, settings.requirements, folder)
     root = environment.site_packages
     foreign = _others(root, artifact.on_disk(before) or before)
