@@ -56,7 +56,7 @@ class Store:
 class Stand:
     """The folder `root` with the files of one bundle after another; `pool` copies what is new.
 
-    `foreign` are files in it that belong to others, and stay.
+    `foreign` are files, links and empty folders in it that belong to others, and stay.
     """
 
     def __init__(self, root: Path, store: Store, pool: Executor, foreign: Collection[str] = frozenset()) -> None:
@@ -107,7 +107,7 @@ class Stand:
     def _strange(self) -> Iterator[str]:
         """Yield what nobody laid: files, and folders that no file of the bundle lies in."""
         known = {*self._files, *self._foreign}
-        folders = {folder for path in known for folder in parents(path)}
+        folders = {*self._foreign, *(folder for path in known for folder in parents(path))}
         for place, below, names in os.walk(self.root):
             inside = os.path.relpath(place, self.root).replace(os.sep, "/")
             prefix = "" if inside == "." else f"{inside}/"
