@@ -114,8 +114,8 @@ def traced_folder(tree: Path, run: Callable[[Mapping[str, str]], T]) -> tuple[T,
 
 
 def _trace_frozen(program: Path, command: Sequence[str]) -> Traced:
-    inventory = read_inventory(program.parent)
-    with _records() as records, traced_tree(program, inventory, records) as tree:
+    with _records() as records, traced_tree(program, records) as tree:
+        inventory = read_inventory(program.parent)
         with _watching([inventory], tree.path) as watcher:
             passed = run_through([str(tree.path / program.name), *command[1:]], {**os.environ, FOLDER: str(records)}, FOLDER)
         tree.remove()

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import stat
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -24,7 +26,7 @@ def main() -> None:
     try:
         answer: dict[str, Any] = {}
         try:
-            _fill(request["source"], request["target"], request)
+            _fill(request["source"], request["target"], re.compile(request["shared"]).fullmatch, request["but"])
         except OSError as error:
             answer = {"errno": error.errno, "problem": error.strerror, "path": error.filename}
         with suppress(BrokenPipeError):
@@ -34,17 +36,18 @@ def main() -> None:
         shutil.rmtree(request["place"], ignore_errors=True)
 
 
-def _fill(source: str, target: str, request: dict[str, Any]) -> None:
+def _fill(source: str, target: str, is_shared: Callable[[str], object], but: str = "") -> None:
+    """Fill a new folder with what is in another one but for one name; files whose names are shared become hard links."""
     os.mkdir(target)
-    for path in request["folders"]:
-        os.mkdir(f"{target}/{path}")
-    for path in request["links"]:
-        os.symlink(os.readlink(f"{source}/{path}"), f"{target}/{path}")
-    for path in request["shared"]:
-        if not _link(f"{source}/{path}", f"{target}/{path}"):
-            _copy(f"{source}/{path}", f"{target}/{path}")
-    for path in request["copied"]:
-        _copy(f"{source}/{path}", f"{target}/{path}")
+    with os.scandir(source) as entries:
+        for entry in entries:
+            new = f"{target}/{entry.name}"
+            if entry.is_symlink():
+                os.symlink(os.readlink(entry.path), new)
+            elif entry.is_dir():
+                _fill(entry.path, new, is_shared)
+            elif entry.name != but and not (is_shared(entry.path) and _link(entry.path, new)):
+                _copy(entry.path, new)
 
 
 def _link(source: str, target: str) -> bool:
