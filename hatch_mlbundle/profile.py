@@ -51,7 +51,8 @@ class Profile:
             raise ProfileError(f"{where}: is no JSON ({error}); {_ANEW}") from error
         _check_format(document, where)
         runs = tuple(_command(each, f"{where}: runs[{number}]") for number, each in enumerate(_list(document, "runs", where)))
-        used, asked, unused = (frozenset(_texts(_list(document, name, where), f"{where}: {name}")) for name in _LISTS)
+        known = {"asked": [], **document}  # by hand, that list may be left out
+        used, asked, unused = (frozenset(_texts(_list(known, name, where), f"{where}: {name}")) for name in _LISTS)
         return cls(runs=runs, used=used, asked=asked - used, unused=unused - used - asked)
 
     def to_json(self) -> str:
