@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _end_on_termination()
     gc.set_threshold(_COLLECTED)
     try:
-        options = _parser().parse_args(arguments)
+        options = _parsed(sys.argv[1:] if arguments is None else arguments)
         options.run(options)
     except MlbundleError as error:
         _complain(error.told())
@@ -46,6 +46,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _complain(crash.report(error))
         return crash.EXIT_CODE
     return 0
+
+
+def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
+    """Parse the arguments; of `explore`, those behind `--` are a command, which argparse would take options out of the midst of."""
+    own, command = list(arguments), []
+    if own[:1] == ["explore"] and "--" in own:
+        own, command = own[: own.index("--")], own[own.index("--") + 1 :]
+    options = _parser().parse_args(own)
+    if own[:1] == ["explore"]:
+        options.command = command
+    return options
 
 
 def _end_on_termination() -> None:
@@ -69,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_plan(subparsers)
     _add_optimize(subparsers)
     _add_analyze(subparsers)
+    _add_explore(subparsers)
     _add_measure(subparsers)
     _add_trace(subparsers)
     _add_plugins(subparsers)
@@ -98,6 +110,20 @@ def _add_analyze(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
     parser.add_argument("artifact", type=Path, help="a wheel, a frozen bundle, a one-file executable or any folder")
     _add_top(parser, 10, "rows of each table")
     parser.add_argument("--json", action="store_true", help="every file, as a manifest")
+    _add_work_options(parser)
+
+
+def _add_explore(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = _command(
+        subparsers, "explore", commands.explore, "make and try every choice for an artifact: size, start, memory, works or not"
+    )
+    parser.usage = "mlbundle explore [options] artifact [-- PROGRAM [ARGUMENT ...]]"
+    parser.epilog = "Behind `--` stands a command to run instead of those in [tool.mlbundle.verify], with the same placeholders."
+    parser.add_argument("artifact", type=Path, help="a wheel, a frozen bundle or any folder; it stays as it is")
+    parser.add_argument("--repeat", type=_positive, default=3, metavar="N", help="runs of each command, whose medians count (default 3)")
+    parser.add_argument("--archives", action="store_true", help="pack the result into every format there is, not only those in `archive`")
+    parser.add_argument("--json", action="store_true", help="everything in exact numbers, as JSON")
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write that JSON into a file, too")
     _add_work_options(parser)
 
 

@@ -25,7 +25,7 @@ LAYERS = [
     ["verification.*"],
     ["optimizers.*", "reports.*"],
     ["plugins"],
-    ["application", "beside", "job", "proof", "session"],
+    ["application", "beside", "explore", "job", "proof", "session"],
     ["adapters.*"],
     ["__main__", "cli", "commands", "hooks", "trace_command"],
 ]

@@ -87,11 +87,13 @@ class FrozenArtifact:
         holder = change.path.partition(f"{PYZ}/")[0].rpartition("/")[2]
         return self._problems.get(holder)
 
-    def on_disk(self, bundle: Bundle) -> Bundle:
+    def on_disk(self, bundle: Bundle, left_out: Sequence[LeftOut] | None = None) -> Bundle:
         """Return the files as they lie on disk: executables with the modules that the bundle has; raises UnsoundResultError.
 
-        What says what was left out runs in them as it will in the end, though with nothing to say.
+        What says what was `left_out` runs in them as it will in the end, where that is None with nothing to say.
         """
+        if left_out is not None:
+            return self._plain_form(bundle, left_out)
         is_smaller = self._tells and any(path not in bundle for path in self._paths)
         return self._plain_form(bundle, (REHEARSAL,) if is_smaller else ())
 

@@ -27,7 +27,7 @@ _BOOTLOADER = re.compile(r"\[(?:PYI-)?\d+(?::\w+)?\] (?:Failed to execute script
 
 _PATH = r"[^\s'\"`():,;]+"
 _NAMES = (
-    re.compile(r"No module named ['\"]?(?P<name>[\w.]+)"),
+    re.compile(r"No module named ['\"]?(?P<name>[\w.-]+)"),
     re.compile(r"cannot import name ['\"]?(?P<more>\w+)['\"]? from (?:partially initialized module )?['\"](?P<name>[\w.]+)['\"]"),
     re.compile(rf"(?P<name>{_PATH}): cannot open shared object file"),
     re.compile(rf"(?P<name>{_PATH}): undefined symbol"),

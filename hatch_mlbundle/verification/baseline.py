@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 
 from hatch_mlbundle.errors import VerificationError
 from hatch_mlbundle.model import Bundle, Finding
-from hatch_mlbundle.trials.comparison import difference
 from hatch_mlbundle.trials.observation import Observation
 from hatch_mlbundle.verify_settings import VerifyCommand
 
@@ -28,6 +27,11 @@ class Expected:
     used: frozenset[str]
     is_flaky: bool = False
 
+    @property
+    def compared(self) -> str:
+        """How it is compared, in a word or two."""
+        return "exit status" if self.is_flaky else "comparator" if self.command.comparator else self.command.output
+
 
 Tracer = Callable[[Bundle, VerifyCommand], Traced]
 """Runs a command on a bundle and tells what it used of it."""
@@ -41,11 +45,11 @@ def take_baseline(runner: Runner, bundle: Bundle, trace: Tracer) -> tuple[list[E
     expected, findings = [], []
     for command in runner.settings.commands:
         first = runner.run(bundle, command)
-        _check(command, first)
+        _check(runner, command, first)
         watched = trace(bundle, command)
-        _check(command, watched.observation)
+        _check(runner, command, watched.observation)
         known = Expected(command=command, observation=first, used=watched.used)
-        if problem := difference(first, watched.observation, command, folder=runner.project):
+        if problem := runner.difference(first, watched.observation, command):
             findings.append(flaky(command, problem))
             known = by_status_alone(known)
         expected.append(known)
@@ -64,9 +68,9 @@ def flaky(command: VerifyCommand, problem: str) -> Finding:
     return Finding(code="MB603", message=f"{title(command)!r} differs from one run to the next without any change ({problem}); {advice}")
 
 
-def _check(command: VerifyCommand, observation: Observation) -> None:
+def _check(runner: Runner, command: VerifyCommand, observation: Observation) -> None:
     as_wanted = replace(observation, status=command.exit_code, overrun=None)
-    problem = difference(as_wanted, observation, replace(command, comparator=()))
+    problem = runner.difference(as_wanted, observation, replace(command, comparator=()))
     if problem:
         advice = "mend the application or the command; nothing was optimized"
         raise VerificationError(f"verify: {title(command)!r} fails on the untouched artifact: it {problem}; {advice}")

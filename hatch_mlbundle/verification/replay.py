@@ -26,9 +26,10 @@ class Replayed:
     stages: tuple[Done, ...]
 
 
-def sites(stages: Sequence[Done]) -> list[Site]:
+def changes(stages: Sequence[Done]) -> dict[Site, Applied]:
     """Return every change that was made, in order."""
-    return [Site(number, applied.path) for number, done in enumerate(stages) for applied in done.changes if applied.action != "keep"]
+    made = ((number, applied) for number, done in enumerate(stages) for applied in done.changes)
+    return {Site(number, applied.path): applied for number, applied in made if applied.action != "keep"}
 
 
 def replay(before: Bundle, stages: Sequence[Done], reverted: Mapping[Site, str] | Collection[Site]) -> Replayed:

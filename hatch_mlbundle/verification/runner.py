@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hatch_mlbundle.bundles.atomic_folder import remove_folder
 from hatch_mlbundle.model import Bundle
+from hatch_mlbundle.storage import storage_errors
+from hatch_mlbundle.trials.comparison import difference
 from hatch_mlbundle.trials.observation import Observation, observe
 from hatch_mlbundle.trials.process import Bounds, Command, Wrap
 from hatch_mlbundle.verify_settings import VerifyCommand, VerifySettings
@@ -55,6 +57,19 @@ class Runner:
         """Run a command with more variables, and one more folder to write to; `tend` is to be called afterwards."""
         return self._run(bundle, command, None, variables, writable)
 
+    def difference(self, before: Observation, after: Observation, command: VerifyCommand) -> str | None:
+        """Return what `trials.comparison.difference` says, with placeholders for folders that have another name in every build."""
+        problem = difference(before, after, command, folder=self.project) or ""
+        inner_first = sorted(self._places.items(), key=lambda place: -len(place[1].parts))
+        for name, path in inner_first:
+            if path.name:
+                problem = problem.replace(str(path), f"{{{name}}}")
+        return problem or None
+
+    def forget(self, observation: Observation) -> None:
+        """Remove what was kept of a run: outputs may be gigabytes, and runs many."""
+        remove_folder(observation.folder)
+
     def tend(self, command: VerifyCommand) -> None:
         """Undo what a command did to the bundle."""
         if changed := self.subject.stand.mend():
@@ -64,35 +79,45 @@ class Runner:
         self, bundle: Bundle, command: VerifyCommand, seconds: float | None, variables: Mapping[str, str], writable: str | None
     ) -> Observation:
         self.subject.become(bundle)
-        work = self._empty_work_folder()
+        with storage_errors(self.work):
+            self._empty_work_folder()
         limit = command.timeout or self.settings.timeout
         bounds = Bounds(seconds=min(limit, seconds or limit), written=self.settings.max_written, processes=self.settings.max_processes)
         self.runs += 1
         wrap = self.clean_root(writable) if self.clean_root else None
         into = self.folder / f"run-{self.runs}"
-        return observe(self._command(command, work, variables), bounds, into, files=command.files, wrap=wrap)
+        return observe(self._command(command, variables), bounds, into, files=command.files, wrap=wrap)
 
     @property
     def work(self) -> Path:
         """The folder in which commands run."""
         return self.folder / "work"
 
-    def _empty_work_folder(self) -> Path:
-        shutil.rmtree(self.work, ignore_errors=True)
-        (self.work / _TEMPORARY).mkdir(parents=True)
-        return self.work
+    @property
+    def _places(self) -> dict[str, Path]:
+        return {**self.subject.places, "project": self.project, "work": self.work}
 
-    def _command(self, command: VerifyCommand, work: Path, extra: Mapping[str, str]) -> Command:
-        places = {**{name: str(path) for name, path in self.subject.places.items()}, "project": str(self.project), "work": str(work)}
+    def _empty_work_folder(self) -> None:
+        remove_folder(self.work)
+        (self.work / _TEMPORARY).mkdir(parents=True)
+
+    def _command(self, command: VerifyCommand, extra: Mapping[str, str]) -> Command:
+        places = {name: str(path) for name, path in self._places.items()}
         named = dict(_filled(each, places).split("=", 1) for each in command.environment)
-        passed = {name: os.environ[name] for name in _PASSED if name in os.environ}
-        homely = {"HOME": str(work), "TMPDIR": str(work / _TEMPORARY)}
+        homely = {"HOME": str(self.work), "TMPDIR": str(self.work / _TEMPORARY)}
         return Command(
             arguments=tuple(_filled(argument, places) for argument in command.run),
-            folder=work,
-            environment={**passed, **_FIXED, **homely, **named, **extra},
+            folder=self.work,
+            environment={**self._passed(), **_FIXED, **homely, **named, **extra},
             stdin=command.stdin.encode(),
         )
+
+    def _passed(self) -> dict[str, str]:
+        """Return what is passed on of this process's environment; a wheel's console scripts are found by their names."""
+        passed = {name: os.environ[name] for name in _PASSED if name in os.environ}
+        if self.subject.environment:
+            passed["PATH"] = os.pathsep.join([str(self.subject.environment.python.parent), passed.get("PATH", os.defpath)])
+        return passed
 
 
 def _filled(text: str, places: Mapping[str, str]) -> str:

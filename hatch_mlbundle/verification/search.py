@@ -40,10 +40,10 @@ def find_guilty(
 
     `works(put_back)` says whether it works with these changes put back; it does with all of them, and does not with none. It may
     raise OutOfRunsError. `suspicion()` returns a positive weight for each change, by what the last run that failed has shown; `kin` tells
-    which changes belong together: where many are guilty, all of their kin go back.
+    which changes belong together: where many are guilty, all of their kin go back. Of items equally suspicious the last come first.
     """
     guilty: list[Item] = []
-    rest = list(items)
+    rest = list(reversed(items))  # what is made of a change goes back with it: of two changes of a file the later one is asked for first
     best = frozenset(items)
     try:
         while True:

@@ -49,7 +49,7 @@ def wheel_subject(artifact: Artifact, wheel: Path, before: Bundle, settings: Ver
     """Return a wheel installed into a fresh virtual environment in `folder`; raises VerificationError."""
     store = folder / ".store"
     store.mkdir()
-    environment = install(wheel, settings.requirements, folder / "environment")
+    environment = install(wheel, settings.requirements, folder)
     root = environment.site_packages
     foreign = _others(root, artifact.on_disk(before) or before)
     stand = Stand(root, Store(folder=store), pool, foreign)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from hatch_mlbundle.errors import VerificationError
@@ -16,8 +16,10 @@ from .replay import Site, replay
 from .report import CommandRow, Measured, RevertedRow, StepResult, Verification, measured
 from .runner import Runner, title
 from .search import Found
-from .steps import results_of_steps
+from .steps import Walk
 from .verdict import Court
+
+_REFUSED = 'verify: the result behaves otherwise than the artifact; exclude these files from the steps (on-failure = "error")'
 
 _SHOWN = 3
 """Files that a finding names where many were put back."""
@@ -53,15 +55,17 @@ class Verifying:
         court = Court(runner=self.runner, before=self.before, stages=outcome.stages, expected=list(self.expected))
         guilty = self._guilty(court)
         reverted = list(_reverted(court, outcome, guilty)) if guilty else []
-        findings = list(_findings(reverted, exact=guilty is None or guilty.exact))
-        if findings and self.runner.settings.on_failure == "error":
-            raise VerificationError("\n".join(finding.line() for finding in findings))
+        exact = guilty is None or guilty.exact
+        if reverted and self.runner.settings.on_failure == "error":
+            raise VerificationError("\n".join([*_accusations(reverted, exact=exact), _REFUSED]))
+        findings = list(_findings(reverted, exact=exact))
         reasons = {site: f"put back: {row.problem}" for site, row in zip(guilty.items if guilty else (), reverted, strict=True)}
         replayed = replay(self.before, outcome.stages, reasons)
         told = (*outcome.findings, *self.findings, *court.findings, *findings)
         kept = replace(outcome, bundle=replayed.bundle, stages=replayed.stages, findings=told)
-        report = self._report(court, kept, tuple(reverted))
-        return Judged(outcome=replace(kept, findings=(*told, *self._disturbances())), report=report)
+        observed = court.observed(frozenset(reasons))
+        report = self._report(court, outcome, kept, tuple(reverted), observed)
+        return Judged(outcome=replace(kept, findings=(*told, *disturbances(self.runner))), report=report)
 
     def _guilty(self, court: Court) -> Found[Site] | None:
         self.progress.start("verifying: the result", 0)
@@ -70,34 +74,44 @@ class Verifying:
         self.progress.start("verifying: looking for what broke it", 0)
         return court.find()
 
-    def _report(self, court: Court, outcome: Outcome, reverted: tuple[RevertedRow, ...]) -> Verification:
-        rows = []
-        for position, expected in enumerate(court.expected):
-            after = [court.observed[position], *self._repeated(outcome.bundle, expected)]
-            rows.append(self._row(expected, self._measured_before(expected), measured(after)))
+    def _report(
+        self, court: Court, planned: Outcome, kept: Outcome, reverted: tuple[RevertedRow, ...], observed: Sequence[Observation]
+    ) -> Verification:
+        expected = court.expected
+        first = [[each.observation, *self._repeated(self.before, each)] for each in expected]
+        last = [[seen, *self._repeated(kept.bundle, each)] for seen, each in zip(observed, expected, strict=True)]
+        rows = [self._row(each, measured(before), measured(after)) for each, before, after in zip(expected, first, last, strict=True)]
         steps: tuple[StepResult, ...] = ()
         if self.runner.settings.each_step:
-            steps = tuple(results_of_steps(self.runner, self.before, outcome.stages, court.expected))
+            self.progress.start("verifying: each step", 0)
+            walk = Walk(
+                runner=self.runner,
+                before=self.before,
+                planned=planned.stages,
+                kept=kept.stages,
+                expected=expected,
+                first=first,
+                last=last,
+            )
+            steps = tuple(walk.results())
         jail = self.runner.clean_root is not None
         return Verification(commands=tuple(rows), reverted=reverted, runs=self.runner.runs, jail=jail, steps=steps)
-
-    def _measured_before(self, expected: Expected) -> Measured:
-        return measured([expected.observation, *self._repeated(self.before, expected)])
 
     def _repeated(self, bundle: Bundle, expected: Expected) -> list[Observation]:
         return [self.runner.run(bundle, expected.command) for _ in range(self.runner.settings.repeat - 1)]
 
     def _row(self, expected: Expected, before: Measured, after: Measured) -> CommandRow:
         command = expected.command
-        compared = "exit status" if expected.is_flaky else "comparator" if command.comparator else command.output
-        return CommandRow(name=title(command), arguments=command.run, compared=compared, before=before, after=after)
+        return CommandRow(name=title(command), arguments=command.run, compared=expected.compared, before=before, after=after)
 
-    def _disturbances(self) -> Iterator[Finding]:
-        for name, paths in self.runner.disturbed.items():
-            message = (
-                f"{name!r} writes into the bundle ({_some(paths)}), where an installed application mostly may not; each run found it whole"
-            )
-            yield Finding(code="MB604", message=message)
+
+def disturbances(runner: Runner) -> Iterator[Finding]:
+    """Yield a finding for each command that wrote into the bundle."""
+    for name, paths in runner.disturbed.items():
+        message = (
+            f"{name!r} writes into the bundle ({_some(paths)}), where an installed application mostly may not; each run found it whole"
+        )
+        yield Finding(code="MB604", message=message)
 
 
 def _reverted(court: Court, outcome: Outcome, guilty: Found[Site]) -> Iterator[RevertedRow]:
@@ -111,14 +125,27 @@ def _findings(reverted: Iterable[RevertedRow], *, exact: bool) -> Iterator[Findi
         for row in reverted:
             yield Finding(code="MB601", optimizer=row.step, path=row.path, message=f"was put back: with the change, {row.problem}")
         return
-    by_step: dict[str, list[RevertedRow]] = {}
-    for row in reverted:
-        by_step.setdefault(row.step, []).append(row)
-    for step, rows in by_step.items():
+    for step, rows in _by_step(reverted).items():
         message = (
             f"{len(rows):,} changes were put back together ({_some([row.path for row in rows])}), because without that {rows[0].problem}"
         )
         yield Finding(code="MB602", optimizer=step, message=message)
+
+
+def _accusations(reverted: Sequence[RevertedRow], *, exact: bool) -> Iterator[str]:
+    """Yield a line for each change that breaks what was verified, or for each step with such, where they cannot be told apart."""
+    if exact:
+        yield from (f"{row.step}: {row.path}: with the change, {row.problem}" for row in reverted)
+        return
+    for step, rows in _by_step(reverted).items():
+        yield f"{step}: {len(rows):,} changes together ({_some([row.path for row in rows])}): with them, {rows[0].problem}"
+
+
+def _by_step(reverted: Iterable[RevertedRow]) -> dict[str, list[RevertedRow]]:
+    by_step: dict[str, list[RevertedRow]] = {}
+    for row in reverted:
+        by_step.setdefault(row.step, []).append(row)
+    return by_step
 
 
 def _some(paths: list[str]) -> str:

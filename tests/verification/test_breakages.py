@@ -90,7 +90,9 @@ def test_a_planted_breakage_is_found_named_and_put_back(name: str, tmp_path: Pat
     planted = harm if isinstance(harm, Harm) else Harm(data=harm((app / path).read_bytes()))
     before = (app / path).read_bytes()
     steps = {"first": {}, "second": {path: planted}, "third": {}}
-    job = planted_job(tmp_path, steps, VerifySettings(commands=(run_zoo(timeout=2.0),), **SETTINGS))
+    job = planted_job(
+        tmp_path, steps, VerifySettings(commands=(run_zoo(timeout=2.0 if name == "what it waits for" else 30.0),), **SETTINGS)
+    )
     result = optimize(job, app, tmp_path / "small")
     (finding,) = result.manifest.findings
     assert (finding.code, finding.optimizer, finding.path) == ("MB601", "second", path)

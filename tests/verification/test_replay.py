@@ -6,7 +6,7 @@ from typing import Literal
 from hatch_mlbundle.model import Bundle, File, Kind
 from hatch_mlbundle.optimizer import Optimizer, Options
 from hatch_mlbundle.pipeline import Applied, Done, Stage
-from hatch_mlbundle.verification.replay import Site, replay, sites
+from hatch_mlbundle.verification.replay import Site, changes, replay
 from tests.builders import bundle_of, file_of
 
 
@@ -60,7 +60,7 @@ def test_without_exceptions_it_is_what_was_done() -> None:
 
 
 def test_with_everything_put_back_it_is_the_bundle_before() -> None:
-    again = replay(BEFORE, STAGES, sites(STAGES))
+    again = replay(BEFORE, STAGES, changes(STAGES))
     assert again.bundle == BEFORE
     assert list(again.bundle) == list(BEFORE)
     assert actions(again.stages) == [{"c": "keep", "b": "keep", "a": "keep"}, {"b": "keep"}, {"d/e": "keep"}]
@@ -92,4 +92,4 @@ def test_no_link_leads_to_a_file_that_is_another_now() -> None:
 
 
 def test_every_change_is_a_site_and_what_was_kept_is_none() -> None:
-    assert sites(STAGES) == [Site(0, "c"), Site(0, "b"), Site(1, "new"), Site(1, "b"), Site(2, "d/e")]
+    assert list(changes(STAGES)) == [Site(0, "c"), Site(0, "b"), Site(1, "new"), Site(1, "b"), Site(2, "d/e")]
