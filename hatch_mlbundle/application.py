@@ -19,6 +19,7 @@ from .beside import COMPANIONS, beside, manifest_sink, replacing_companions, rep
 from .bundles.archives.pack import archive_of, packing
 from .bundles.artifact import Side, Written
 from .bundles.frozen import FrozenArtifact
+from .bundles.missing_notice import LeftOut, one_line
 from .bundles.onefile import OneFileArtifact
 from .bundles.tables import Tables
 from .canonical import digest, sha256_of_file
@@ -33,8 +34,10 @@ from .proof import start_proof
 from .session import Session, open_session
 from .verification.report import Verification
 
-_Write: TypeAlias = Callable[[Bundle], AbstractContextManager[Written]]
-"""Writes the changed bundle; the result takes its place when the context ends without an error."""
+_Write: TypeAlias = Callable[[Bundle, Sequence[LeftOut]], AbstractContextManager[Written]]
+"""Writes the changed bundle, and into frozen executables what was left out of it; the result takes its place when the context ends
+without an error.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +71,7 @@ def optimize(job: Job, path: Path, output: Path | None = None, findings: Sequenc
         return Result(manifest=finished.manifest)
     with open_session(job, path, cache) as session:
         _check_writable(session)
-        made = _make(job, session, path, target, findings, _rewriting(session, target))
+        made = _make(job, session, path, target, findings, rewriting(session, target))
         manifest = made.result.manifest
         if cache and key and made.lasting and manifest.artifact.before.sha256 == sha256:
             with suppress(OSError):
@@ -83,7 +86,7 @@ def finish_frozen(job: Job, built: Path, target: Path, *, one_file: bool = False
     manifest lies beside it. Raises MlbundleError; then what was there before stays.
     """
     with open_session(job, built, job.cache(), ours=True) as session:
-        write = _packing(job, session, target) if one_file else _rewriting(session, target)
+        write = _packing(job, session, target) if one_file else rewriting(session, target)
         return _make(job, session, built, target, findings, write).result
 
 
@@ -93,7 +96,7 @@ def optimize_tables(job: Job, tables: Sequence[Tables], folder: Path, target: Pa
     The manifest lies beside `target`, the bundle to come. Raises MlbundleError; then nothing was changed.
     """
     with open_session(job, tables, job.cache()) as session:
-        return _make(job, session, None, target, (), _rewriting(session, folder)).result
+        return _make(job, session, None, target, (), rewriting(session, folder)).result
 
 
 def plan_for(job: Job, path: Path) -> Plan:
@@ -180,7 +183,7 @@ def _make(job: Job, session: Session, path: Path | None, target: Path, findings:
                 found = session.services.workspace.found_companions()
                 companions = commits.enter_context(replacing_companions(found, beside(job, target, COMPANIONS)))
                 session.services.progress.start("writing", 0)
-                written = artifact.enter_context(write(outcome.bundle))
+                written = artifact.enter_context(write(outcome.bundle, left_out(job, outcome)))
             packed = (*written.packed, *_archives(job, session, written.path, target, commits))
             manifest = _manifest(job, session, target.name, before, written.side, outcome, told, companions, packed)
             text = manifest.to_json().encode(errors="backslashreplace")
@@ -214,15 +217,32 @@ def _check_writable(session: Session) -> None:
         raise session.artifact.refusal()
 
 
-def _rewriting(session: Session, target: Path) -> _Write:
-    return lambda bundle: session.artifact.rewriting(bundle, target, session.compressor)
+def rewriting(session: Session, target: Path) -> _Write:
+    """Return what writes the session's artifact to `target`."""
+    artifact, compressor = session.artifact, session.compressor
+    if isinstance(artifact, FrozenArtifact):
+        return lambda bundle, told: artifact.rewriting(bundle, target, compressor, told)
+    return lambda bundle, _: artifact.rewriting(bundle, target, compressor)
 
 
 def _packing(job: Job, session: Session, target: Path) -> _Write:
     artifact = session.artifact
     if not isinstance(artifact, FrozenArtifact):
         raise ArtifactError(target.name, "cannot be packed into one file: PyInstaller made no executable")
-    return lambda bundle: artifact.packing(bundle, target, session.compressor, job.config.workers)
+    return lambda bundle, told: artifact.packing(bundle, target, session.compressor, job.config.workers, told)
+
+
+def left_out(job: Job, outcome: Outcome) -> list[LeftOut]:
+    """Return what executables are to say, when they run, of the files that each step dropped; nothing where that is switched off."""
+    return [
+        LeftOut(
+            step=done.stage.name,
+            module_remedy=one_line(done.stage.optimizer.remedy("{path}", "{module}")),
+            file_remedy=one_line(done.stage.optimizer.remedy("{path}", None)),
+            paths=tuple(each.path for each in done.changes if each.action == "drop" and each.path not in outcome.bundle),
+        )
+        for done in (outcome.stages if job.config.settings.runtime_messages else ())
+    ]
 
 
 def _is_lasting(manifest: Manifest, outcome: Outcome) -> bool:

@@ -11,9 +11,17 @@ import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from . import __version__, commands, crash
+from . import __version__, crash
 from .errors import MlbundleError
+from .late import late
+from .profile import FILE_NAME
+
+if TYPE_CHECKING:
+    from . import commands, trace_command
+else:
+    commands, trace_command = late(f"{__package__}.commands"), late(f"{__package__}.trace_command")
 
 _COLLECTED = 1_000_000
 """Objects made between two collections of garbage: syntax trees are many, and looking for cycles in them takes a fifth of the time."""
@@ -24,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _end_on_termination()
     gc.set_threshold(_COLLECTED)
     try:
-        options = _parser().parse_args(arguments)
+        options = _parsed(sys.argv[1:] if arguments is None else arguments)
         options.run(options)
     except MlbundleError as error:
         _complain(error.told())
@@ -38,6 +46,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _complain(crash.report(error))
         return crash.EXIT_CODE
     return 0
+
+
+def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
+    """Parse the arguments; of `explore`, those behind `--` are a command, which argparse would take options out of the midst of."""
+    own, command = list(arguments), []
+    if own[:1] == ["explore"] and "--" in own:
+        own, command = own[: own.index("--")], own[own.index("--") + 1 :]
+    options = _parser().parse_args(own)
+    if own[:1] == ["explore"]:
+        options.command = command
+    return options
 
 
 def _end_on_termination() -> None:
@@ -61,7 +80,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_plan(subparsers)
     _add_optimize(subparsers)
     _add_analyze(subparsers)
+    _add_explore(subparsers)
     _add_measure(subparsers)
+    _add_trace(subparsers)
     _add_plugins(subparsers)
     _add_cache(subparsers)
     return parser
@@ -92,6 +113,20 @@ def _add_analyze(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
     _add_work_options(parser)
 
 
+def _add_explore(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = _command(
+        subparsers, "explore", commands.explore, "make and try every choice for an artifact: size, start, memory, works or not"
+    )
+    parser.usage = "mlbundle explore [options] artifact [-- PROGRAM [ARGUMENT ...]]"
+    parser.epilog = "Behind `--` stands a command to run instead of those in [tool.mlbundle.verify], with the same placeholders."
+    parser.add_argument("artifact", type=Path, help="a wheel, a frozen bundle or any folder; it stays as it is")
+    parser.add_argument("--repeat", type=_positive, default=3, metavar="N", help="runs of each command, whose medians count (default 3)")
+    parser.add_argument("--archives", action="store_true", help="pack the result into every format there is, not only those in `archive`")
+    parser.add_argument("--json", action="store_true", help="everything in exact numbers, as JSON")
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write that JSON into a file, too")
+    _add_work_options(parser)
+
+
 def _add_measure(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = _command(subparsers, "measure", commands.measure, "measure how long a command takes from start to exit, and its peak memory")
     parser.usage = "mlbundle measure [options] -- PROGRAM [ARGUMENT ...]"
@@ -103,6 +138,22 @@ def _add_measure(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
     parser.add_argument("--against", metavar="PROGRAM", help="measure this program, too, with the same arguments, in turn with the first")
     parser.add_argument("--timeout", type=_seconds, default=300.0, metavar="S", help="seconds a run may take (default 300)")
     parser.add_argument("--json", action="store_true", help="the same as JSON: seconds and bytes")
+
+
+def _add_trace(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = _command(
+        subparsers, "trace", trace_command.trace_run, "run a command, and add the files of its application that it uses to a profile"
+    )
+    parser.usage = "mlbundle trace [options] -- PROGRAM [ARGUMENT ...]"
+    parser.add_argument(
+        "command", nargs="+", metavar="PROGRAM [ARGUMENT ...]", help="what to run: a program of a one-folder bundle, or a Python"
+    )
+    parser.add_argument("-o", "--output", type=Path, metavar="PROFILE", default=Path(FILE_NAME), help=f"the profile (default {FILE_NAME})")
+    parser.add_argument(
+        "--package", action="append", default=[], metavar="NAME", help="of a Python: this distribution counts (may be repeated)"
+    )
+    parser.add_argument("--allow-failure", action="store_true", help="let the run count even where the command fails")
+    parser.add_argument("-q", "--quiet", action="store_true", help="say only what went wrong")
 
 
 def _add_plugins(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

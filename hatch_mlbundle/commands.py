@@ -13,19 +13,20 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, get_args
 
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
 from . import application
+from . import explore as exploring
 from .adapters.project import FROZEN, WHEEL, Places, find_project, project_config
-from .atomic import make_folder
+from .atomic import make_folder, replace_atomically
 from .beside import saved_manifest_path
 from .bundles.atomic_folder import recover
 from .bundles.executable import is_frozen
 from .bundles.folder import check_target
-from .config import Config
-from .errors import ArtifactError
+from .config import ArchiveFormat, Config
+from .errors import ArtifactError, StorageError
 from .job import Job, cache_of, prepare
 from .model import Change
 from .plugins import Registry, load_registry, optimizer_entries
@@ -71,6 +72,24 @@ def analyze(options: argparse.Namespace) -> None:
         from .reports.terminal import analysis, show
 
         show(analysis(manifest, top=options.top))
+
+
+def explore(options: argparse.Namespace) -> None:
+    """Make and try every choice for an artifact, and show what each comes to."""
+    if options.output:
+        check_apart(options.output, options.artifact)
+    with _job(options, options.artifact) as job:
+        explored = exploring.explore(job, options.artifact, command=options.command, repeat=options.repeat)
+    if options.output:
+        with replace_atomically(options.output) as stream:
+            stream.write(explored.to_json().encode(errors="backslashreplace"))
+    if options.json:
+        print(explored.to_json(), end="")  # noqa: T201
+    elif not options.quiet:
+        from .reports.exploration import exploration_report
+        from .reports.terminal import show
+
+        show(exploration_report(explored))
 
 
 def plugins(options: argparse.Namespace) -> None:
@@ -133,6 +152,17 @@ def output_for(artifact: Path, output: Path | None, *, several: bool) -> Path | 
     return output
 
 
+def check_apart(output: Path, artifact: Path) -> None:
+    """Raise ArtifactError where a report would be written over the artifact or into it, StorageError where there is no such folder."""
+    target, source = output.resolve(), artifact.resolve()
+    if target.is_relative_to(source):
+        raise ArtifactError(str(output), f"is {artifact.name} or lies in it, which stays as it is; choose another place")
+    if target.is_dir():
+        raise ArtifactError(str(output), "is a folder; name a file")
+    if not target.parent.is_dir():
+        raise StorageError(f"cannot write {output}: there is no such folder; create it first")
+
+
 def _project_of(wheel: Path) -> tuple[object, ...] | None:
     try:
         return parse_wheel_filename(wheel.name)[:2]
@@ -149,6 +179,8 @@ def _config(options: argparse.Namespace, registry: Registry, places: Places = WH
         override["cache"] = {"enabled": False}
     if getattr(options, "no_verify", False):
         override["verify"] = {}
+    if getattr(options, "archives", False):
+        override["archive"] = list(get_args(ArchiveFormat))
     if getattr(options, "strict", False):
         override["strict"] = True
     return project_config(_project(options), registry, override, places)

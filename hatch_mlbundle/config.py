@@ -72,6 +72,9 @@ class Settings:
     compression_level: int = option("How hard changed files are deflated: 1 is fastest, 12 smallest.", default=6)
     allow_signed: bool = option("Whether a signed wheel is changed; its signature, which then no longer fits, is left out.", default=False)
     archive: tuple[ArchiveFormat, ...] = option("Archives to make of a folder or frozen bundle, beside it.", default=())
+    runtime_messages: bool = option(
+        "Whether frozen executables say, when a module or file is missing, which step left it out and how to keep it.", default=True
+    )
     packing: PackingSettings = option("How archives are compressed.", default=PackingSettings())
     limits: Limits = option("Bounds on what is unpacked.", default=Limits())
     verify: VerifySettings = option("The commands that prove that the result still works.", default=VerifySettings())
@@ -146,6 +149,8 @@ def decisive_settings(config: Config) -> dict[str, Any]:
     decisive = {key: settings[key] for key in ("strict", "ignore", "compression-level", "allow-signed")}
     if config.settings.archive:
         decisive |= {key: settings[key] for key in ("archive", "packing")}
+    if not config.settings.runtime_messages:
+        decisive["runtime-messages"] = False
     return {"optimizers": [step.name for step in config.steps], **decisive}
 
 

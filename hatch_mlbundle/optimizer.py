@@ -81,10 +81,10 @@ class Optimizer(ABC, Generic[OptionsT]):
     """One kind of slimming.
 
     The registry knows the class; the configuration makes the instance. What it plans and makes may depend on the bundle, its
-    options and `programs()` alone: that is what the cache goes by, with `version`, which is to be raised whenever a result may
-    differ. A lossy optimizer (`lossless = False`) runs only when it is named in the configuration. `risk` is what may break by
-    it where nothing is verified (docs/verification.md). `artifacts` are the kinds of
-    artifact that it is for; on others the step is left out.
+    options, `inputs()` and `programs()` alone: that is what the cache goes by, with `version`, which is to be raised whenever a
+    result may differ. A lossy optimizer (`lossless = False`) runs only when it is named in the configuration. `risk` is what may
+    break by it where nothing is verified (docs/verification.md). `artifacts` are the kinds of artifact that it is for; on
+    others the step is left out.
     """
 
     name: ClassVar[str]
@@ -100,6 +100,20 @@ class Optimizer(ABC, Generic[OptionsT]):
     def programs(self) -> Mapping[str, str]:
         """Return the external programs it will run, name to version; raises MissingProgramError. Asked before any work."""
         return {}
+
+    def inputs(self, project: Path) -> Mapping[str, str]:
+        """Read the files that the options name, relative to `project`, and return the SHA-256 of each, by name; raises MlbundleError.
+
+        Asked before any work.
+        """
+        return {}
+
+    def remedy(self, path: str, module: str | None) -> str:
+        """Return what to do about a file that this step left out and that is missed; `module` is the dotted name of what it provides.
+
+        Applications tell it when they run (runtime/missing.py). It may hold `path` and `module`, but not depend on them otherwise.
+        """
+        return f'add "/{path}" to `exclude` in [tool.mlbundle.{self.name}]'
 
     @abstractmethod
     def plan(self, bundle: Bundle, context: Context) -> Iterable[Change]:

@@ -55,13 +55,23 @@ def start_proof(job: Job, session: Session, path: Path | None, name: str, before
         return _Trust()
     if path is None or session.artifact.on_disk(before) is None:
         return _Trust((Finding(code="MB605", message="was not verified: the bundle is still to be collected; verify the finished one"),))
+    runner = open_runner(job, session, path, name, before)
+    return Verifying.start(runner, before, tracer(runner), session.services.progress)
+
+
+def open_runner(job: Job, session: Session, path: Path, name: str, before: Bundle) -> Runner:
+    """Make ready to run the configured commands on the artifact at `path`, laid out as `name`, and on what becomes of it.
+
+    Raises ConfigurationError, VerificationError.
+    """
+    settings = job.config.settings.verify
     subject = _subject(session, path, name, before, settings)
     _check_placeholders(settings, subject)
     folder = session.services.workspace.new_folder()
     runner = Runner(settings=settings, subject=subject, project=job.project, folder=folder)
     if settings.jail:
         runner.clean_root = _clean_root(subject, runner, session)
-    return Verifying.start(runner, before, tracer(runner), session.services.progress)
+    return runner
 
 
 def _subject(session: Session, path: Path, name: str, before: Bundle, settings: VerifySettings) -> Subject:
@@ -74,12 +84,13 @@ def _subject(session: Session, path: Path, name: str, before: Bundle, settings: 
 def _clean_root(subject: Subject, runner: Runner, session: Session) -> Callable[[str | None], Wrap]:
     """Return what makes a jail that sees the artifact, the project and the work folder, and one more folder to write to."""
     make_folder(runner.work)
-    seen = [*bundle_mounts(subject.stand.root), Mount.of(runner.project), Mount.of(runner.work, writable=True)]
-    if subject.environment:
-        seen += [Mount.of(subject.environment.folder), *python_mounts(subject.environment.python)]
 
     @cache
     def made(writable: str | None) -> Wrap:
+        """Look at the bundle only now that it is laid out, which says what its bootloader needs."""
+        seen = [*bundle_mounts(subject.stand.root), Mount.of(runner.project), Mount.of(runner.work, writable=True)]
+        if subject.environment:
+            seen += [Mount.of(subject.environment.folder), *python_mounts(subject.environment.python)]
         more = [Mount.of(Path(writable), writable=True)] if writable else []
         return jail([*seen, *more], session.services.workspace.new_folder())
 

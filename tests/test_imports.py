@@ -14,8 +14,8 @@ PACKAGE = Path(hatch_mlbundle.__file__).parent
 
 CORE = """
     __init__ atomic bytecode cache canonical closure config crash decode epoch errors filegroups finished frozenmodules globs hookspecs
-    identify importpaths importtime librarynames links manifest marshalled_code model modulesets.* opcodes optimizer profile programs
-    progress pysource reference schema storage testfiles units unmarshal unmarshal_server usage
+    identify importpaths importtime keeprules late librarynames links manifest marshalled_code model modulesets.* opcodes optimizer
+    profile profilematch programs progress pysource reference schema storage testfiles units unmarshal unmarshal_server usage
     verify_settings
 """
 LAYERS = [
@@ -25,9 +25,9 @@ LAYERS = [
     ["verification.*"],
     ["optimizers.*", "reports.*"],
     ["plugins"],
-    ["application", "beside", "job", "proof", "session"],
+    ["application", "beside", "explore", "job", "proof", "session"],
     ["adapters.*"],
-    ["__main__", "cli", "commands", "hooks"],
+    ["__main__", "cli", "commands", "hooks", "trace_command"],
 ]
 """From low to high: a module imports from its own layer and those below. `x.*` is the folder x and all modules in it."""
 

@@ -43,8 +43,17 @@ class Executable:
 
     def path_of(self, module: PyzModule) -> str:
         """Return the path of a module in the bundle."""
+        return join(self._module_folder, module.path)
+
+    def paths(self) -> dict[str, PyzModule]:
+        """Return the modules that have code by their paths in the bundle."""
+        folder = self._module_folder
+        return {f"{folder}/{module.path}": module for module in self.modules}
+
+    @property
+    def _module_folder(self) -> str:
         folder = "" if self.archive.is_one_file else self.archive.contents_folder
-        return join(folder, f"{self.path}{PYZ_SUFFIX}", module.path)
+        return join(folder, f"{self.path}{PYZ_SUFFIX}")
 
     def code_of(self, module: PyzModule) -> InflatedContent:
         """Return a module's code, as marshal wrote it."""
@@ -82,7 +91,7 @@ class Executable:
     def _content(self, entry: Entry, paths: Collection[str]) -> Content:
         if entry.type != PYZ or self.pyz is None:
             return RangeContent(self.file, entry.offset, entry.stored)
-        gone = {module.path for module in self.modules if self.path_of(module) not in paths}
+        gone = {module.path for path, module in self.paths().items() if path not in paths}
         if not gone:
             return RangeContent(self.file, entry.offset, entry.stored)
         found, size = pieces(self.pyz, without(self.pyz.modules, gone))

@@ -63,6 +63,10 @@ class ExcludeModules(Optimizer[ExcludeModulesOptions]):
     artifacts: ClassVar[tuple[ArtifactKind, ...]] = ("frozen",)
     options_type = ExcludeModulesOptions
 
+    def remedy(self, path: str, module: str | None) -> str:
+        """Say what to add to `keep`; data files, which have no module's name, are for `exclude`."""
+        return f'add "{module}" to `keep` in [tool.mlbundle.{self.name}]' if module else super().remedy(path, module)
+
     def plan(self, bundle: Bundle, context: Context) -> Iterable[Change]:
         """Yield a Drop or a Keep, with its reason, for every file of a module in the sets, in the order of the paths."""
         with unmarshaller(python_release(bundle)) as quick:

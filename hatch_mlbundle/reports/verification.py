@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hatch_mlbundle.units import format_size
-from hatch_mlbundle.verification.report import Measured, StepResult, Verification
+from hatch_mlbundle.verification.report import IN_ALL, Measured, StepResult, Verification
 
 
 def verification_report(verification: Verification) -> RenderableType:
@@ -26,18 +26,34 @@ def _commands(verification: Verification) -> Table:
 
 
 def _steps(verification: Verification) -> Table:
-    """The figures are those of the first command; of the problems, the first counts."""
-    table = _table("after step", "installed", "start", "memory", "accuracy", "risk")
-    for step in verification.steps:
-        first = step.measured[0]
-        table.add_row(step.step, format_size(step.installed), _seconds(first), _memory(first), _accuracy(step), step.risk)
+    """Draw a row for each step: the time of the slowest command, the memory of the one that takes the most."""
+    table = _table("after step", "installed", "change", "start", "memory", "accuracy", "risk")
+    compared = any(row.compared not in ("ignore", "exit status") for row in verification.commands)
+    first, *others = verification.steps
+    before = first
+    table.add_row(first.step, format_size(first.installed), "", _slowest(first), _largest(first))
+    for step in others:
+        change = step.installed - (first if step.step == IN_ALL else before).installed
+        cells = format_size(step.installed), format_size(change) if change else "", _slowest(step), _largest(step)
+        table.add_row(step.step, *cells, _accuracy(step, compared=compared), step.risk or "")
+        before = step
     return table
 
 
-def _accuracy(step: StepResult) -> str:
-    if any(step.problems):
+def _slowest(step: StepResult) -> str:
+    return f"{max(each.seconds for each in step.measured):.2f} s"
+
+
+def _largest(step: StepResult) -> str:
+    return format_size(max(each.peak_memory for each in step.measured))
+
+
+def _accuracy(step: StepResult, *, compared: bool) -> str:
+    if step.is_broken:
         return "broken"
-    return "same" if not step.deviation else f"within {step.deviation:.1e}"
+    if step.put_back and step.step != IN_ALL:
+        return f"{step.put_back:,} put back"
+    return f"off {step.deviation:.1e}" if step.deviation else "same" if compared else "-"
 
 
 def _verdict(verification: Verification) -> Text:

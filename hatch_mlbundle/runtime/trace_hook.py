@@ -1,14 +1,14 @@
 """Runs inside an application that is traced: writes down which files and modules below some folders it uses, as it uses them.
 
 It stands alone: frozen applications have it as a script that runs before all of theirs, other Pythons as part of a `sitecustomize`.
-It imports what every Python has built in, raises nothing, and keeps no file open that a fork or a daemon could mistake for its own.
+It imports what every Python has built in (`__future__` is a file, which an application may lack), raises nothing, and keeps no file
+open that a fork or a daemon could mistake for its own.
 
 Each process writes a file `PID-NUMBER` of records, each a letter, a text and a NUL byte, each with one write(2), so that no way
-to end a process loses any: `f` a path below a root, relative to it, `m` an executable and a module of its archive (`app/pkg.mod`),
-`p` an executable whose modules are watched, `s` a process in which the hook is at work, with its executable if that is frozen.
+to end a process loses any: `f` a path below a root, relative to it, `m` an executable and a module of its archive that was asked for
+(`app/pkg.mod`), `l` one whose code was loaded, `p` an executable whose modules are watched, `s` a process in which the hook is at
+work, with its executable if that is frozen.
 """
-
-from __future__ import annotations
 
 import atexit
 import os
@@ -25,15 +25,17 @@ _READING = (
     *("os.rename", "os.remove", "os.link", "os.getxattr", "os.utime", "os.chmod"),
 )
 """Audit events (PEP 578; the table in Python's library reference) whose first argument is a path that had better be there."""
+_WRITING = frozenset(("os.chmod", "os.chown", "os.setxattr", "os.truncate", "os.utime"))
+"""Audit events whose first argument is a path of what is changed where it lies."""
 _SILENT = ("stat", "lstat", "access", "readlink", "_path_exists", "_path_isfile", "_path_isdir", "_path_islink", "_path_lexists")
 """Functions of the module `posix` (or `nt`) that look at files and raise no audit event."""
 _SETS = ("supports_dir_fd", "supports_effective_ids", "supports_fd", "supports_follow_symlinks")
 _MAPS = "/proc/self/maps"
 
 
-def start(folder: str, roots: Iterable[str]) -> None:
+def start(folder: str, roots: "Iterable[str]") -> None:
     """Write down, in new files in `folder`, what this process and its forks use below `roots` from now on."""
-    _start(_Recorder(folder, roots), "")
+    _start(_Recorder(folder, roots), "", parting=False)
 
 
 def start_frozen(folder: str, executable: str, depth: int) -> None:
@@ -43,12 +45,12 @@ def start_frozen(folder: str, executable: str, depth: int) -> None:
         root = os.path.dirname(root)
     recorder = _Recorder(os.environ.get("MLBUNDLE_TRACE") or folder, [root])
     _watch_archive(recorder, executable)
-    _start(recorder, executable)
+    _start(recorder, executable, parting=True)
 
 
-def _start(recorder: _Recorder, executable: str) -> None:
+def _start(recorder: "_Recorder", executable: str, *, parting: bool) -> None:
     recorder.write("s", executable)
-    _watch_events(recorder)
+    _watch_events(recorder, parting=parting)
     _watch_silent(recorder)
     _look_back(recorder)
     _watch_the_end(recorder)
@@ -57,7 +59,7 @@ def _start(recorder: _Recorder, executable: str) -> None:
 class _Recorder:
     """Takes down paths and names, each once; whatever goes wrong in it, the application does not notice."""
 
-    def __init__(self, folder: str, roots: Iterable[str]) -> None:
+    def __init__(self, folder: str, roots: "Iterable[str]") -> None:
         self._folder = folder
         self._file = -1
         self._identity: object = None
@@ -69,7 +71,7 @@ class _Recorder:
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._forget)
 
-    def path(self, path: Any) -> None:
+    def path(self, path: "Any") -> None:
         """Take down a path, absolute or not, as text, bytes or an object that has one, where it is below a root."""
         try:
             if path.__class__ is not str:
@@ -91,12 +93,29 @@ class _Recorder:
         except Exception:  # noqa: S110 - an application must not fail because somebody looks on
             pass
 
-    def module(self, executable: str, name: str) -> None:
+    def module(self, executable: str, name: str, letter: str = "m") -> None:
         """Take down a module of an executable's archive."""
-        record = f"{executable}/{name}"
+        record = f"{letter}{executable}/{name}"
         if record not in self._seen:
             self._seen.add(record)
-            self.write("m", record)
+            self.write(letter, record[1:])
+
+    def part(self, path: "Any") -> None:
+        """Replace a file below a root that has several names by a copy with the same mode."""
+        if path is None or path.__class__ is int:
+            return
+        path = os.path.abspath(os.fsdecode(path))
+        if not os.path.normcase(path).startswith(self._prefixes) or os.path.islink(path) or not os.path.isfile(path):
+            return
+        status = os.lstat(path)
+        if status.st_nlink < 2:
+            return
+        copy = f"{path}.{os.getpid()}.mlbundle-part"
+        with open(path, "rb") as read, open(copy, "wb") as written:
+            while piece := read.read(1 << 20):
+                written.write(piece)
+        os.chmod(copy, status.st_mode & 0o7777)
+        os.replace(copy, path)
 
     def write(self, letter: str, text: str) -> None:
         """Write a record to this process's file."""
@@ -165,7 +184,7 @@ class _Watched:
     An object, since a function would become a method where it is kept in a class, as pathlib of Python 3.10 does with `os.stat`.
     """
 
-    def __init__(self, original: Callable[..., Any], recorder: _Recorder, *, lookup: Callable[[str], str] = os.readlink) -> None:
+    def __init__(self, original: "Callable[..., Any]", recorder: "_Recorder", *, lookup: "Callable[[str], str]" = os.readlink) -> None:
         self.__wrapped__ = original
         for name in ("__name__", "__qualname__", "__doc__", "__module__", "__text_signature__", "__self__"):
             if hasattr(original, name):
@@ -173,7 +192,7 @@ class _Watched:
         self._recorder = recorder
         self._lookup = lookup
 
-    def __call__(self, *arguments: Any, **options: Any) -> Any:
+    def __call__(self, *arguments: "Any", **options: "Any") -> "Any":
         result = self.__wrapped__(*arguments, **options)
         if result:
             path = arguments[0] if arguments else options.get("path")
@@ -183,7 +202,7 @@ class _Watched:
                 self._recorder.path(path)
         return result
 
-    def _relative(self, path: Any, folder: int) -> None:
+    def _relative(self, path: "Any", folder: int) -> None:
         try:
             self._recorder.path(os.path.join(self._lookup(f"/proc/self/fd/{folder}"), os.fsdecode(path)))
         except Exception:  # noqa: S110 - no such file system, no such thing to see
@@ -206,11 +225,11 @@ class _Archive(dict):  # type: ignore[type-arg]
         if isinstance(name, str) and dict.__contains__(self, name):
             self.recorder.module(self.executable, name)
 
-    def get(self, name: object, default: object = None) -> Any:
+    def get(self, name: object, default: object = None) -> "Any":
         self._note(name)
         return dict.get(self, name, default)
 
-    def __getitem__(self, name: object) -> Any:
+    def __getitem__(self, name: object) -> "Any":
         self._note(name)
         return dict.__getitem__(self, name)
 
@@ -219,7 +238,7 @@ class _Archive(dict):  # type: ignore[type-arg]
         return dict.__contains__(self, name)
 
 
-def _watch_archive(recorder: _Recorder, executable: str) -> None:
+def _watch_archive(recorder: "_Recorder", executable: str) -> None:
     """PyInstaller, `loader/pyimod02_importers.py`: `pyz_archive`, a `ZlibArchiveReader` with its table `toc`."""
     reader = getattr(sys.modules.get("pyimod02_importers"), "pyz_archive", None)
     table = getattr(reader, "toc", None)
@@ -227,25 +246,43 @@ def _watch_archive(recorder: _Recorder, executable: str) -> None:
         watched = _Archive(table)
         watched.recorder, watched.executable = recorder, executable
         reader.toc = watched
+        extract = reader.extract
+
+        def watched_extract(name: str, *arguments: "Any", **options: "Any") -> "Any":
+            recorder.module(executable, name, "l")
+            return extract(name, *arguments, **options)
+
+        reader.extract = watched_extract
         recorder.write("p", executable)
 
 
-def _watch_events(recorder: _Recorder) -> None:
-    reading = frozenset(_READING)
-    take = recorder.path
+def _watch_events(recorder: "_Recorder", *, parting: bool) -> None:
+    """Take down what is read; where `parting`, give the application a file of its own before it changes one that it shares."""
+    watched = {*_READING, "import", *(_WRITING if parting else ())}
+    changing = os.O_WRONLY | os.O_RDWR | os.O_APPEND | os.O_TRUNC | os.O_CREAT
+    take, part = recorder.path, recorder.part
 
-    def hook(event: str, arguments: tuple[Any, ...]) -> None:
-        if event in reading:
+    def hook(event: str, arguments: "tuple[Any, ...]") -> None:
+        if event not in watched:
+            return
+        if event == "import":
+            if arguments[1] is not None:
+                take(arguments[1])
+        elif event == "open":
+            if parting and arguments[2] and arguments[2] & changing:
+                _safely(lambda: part(arguments[0]))
             take(arguments[0])
-            if event == "os.exec":
+        else:
+            if parting and event in _WRITING:
+                _safely(lambda: part(arguments[0]))
+            elif event == "os.exec":
                 _safely(recorder.libraries)
-        elif event == "import" and arguments[1] is not None:
-            take(arguments[1])
+            take(arguments[0])
 
     sys.addaudithook(hook)
 
 
-def _watch_silent(recorder: _Recorder) -> None:
+def _watch_silent(recorder: "_Recorder") -> None:
     system = sys.modules[os.name]
     for name in _SILENT:
         original = getattr(system, name, None)
@@ -265,7 +302,7 @@ def _watch_silent(recorder: _Recorder) -> None:
             setattr(accessor, name, watched)
 
 
-def _look_back(recorder: _Recorder) -> None:
+def _look_back(recorder: "_Recorder") -> None:
     """Take down what was loaded before there was a hook."""
     for module in list(sys.modules.values()):
         try:
@@ -279,12 +316,12 @@ def _look_back(recorder: _Recorder) -> None:
     _safely(recorder.libraries)
 
 
-def _watch_the_end(recorder: _Recorder) -> None:
+def _watch_the_end(recorder: "_Recorder") -> None:
     """Look at the libraries once more when the process ends, however it does so."""
     atexit.register(_safely, recorder.libraries)
     leave = os._exit
 
-    def watched_exit(status: int) -> Any:
+    def watched_exit(status: int) -> "Any":
         _safely(recorder.libraries)
         leave(status)
 
@@ -295,7 +332,7 @@ def _watch_the_end(recorder: _Recorder) -> None:
         module._exit = watched_exit  # type: ignore[attr-defined]
 
 
-def _safely(work: Callable[[], None]) -> None:
+def _safely(work: "Callable[[], None]") -> None:
     try:
         work()
     except Exception:  # noqa: S110 - an application must not fail because somebody looks on

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import os
-import re
+import json
 import shutil
 import stat
+import subprocess
+import sys
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from hatch_mlbundle.bundles.executable import Executable, open_executables
 from hatch_mlbundle.bundles.executable_writer import save
 from hatch_mlbundle.bundles.housing import why_not
 from hatch_mlbundle.bundles.script_code import script_code
 from hatch_mlbundle.errors import TraceError
-from hatch_mlbundle.storage import storage_errors
-
-from .inventory import Inventory
+from hatch_mlbundle.storage import storage_error, storage_errors
 
 NAME = "mlbundle_trace"
 """Of the script in an executable."""
@@ -38,65 +39,65 @@ def {name}():
 {name}()
 del {name}
 """
-_LIBRARY = re.compile(r".*\.(?:so(?:\.\d+)*|pyd|dll|dylib)")
-"""Nobody writes into a library where it lies, so these may be links to the user's own; any other file might be written to."""
+_SERVER = Path(__file__).with_name("tree_server.py")
+_SHARED = r".*\.(?:so(?:\.\d+)*|pyd|dll|dylib|pyi?|pyc|h|hpp|cuh)|.*\.dist-info/.*"
+"""No native code writes into these where they lie, so they may be links to the user's own; the hook parts those that Python writes to."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tree:
+    """A tree at `path`, and the user's own executables; `remove` begins to remove it, which takes a while, before the context ends."""
+
+    path: Path
+    executables: Mapping[str, Executable]
+    remove: Callable[[], None]
 
 
 @contextmanager
-def traced_tree(folder: Path, inventory: Inventory, executables: Mapping[str, Executable], records: Path) -> Iterator[Path]:
-    """Give a tree like the one-folder bundle `folder` whose executables write to `records` what they use.
+def traced_tree(program: Path, records: Path) -> Iterator[Tree]:
+    """Give a tree like the one-folder bundle that `program` is in, whose executables write to `records` what they use.
 
-    Its libraries are hard links where the file system has such things, its other files are copies: whatever the application does,
-    the user's own stays as it is. Raises TraceError, StorageError, MissingProgramError.
+    Its libraries and sources are hard links where the file system has such things, its other files are copies: whatever the
+    application does, the user's own stays as it is. Raises TraceError, StorageError, MissingProgramError.
     """
-    place = _place_near(folder)
-    try:
-        tree = place / folder.name
+    folder = program.parent
+    tree = _place_near(folder) / folder.name
+    with _served(tree, program) as served, open_executables(folder) as executables:
         with storage_errors(tree):
-            _fill(tree, folder, inventory, executables)
-            _hook(tree, executables, records, folder)
-        yield tree
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
+            (tree.parent / "hooked").mkdir()
+            _hook(tree.parent / "hooked", executables, records)
+            served.wait()
+            for path in (tree.parent / "hooked").iterdir():
+                path.replace(tree / path.name)
+        yield Tree(path=tree, executables=executables, remove=served.remove)
 
 
 @contextmanager
 def hooked(tree: Path, records: Path) -> Iterator[None]:
     """Put the hook into the executables of a bundle that is ours to change; afterwards they are as before."""
-    with storage_errors(tree):
+    with storage_errors(tree), ExitStack() as stack:
         aside = Path(tempfile.mkdtemp(prefix=PREFIX, dir=tree.parent))
-    try:
-        with open_executables(tree) as executables, storage_errors(tree):
-            _hook(aside, executables, records, tree)
-        with _exchanged(aside, tree):
-            yield
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-
-
-@contextmanager
-def _exchanged(aside: Path, tree: Path) -> Iterator[None]:
-    """Let files of `aside` stand in a tree under their names for a while."""
-    former = {tree / path.name: path.with_name(f"{path.name}.former") for path in aside.iterdir()}
-    for place, kept in former.items():
-        place.rename(kept)
-        (aside / place.name).rename(place)
-    try:
+        stack.callback(shutil.rmtree, aside, ignore_errors=True)
+        (aside / "before").mkdir()
+        (aside / "hooked").mkdir()
+        with open_executables(tree) as executables:
+            _hook(aside / "hooked", executables, records)
+        for path in (aside / "hooked").iterdir():
+            (tree / path.name).rename(aside / "before" / path.name)
+            stack.callback((aside / "before" / path.name).replace, tree / path.name)
+            path.rename(tree / path.name)
         yield
-    finally:
-        for place, kept in former.items():
-            kept.replace(place)
 
 
-def _hook(tree: Path, executables: Mapping[str, Executable], records: Path, originals: Path) -> None:
+def _hook(folder: Path, executables: Mapping[str, Executable], records: Path) -> None:
+    """Write the executables with the hook in them into an empty folder."""
     for name, executable in executables.items():
         problem = why_not(executable.file, executable.archive)
         if problem:
             raise TraceError(f"{executable.file.path}: cannot be traced: {problem}")
-        kept = {executable.path_of(module) for module in executable.modules}
-        target = tree / name
-        save(executable.rebuilt(kept, scripts=[(NAME, _code(executable, records))]), target)
-        target.chmod(stat.S_IMODE((originals / name).stat().st_mode))
+        target = folder / name
+        save(executable.rebuilt(executable.paths(), scripts=[(NAME, _code(executable, records))]), target)
+        target.chmod(stat.S_IMODE(executable.file.path.stat().st_mode))
 
 
 def _code(executable: Executable, records: Path) -> bytes:
@@ -116,35 +117,45 @@ def _place_near(folder: Path) -> Path:
         return Path(tempfile.mkdtemp(prefix=PREFIX))
 
 
-def _fill(tree: Path, folder: Path, inventory: Inventory, but: Mapping[str, Executable]) -> None:
-    tree.mkdir()
-    for each in sorted(inventory.folders):
-        os.mkdir(f"{tree}/{each}")  # noqa: PTH102 - thousands of them
-    for path in inventory.files:
-        source, target = f"{folder}/{path}", f"{tree}/{path}"
-        if path in inventory.links:
-            os.symlink(os.readlink(source), target)  # noqa: PTH211, PTH115 - as written
-        elif path not in but and not (_LIBRARY.fullmatch(path) and _link(source, target)):
-            _copy(source, target)
-
-
-def _link(source: str, target: str) -> bool:
+@contextmanager
+def _served(tree: Path, program: Path) -> Iterator[_Served]:
+    """Have the tree made, but for the program itself, and removed with its parent."""
+    server = subprocess.Popen([sys.executable, "-I", "-S", _SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    request = {
+        "place": str(tree.parent),
+        "source": str(program.parent),
+        "target": str(tree),
+        "shared": _SHARED,
+        "but": program.name,
+    }
     try:
-        os.link(source, target)
-    except OSError:
-        return False
-    return True
+        with server:
+            if server.stdin is None or server.stdout is None:
+                raise RuntimeError("a process was started without its pipes")
+            server.stdin.write(json.dumps(request).encode() + b"\n")
+            server.stdin.flush()
+            yield _Served(tree, server.stdin, server.stdout)
+    finally:
+        shutil.rmtree(tree.parent, ignore_errors=True)
 
 
-def _copy(source: str, target: str) -> None:
-    """Copy a file with its mode and times; in the kernel, which shares the bytes where the file system can."""
-    with open(source, "rb", buffering=0) as read, open(target, "xb", buffering=0) as written:  # noqa: PTH123 - thousands of them
-        status = os.fstat(read.fileno())
-        left = status.st_size
-        with suppress(OSError, AttributeError):
-            while left > 0 and (done := os.copy_file_range(read.fileno(), written.fileno(), left)):
-                left -= done
-        if left:
-            shutil.copyfileobj(read, written)
-    os.chmod(target, stat.S_IMODE(status.st_mode))  # noqa: PTH101 - thousands of them
-    os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
+class _Served:
+    """A tree that a process makes, and removes."""
+
+    def __init__(self, tree: Path, requests: IO[bytes], answers: IO[bytes]) -> None:
+        self._tree = tree
+        self._requests = requests
+        self._answers = answers
+
+    def wait(self) -> None:
+        """Wait until the tree is made; raises StorageError or TraceError where it cannot be."""
+        answer = self._answers.readline()
+        told = json.loads(answer) if answer else {"errno": None, "problem": "the process that copied it was killed", "path": None}
+        if told:
+            error = OSError(told["errno"], told["problem"])
+            refused = storage_error(error, self._tree) if told["path"] is None or told["path"].startswith(str(self._tree)) else None
+            raise refused or TraceError(f"{told['path'] or self._tree}: cannot be copied, so that it could be traced: {told['problem']}")
+
+    def remove(self) -> None:
+        """Begin to remove the tree."""
+        self._requests.close()

@@ -9,11 +9,8 @@ import shutil
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from importlib.metadata import Distribution, distributions
 from pathlib import Path
 from posixpath import normpath
-
-from packaging.utils import canonicalize_name
 
 from hatch_mlbundle.errors import TraceError
 
@@ -88,6 +85,10 @@ def _kept(inventory: Inventory, owned: frozenset[str] | None) -> Inventory:
 
 def _owned(roots: Sequence[Path], packages: Sequence[str]) -> frozenset[str]:
     """Return what the distributions' RECORDs list, but for what lies outside of the roots."""
+    from importlib.metadata import Distribution, distributions  # costs as much time as all else that tracing imports
+
+    from packaging.utils import canonicalize_name
+
     there: dict[str, Distribution] = {}
     for each in distributions(path=[str(root) for root in roots]):
         there.setdefault(canonicalize_name(each.metadata["Name"] or ""), each)

@@ -31,12 +31,9 @@ class Inventory:
         for path in paths:
             for each in self._meant(path):
                 (found if each in self.files else folders).add(each)
-        inside = {folder for path in found for folder in parents(path)}
-        for link, target in self.links.items():
-            if link in found or target in found or target in inside:
-                found.add(link)
-        inside.update(folder for path in found for folder in parents(path))
-        return frozenset(found | self._smallest(folders - inside))
+        found |= self._smallest(folders - _around(found))
+        inside = _around(found)
+        return frozenset(found | {link for link, target in self.links.items() if target in found or target in inside})
 
     def holding(self) -> list[str]:
         """Return the folders that hold files directly, "" for the root."""
@@ -69,6 +66,11 @@ class Inventory:
             for folder in folders.intersection(parents(path)):
                 best[folder] = min(best.get(folder, (size, path)), (size, path))
         return {path for _, path in best.values()}
+
+
+def _around(paths: Iterable[str]) -> set[str]:
+    """Return the folders that paths lie in."""
+    return {folder for path in paths for folder in parents(path)}
 
 
 def read_inventory(root: Path) -> Inventory:

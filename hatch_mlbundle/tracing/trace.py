@@ -6,13 +6,14 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from hatch_mlbundle.bundles.executable import Executable, find_executable, open_executables
+from hatch_mlbundle.bundles.carchive import find_carchive
+from hatch_mlbundle.bundles.executable import Executable, open_executables
 from hatch_mlbundle.bundles.shared_file import SharedFile
 from hatch_mlbundle.errors import TraceError
 from hatch_mlbundle.profile import Profile
@@ -23,7 +24,7 @@ from .interpreter import find_interpreter, hook_environment, installed_in, read_
 from .inventory import Inventory, read_inventory
 from .records import Records, read_records
 from .through import Passed, run_through
-from .watcher import Watcher
+from .watcher import Opened, Watcher
 
 FOLDER = "MLBUNDLE_TRACE"
 """Names the variable with the folder that processes write their records to."""
@@ -89,8 +90,8 @@ def traced_run(tree: Path, run: Callable[[Mapping[str, str]], T]) -> tuple[T, Se
         found = read_records(records)
     with open_executables(tree) as executables:
         _check(found, executables, str(tree))
-        used = _used(inventory, executables, found, watcher.opened.paths)
-    return result, Seen(used=used, missed=watcher.opened.missed)
+        used, asked = _used(inventory, executables, found, watcher.opened)
+    return result, Seen(used=used | asked, missed=watcher.opened.missed)
 
 
 def traced_python(roots: Sequence[Path], run: Callable[[Mapping[str, str]], T]) -> tuple[T, Seen]:
@@ -113,16 +114,17 @@ def traced_folder(tree: Path, run: Callable[[Mapping[str, str]], T]) -> tuple[T,
 
 
 def _trace_frozen(program: Path, command: Sequence[str]) -> Traced:
-    folder = program.parent
-    inventory = read_inventory(folder)
-    with open_executables(folder) as executables, _records() as records:
-        with traced_tree(folder, inventory, executables, records) as tree, _watching([inventory], tree) as watcher:
-            passed = run_through([str(tree / program.name), *command[1:]], {**os.environ, FOLDER: str(records)}, FOLDER)
+    with _records() as records, traced_tree(program, records) as tree:
+        inventory = read_inventory(program.parent)
+        with _watching([inventory], tree.path) as watcher:
+            passed = run_through([str(tree.path / program.name), *command[1:]], {**os.environ, FOLDER: str(records)}, FOLDER)
+        tree.remove()
         found = read_records(records)
-        _check(found, executables, command[0])
-        used = _used(inventory, executables, found, watcher.opened.paths)
-        sizes = _sizes(inventory, executables)
-    return _traced(used, sizes, (program.name, *command[1:]), passed, watcher.opened.missed)
+        _check(found, tree.executables, command[0])
+        used, asked = _used(inventory, tree.executables, found, watcher.opened)
+        sizes = _sizes(inventory, tree.executables)
+    profile = _profile((program.name, *command[1:]), sizes, used, asked)
+    return Traced(profile=profile, sizes=sizes, passed=passed, missed=watcher.opened.missed)
 
 
 def _trace_python(python: Path, program: Path, command: Sequence[str], packages: Sequence[str]) -> Traced:
@@ -140,12 +142,13 @@ def _trace_python(python: Path, program: Path, command: Sequence[str], packages:
     paths = found.paths | watcher.opened.paths
     used = frozenset[str]().union(*(inventory.used(paths) for inventory in inventories))
     sizes = {path: size for inventory in inventories for path, size in inventory.files.items()}
-    return _traced(used, sizes, (program.name, *command[1:]), passed, watcher.opened.missed)
+    profile = _profile((program.name, *command[1:]), sizes, used)
+    return Traced(profile=profile, sizes=sizes, passed=passed, missed=watcher.opened.missed)
 
 
-def _traced(used: frozenset[str], sizes: Mapping[str, int], command: Sequence[str], passed: Passed, missed: str | None) -> Traced:
+def _profile(command: Sequence[str], inventory: Collection[str], used: frozenset[str], asked: frozenset[str] = frozenset()) -> Profile:
     run = (command[0], *map(_without_place, command[1:]))
-    return Traced(profile=Profile(runs=(run,), used=used, unused=frozenset(sizes) - used), sizes=sizes, passed=passed, missed=missed)
+    return Profile(runs=(run,), used=used, asked=asked, unused=frozenset(inventory) - used - asked)
 
 
 def _find_program(command: Sequence[str]) -> Path:
@@ -159,10 +162,10 @@ def _find_program(command: Sequence[str]) -> Path:
 
 def _is_frozen(program: Path) -> bool:
     with closing(SharedFile(program)) as file:
-        executable = find_executable(file, program.name)
-        if executable is not None and executable.archive.is_one_file:
+        archive = find_carchive(file)
+        if archive is not None and archive.is_one_file:
             raise TraceError(f"{program}: is a one-file application, which unpacks itself elsewhere; trace it in its one-folder form")
-        return executable is not None
+        return archive is not None
 
 
 @contextmanager
@@ -190,21 +193,27 @@ def _check(found: Records, executables: Mapping[str, Executable], what: str) -> 
         raise TraceError(f"{unseen[0]}: keeps its modules in a way that is not known; freeze it with another release of PyInstaller")
 
 
-def _used(inventory: Inventory, executables: Mapping[str, Executable], found: Records, opened: frozenset[str]) -> frozenset[str]:
-    modules = {
-        executable.path_of(module)
-        for name, executable in executables.items()
-        for module in executable.modules
-        if module.name in found.modules.get(name, ())
-    }
-    return inventory.used(found.paths | opened | found.ran) | modules
+def _used(
+    inventory: Inventory, executables: Mapping[str, Executable], found: Records, opened: Opened
+) -> tuple[frozenset[str], frozenset[str]]:
+    """Return what was opened or loaded, and what was only asked for; where not every opening was seen, all counts as opened."""
+    known, loaded = _modules(executables, found.modules), _modules(executables, found.loaded)
+    everything = inventory.used(found.paths | opened.paths | found.ran) | known
+    used = everything if opened.missed else inventory.used(opened.paths | found.ran) | loaded
+    return used, everything - used
+
+
+def _modules(executables: Mapping[str, Executable], names: Mapping[str, frozenset[str]]) -> frozenset[str]:
+    return frozenset(
+        path for executable, wanted in names.items() for path, module in executables[executable].paths().items() if module.name in wanted
+    )
 
 
 def _sizes(inventory: Inventory, executables: Mapping[str, Executable]) -> dict[str, int]:
     """Return the bytes of every file and module, those of modules taken from their executables."""
     sizes = dict(inventory.files)
     for name, executable in executables.items():
-        modules = {executable.path_of(module): module.stored for module in executable.modules}
+        modules = {path: module.stored for path, module in executable.paths().items()}
         sizes[name] -= sum(modules.values())
         sizes.update(modules)
     return sizes

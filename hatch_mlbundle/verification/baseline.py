@@ -27,6 +27,11 @@ class Expected:
     used: frozenset[str]
     is_flaky: bool = False
 
+    @property
+    def compared(self) -> str:
+        """How it is compared, in a word or two."""
+        return "exit status" if self.is_flaky else "comparator" if self.command.comparator else self.command.output
+
 
 Tracer = Callable[[Bundle, VerifyCommand], Traced]
 """Runs a command on a bundle and tells what it used of it."""

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
 
+from hatch_mlbundle.optimizer import Risk
 from hatch_mlbundle.trials.observation import Observation
 
 FORMAT = "mlbundle-verification"
@@ -46,22 +47,40 @@ class RevertedRow:
     problem: str
 
 
+AS_IT_IS = "as it is"
+IN_ALL = "in all"
+"""What the first and the last row of steps are called, which are no steps' names."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepResult:
-    """The artifact after a step: bytes installed; for each command what was measured, and what was otherwise (None: nothing);
-    `deviation` is the largest share by which a number of an output differs."""
+    """The artifact before any step (AS_IT_IS), after one and those before it, or in the end (IN_ALL).
+
+    `installed` are bytes; `risk` is the optimizer's, in all the greatest of those that changed something; `changes` is how many were
+    made and stayed, `put_back` how many did not. Each command has its place in `measured` and in `problems` (None: it behaves as
+    before); `deviation` is the largest share by which a number differs that is compared within tolerances.
+    """
 
     step: str
     installed: int
-    risk: str
+    risk: Risk | None
     measured: tuple[Measured, ...]
     problems: tuple[str | None, ...]
     deviation: float
+    changes: int = 0
+    put_back: int = 0
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether a command behaves otherwise after the step, or nothing is left of the step because of that."""
+        return any(self.problems) or (self.put_back > 0 and self.changes == 0 and self.step != IN_ALL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verification:
-    """The whole report. `runs` counts every run of a command; `steps` are there where each step was to be verified."""
+    """The whole report. `runs` counts every run of a command; `steps` are there where each step was to be verified: as it is, after
+    each, in all.
+    """
 
     commands: tuple[CommandRow, ...]
     reverted: tuple[RevertedRow, ...]

@@ -16,7 +16,7 @@ from .replay import Site, replay
 from .report import CommandRow, Measured, RevertedRow, StepResult, Verification, measured
 from .runner import Runner, title
 from .search import Found
-from .steps import results_of_steps
+from .steps import Walk
 from .verdict import Court
 
 _REFUSED = 'verify: the result behaves otherwise than the artifact; exclude these files from the steps (on-failure = "error")'
@@ -64,8 +64,8 @@ class Verifying:
         told = (*outcome.findings, *self.findings, *court.findings, *findings)
         kept = replace(outcome, bundle=replayed.bundle, stages=replayed.stages, findings=told)
         observed = court.observed(frozenset(reasons))
-        report = self._report(court, kept, tuple(reverted), observed)
-        return Judged(outcome=replace(kept, findings=(*told, *self._disturbances())), report=report)
+        report = self._report(court, outcome, kept, tuple(reverted), observed)
+        return Judged(outcome=replace(kept, findings=(*told, *disturbances(self.runner))), report=report)
 
     def _guilty(self, court: Court) -> Found[Site] | None:
         self.progress.start("verifying: the result", 0)
@@ -74,34 +74,44 @@ class Verifying:
         self.progress.start("verifying: looking for what broke it", 0)
         return court.find()
 
-    def _report(self, court: Court, outcome: Outcome, reverted: tuple[RevertedRow, ...], observed: Sequence[Observation]) -> Verification:
-        rows = []
-        for expected, seen in zip(court.expected, observed, strict=True):
-            after = [seen, *self._repeated(outcome.bundle, expected)]
-            rows.append(self._row(expected, self._measured_before(expected), measured(after)))
+    def _report(
+        self, court: Court, planned: Outcome, kept: Outcome, reverted: tuple[RevertedRow, ...], observed: Sequence[Observation]
+    ) -> Verification:
+        expected = court.expected
+        first = [[each.observation, *self._repeated(self.before, each)] for each in expected]
+        last = [[seen, *self._repeated(kept.bundle, each)] for seen, each in zip(observed, expected, strict=True)]
+        rows = [self._row(each, measured(before), measured(after)) for each, before, after in zip(expected, first, last, strict=True)]
         steps: tuple[StepResult, ...] = ()
         if self.runner.settings.each_step:
-            steps = tuple(results_of_steps(self.runner, self.before, outcome.stages, court.expected))
+            self.progress.start("verifying: each step", 0)
+            walk = Walk(
+                runner=self.runner,
+                before=self.before,
+                planned=planned.stages,
+                kept=kept.stages,
+                expected=expected,
+                first=first,
+                last=last,
+            )
+            steps = tuple(walk.results())
         jail = self.runner.clean_root is not None
         return Verification(commands=tuple(rows), reverted=reverted, runs=self.runner.runs, jail=jail, steps=steps)
-
-    def _measured_before(self, expected: Expected) -> Measured:
-        return measured([expected.observation, *self._repeated(self.before, expected)])
 
     def _repeated(self, bundle: Bundle, expected: Expected) -> list[Observation]:
         return [self.runner.run(bundle, expected.command) for _ in range(self.runner.settings.repeat - 1)]
 
     def _row(self, expected: Expected, before: Measured, after: Measured) -> CommandRow:
         command = expected.command
-        compared = "exit status" if expected.is_flaky else "comparator" if command.comparator else command.output
-        return CommandRow(name=title(command), arguments=command.run, compared=compared, before=before, after=after)
+        return CommandRow(name=title(command), arguments=command.run, compared=expected.compared, before=before, after=after)
 
-    def _disturbances(self) -> Iterator[Finding]:
-        for name, paths in self.runner.disturbed.items():
-            message = (
-                f"{name!r} writes into the bundle ({_some(paths)}), where an installed application mostly may not; each run found it whole"
-            )
-            yield Finding(code="MB604", message=message)
+
+def disturbances(runner: Runner) -> Iterator[Finding]:
+    """Yield a finding for each command that wrote into the bundle."""
+    for name, paths in runner.disturbed.items():
+        message = (
+            f"{name!r} writes into the bundle ({_some(paths)}), where an installed application mostly may not; each run found it whole"
+        )
+        yield Finding(code="MB604", message=message)
 
 
 def _reverted(court: Court, outcome: Outcome, guilty: Found[Site]) -> Iterator[RevertedRow]:
