@@ -43,7 +43,7 @@ def modules(result: Result) -> set[str]:
 
 def test_modules_and_files_that_are_missed_are_named_and_put_back(tmp_path: Path) -> None:
     app = frozen_folder(tmp_path)
-    result = verified(tmp_path, app, ["pets/cat.pyc", "inner/deep.pyc", "link.txt", "calendar.pyc"])
+    result = verified(tmp_path, app, ["**/pets/cat.pyc", "**/inner/deep.pyc", "link.txt", "calendar.pyc"])
     assert set(put_back(result)) == {
         ("MB601", "exclude", "_internal/app.pyz/pets/cat.pyc"),
         ("MB601", "exclude", "_internal/app.pyz/tools/inner/deep.pyc"),
