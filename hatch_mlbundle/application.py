@@ -15,10 +15,11 @@ from typing import TypeAlias
 from . import __version__
 from .accounting import Ledger
 from .atomic import replace_atomically
-from .beside import COMPANIONS, beside, manifest_sink, replacing_companions
+from .beside import COMPANIONS, beside, manifest_sink, replacing_companions, replacing_report
 from .bundles.archives.pack import archive_of, packing
 from .bundles.artifact import Side, Written
 from .bundles.frozen import FrozenArtifact
+from .bundles.missing_notice import LeftOut, one_line
 from .bundles.onefile import OneFileArtifact
 from .bundles.tables import Tables
 from .canonical import digest, sha256_of_file
@@ -29,10 +30,14 @@ from .job import Job
 from .manifest import CompanionRow, Manifest, PackedRow
 from .model import CHUNK, Bundle, Finding, Kind
 from .pipeline import Outcome, Planned, plan, run
+from .proof import start_proof
 from .session import Session, open_session
+from .verification.report import Verification
 
-_Write: TypeAlias = Callable[[Bundle], AbstractContextManager[Written]]
-"""Writes the changed bundle; the result takes its place when the context ends without an error."""
+_Write: TypeAlias = Callable[[Bundle, Sequence[LeftOut]], AbstractContextManager[Written]]
+"""Writes the changed bundle, and into frozen executables what was left out of it; the result takes its place when the context ends
+without an error.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,45 +49,54 @@ class Plan:
     findings: tuple[Finding, ...]
 
 
-def optimize(job: Job, path: Path, output: Path | None = None, findings: Sequence[Finding] = ()) -> Manifest:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What was done to an artifact, and what its verification found, None where it was not verified."""
+
+    manifest: Manifest
+    verification: Verification | None = None
+
+
+def optimize(job: Job, path: Path, output: Path | None = None, findings: Sequence[Finding] = ()) -> Result:
     """Make the artifact at `path` small, put it at `output` (or in its own place), and its manifest where the configuration says.
 
     `findings` are what the caller found out before. Raises MlbundleError; then nothing was replaced.
     """
     target = output or path
     cache = job.cache()
-    sha256 = _wheel_digest(path) if cache else None
+    sha256 = _wheel_digest(path) if cache and not job.config.settings.verify.commands else None
     key = _finished_key(job, sha256, path, target, findings) if sha256 else None
     finished = recall(cache, key) if cache and key else None
     if finished and _install(job, finished, path, target):
-        return finished.manifest
+        return Result(manifest=finished.manifest)
     with open_session(job, path, cache) as session:
         _check_writable(session)
-        made = _make(job, session, path, target, findings, _rewriting(session, target))
-        if cache and key and made.lasting and made.manifest.artifact.before.sha256 == sha256:
+        made = _make(job, session, path, target, findings, rewriting(session, target))
+        manifest = made.result.manifest
+        if cache and key and made.lasting and manifest.artifact.before.sha256 == sha256:
             with suppress(OSError):
-                remember(cache, key, made.manifest, made.text, target, session.services.workspace.new_folder())
-    return made.manifest
+                remember(cache, key, manifest, made.text, target, session.services.workspace.new_folder())
+    return made.result
 
 
-def finish_frozen(job: Job, built: Path, target: Path, *, one_file: bool = False, findings: Sequence[Finding] = ()) -> Manifest:
+def finish_frozen(job: Job, built: Path, target: Path, *, one_file: bool = False, findings: Sequence[Finding] = ()) -> Result:
     """Make the folder `built`, which PyInstaller just made and nobody else uses, small, and put it at `target`.
 
     It takes the place of what an earlier build put there; with `one_file`, `target` becomes one executable packed from it. The
     manifest lies beside it. Raises MlbundleError; then what was there before stays.
     """
     with open_session(job, built, job.cache(), ours=True) as session:
-        write = _packing(job, session, target) if one_file else _rewriting(session, target)
-        return _make(job, session, built, target, findings, write).manifest
+        write = _packing(job, session, target) if one_file else rewriting(session, target)
+        return _make(job, session, built, target, findings, write).result
 
 
-def optimize_tables(job: Job, tables: Sequence[Tables], folder: Path, target: Path) -> Manifest:
+def optimize_tables(job: Job, tables: Sequence[Tables], folder: Path, target: Path) -> Result:
     """Change a spec file's tables so that PyInstaller collects what the pipeline leaves, rewritten files from `folder`.
 
     The manifest lies beside `target`, the bundle to come. Raises MlbundleError; then nothing was changed.
     """
     with open_session(job, tables, job.cache()) as session:
-        return _make(job, session, None, target, (), _rewriting(session, folder)).manifest
+        return _make(job, session, None, target, (), rewriting(session, folder)).result
 
 
 def plan_for(job: Job, path: Path) -> Plan:
@@ -146,9 +160,9 @@ def _install(job: Job, finished: Finished, path: Path, target: Path) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Made:
-    """A manifest, its text, and whether the same would come of it another time."""
+    """A result, its manifest's text, and whether the same would come of it another time."""
 
-    manifest: Manifest
+    result: Result
     text: bytes
     lasting: bool
 
@@ -156,7 +170,9 @@ class _Made:
 def _make(job: Job, session: Session, path: Path | None, target: Path, findings: Sequence[Finding], write: _Write) -> _Made:
     """Run the pipeline and write the artifact. What lies beside it is replaced with it, not where it stays as it is."""
     before = session.artifact.scan()
-    outcome = run(before.bundle, job.stages_for(session.artifact.kind), session.services)
+    proof = start_proof(job, session, path, target.name, before.bundle)
+    judged = proof.judge(run(before.bundle, job.stages_for(session.artifact.kind), session.services))
+    outcome, verification = judged.outcome, judged.report
     told = _told(job.config, (*findings, *_idle(job.config), *outcome.findings))
     replaced = outcome.bundle != before.bundle or target != path
     with ExitStack() as commits:  # from last to first: the artifact, then what tells of it
@@ -167,14 +183,15 @@ def _make(job: Job, session: Session, path: Path | None, target: Path, findings:
                 found = session.services.workspace.found_companions()
                 companions = commits.enter_context(replacing_companions(found, beside(job, target, COMPANIONS)))
                 session.services.progress.start("writing", 0)
-                written = artifact.enter_context(write(outcome.bundle))
+                written = artifact.enter_context(write(outcome.bundle, left_out(job, outcome)))
             packed = (*written.packed, *_archives(job, session, written.path, target, commits))
             manifest = _manifest(job, session, target.name, before, written.side, outcome, told, companions, packed)
             text = manifest.to_json().encode(errors="backslashreplace")
             sink = manifest_sink(job, target, manifest, commits)
             if sink:
                 sink.write(text)
-    return _Made(manifest=manifest, text=text, lasting=_is_lasting(manifest, outcome))
+            commits.enter_context(replacing_report(verification, job, target, manifest.artifact.after.sha256))
+    return _Made(result=Result(manifest=manifest, verification=verification), text=text, lasting=_is_lasting(manifest, outcome))
 
 
 def _archives(job: Job, session: Session, folder: Path, target: Path, commits: ExitStack) -> Iterator[PackedRow]:
@@ -200,15 +217,32 @@ def _check_writable(session: Session) -> None:
         raise session.artifact.refusal()
 
 
-def _rewriting(session: Session, target: Path) -> _Write:
-    return lambda bundle: session.artifact.rewriting(bundle, target, session.compressor)
+def rewriting(session: Session, target: Path) -> _Write:
+    """Return what writes the session's artifact to `target`."""
+    artifact, compressor = session.artifact, session.compressor
+    if isinstance(artifact, FrozenArtifact):
+        return lambda bundle, told: artifact.rewriting(bundle, target, compressor, told)
+    return lambda bundle, _: artifact.rewriting(bundle, target, compressor)
 
 
 def _packing(job: Job, session: Session, target: Path) -> _Write:
     artifact = session.artifact
     if not isinstance(artifact, FrozenArtifact):
         raise ArtifactError(target.name, "cannot be packed into one file: PyInstaller made no executable")
-    return lambda bundle: artifact.packing(bundle, target, session.compressor, job.config.workers)
+    return lambda bundle, told: artifact.packing(bundle, target, session.compressor, job.config.workers, told)
+
+
+def left_out(job: Job, outcome: Outcome) -> list[LeftOut]:
+    """Return what executables are to say, when they run, of the files that each step dropped; nothing where that is switched off."""
+    return [
+        LeftOut(
+            step=done.stage.name,
+            module_remedy=one_line(done.stage.optimizer.remedy("{path}", "{module}")),
+            file_remedy=one_line(done.stage.optimizer.remedy("{path}", None)),
+            paths=tuple(each.path for each in done.changes if each.action == "drop" and each.path not in outcome.bundle),
+        )
+        for done in (outcome.stages if job.config.settings.runtime_messages else ())
+    ]
 
 
 def _is_lasting(manifest: Manifest, outcome: Outcome) -> bool:

@@ -14,6 +14,8 @@ from .errors import ManifestError
 from .job import Job
 from .manifest import SUFFIX, CompanionRow, Manifest, load_artifact
 from .storage import storage_errors
+from .verification import report
+from .verification.report import Verification
 
 COMPANIONS = ".companions"
 """What is appended to an artifact's file name to name the folder of files that belong beside it (debug data, ...)."""
@@ -45,6 +47,20 @@ def manifest_sink(job: Job, target: Path, manifest: Manifest, commits: ExitStack
             return None
     make_folder(place.parent)
     return commits.enter_context(replace_atomically(place))
+
+
+@contextmanager
+def replacing_report(verification: Verification | None, job: Job, target: Path, sha256: str) -> Iterator[None]:
+    """Write the report of a verification beside the artifact when the body ends well; one of an earlier build goes in any case."""
+    place = beside(job, target, report.SUFFIX)
+    if verification is None:
+        yield
+        place.unlink(missing_ok=True)
+        return
+    make_folder(place.parent)
+    with replace_atomically(place) as stream:
+        stream.write(verification.to_json(target.name, sha256).encode(errors="backslashreplace"))
+        yield
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import math
 import os
 import signal
 import sys
@@ -31,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _end_on_termination()
     gc.set_threshold(_COLLECTED)
     try:
-        options = _parser().parse_args(arguments)
+        options = _parsed(sys.argv[1:] if arguments is None else arguments)
         options.run(options)
     except MlbundleError as error:
         _complain(error.told())
@@ -45,6 +46,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _complain(crash.report(error))
         return crash.EXIT_CODE
     return 0
+
+
+def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
+    """Parse the arguments; of `explore`, those behind `--` are a command, which argparse would take options out of the midst of."""
+    own, command = list(arguments), []
+    if own[:1] == ["explore"] and "--" in own:
+        own, command = own[: own.index("--")], own[own.index("--") + 1 :]
+    options = _parser().parse_args(own)
+    if own[:1] == ["explore"]:
+        options.command = command
+    return options
 
 
 def _end_on_termination() -> None:
@@ -68,6 +80,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_plan(subparsers)
     _add_optimize(subparsers)
     _add_analyze(subparsers)
+    _add_explore(subparsers)
+    _add_measure(subparsers)
     _add_trace(subparsers)
     _add_plugins(subparsers)
     _add_cache(subparsers)
@@ -87,6 +101,7 @@ def _add_optimize(subparsers: argparse._SubParsersAction[argparse.ArgumentParser
     parser.add_argument("artifacts", type=Path, nargs="+", metavar="artifact", help="a wheel, a frozen bundle or any folder")
     parser.add_argument("-o", "--output", type=Path, metavar="OUT", help="where the result goes (without it, it replaces the artifact)")
     parser.add_argument("--strict", action="store_true", help="fail, and replace nothing, where there is a finding")
+    parser.add_argument("--no-verify", action="store_true", help="do without the commands in [tool.mlbundle.verify]")
     _add_work_options(parser)
 
 
@@ -96,6 +111,33 @@ def _add_analyze(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
     _add_top(parser, 10, "rows of each table")
     parser.add_argument("--json", action="store_true", help="every file, as a manifest")
     _add_work_options(parser)
+
+
+def _add_explore(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = _command(
+        subparsers, "explore", commands.explore, "make and try every choice for an artifact: size, start, memory, works or not"
+    )
+    parser.usage = "mlbundle explore [options] artifact [-- PROGRAM [ARGUMENT ...]]"
+    parser.epilog = "Behind `--` stands a command to run instead of those in [tool.mlbundle.verify], with the same placeholders."
+    parser.add_argument("artifact", type=Path, help="a wheel, a frozen bundle or any folder; it stays as it is")
+    parser.add_argument("--repeat", type=_positive, default=3, metavar="N", help="runs of each command, whose medians count (default 3)")
+    parser.add_argument("--archives", action="store_true", help="pack the result into every format there is, not only those in `archive`")
+    parser.add_argument("--json", action="store_true", help="everything in exact numbers, as JSON")
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write that JSON into a file, too")
+    _add_work_options(parser)
+
+
+def _add_measure(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = _command(subparsers, "measure", commands.measure, "measure how long a command takes from start to exit, and its peak memory")
+    parser.usage = "mlbundle measure [options] -- PROGRAM [ARGUMENT ...]"
+    parser.add_argument(
+        "command", nargs="+", metavar="PROGRAM [ARGUMENT ...]", help="what to run, in the current folder; it has to exit with 0"
+    )
+    parser.add_argument("--runs", type=_positive, default=5, metavar="N", help="runs that are measured (default 5)")
+    parser.add_argument("--warmup", type=_count, default=1, metavar="N", help="runs before them that are not (default 1)")
+    parser.add_argument("--against", metavar="PROGRAM", help="measure this program, too, with the same arguments, in turn with the first")
+    parser.add_argument("--timeout", type=_seconds, default=300.0, metavar="S", help="seconds a run may take (default 300)")
+    parser.add_argument("--json", action="store_true", help="the same as JSON: seconds and bytes")
 
 
 def _add_trace(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -128,7 +170,7 @@ def _add_cache(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def _command(
-    subparsers: argparse._SubParsersAction[argparse.ArgumentParser], name: str, run: commands.Command, summary: str
+    subparsers: argparse._SubParsersAction[argparse.ArgumentParser], name: str, run: commands.Action, summary: str
 ) -> argparse.ArgumentParser:
     parser = subparsers.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
     parser.set_defaults(run=run)
@@ -141,8 +183,24 @@ def _add_top(parser: argparse.ArgumentParser, default: int, what: str) -> None:
 
 def _count(text: str) -> int:
     if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of rows")
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number")
     return int(text)
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of runs")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds")
+    return seconds
 
 
 def _add_config(parser: argparse.ArgumentParser) -> None:

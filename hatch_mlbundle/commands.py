@@ -7,31 +7,35 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, get_args
 
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
 from . import application
+from . import explore as exploring
 from .adapters.project import FROZEN, WHEEL, Places, find_project, project_config
-from .atomic import make_folder
+from .atomic import make_folder, replace_atomically
 from .beside import saved_manifest_path
 from .bundles.atomic_folder import recover
 from .bundles.executable import is_frozen
 from .bundles.folder import check_target
-from .config import Config
-from .errors import ArtifactError
+from .config import ArchiveFormat, Config
+from .errors import ArtifactError, StorageError
 from .job import Job, cache_of, prepare
 from .model import Change
 from .plugins import Registry, load_registry, optimizer_entries
 from .progress import Progress, Silence
+from .trials.measure import measure_in_turn
+from .trials.process import Bounds, Command
 from .units import format_size
 
-Command: TypeAlias = Callable[[argparse.Namespace], None]
+Action: TypeAlias = Callable[[argparse.Namespace], None]
 
 
 def plan(options: argparse.Namespace) -> None:
@@ -51,11 +55,11 @@ def optimize(options: argparse.Namespace) -> None:
     for artifact in options.artifacts:
         output = output_for(artifact, options.output, several=len(options.artifacts) > 1)
         with _job(options, artifact) as job:
-            manifest = application.optimize(job, artifact, output)
+            result = application.optimize(job, artifact, output)
         if not options.quiet:
             from .reports.terminal import show, summary
 
-            show(summary(manifest, saved_manifest_path(job, output or artifact)))
+            show(summary(result.manifest, saved_manifest_path(job, output or artifact), result.verification))
 
 
 def analyze(options: argparse.Namespace) -> None:
@@ -68,6 +72,24 @@ def analyze(options: argparse.Namespace) -> None:
         from .reports.terminal import analysis, show
 
         show(analysis(manifest, top=options.top))
+
+
+def explore(options: argparse.Namespace) -> None:
+    """Make and try every choice for an artifact, and show what each comes to."""
+    if options.output:
+        check_apart(options.output, options.artifact)
+    with _job(options, options.artifact) as job:
+        explored = exploring.explore(job, options.artifact, command=options.command, repeat=options.repeat)
+    if options.output:
+        with replace_atomically(options.output) as stream:
+            stream.write(explored.to_json().encode(errors="backslashreplace"))
+    if options.json:
+        print(explored.to_json(), end="")  # noqa: T201
+    elif not options.quiet:
+        from .reports.exploration import exploration_report
+        from .reports.terminal import show
+
+        show(exploration_report(explored))
 
 
 def plugins(options: argparse.Namespace) -> None:
@@ -96,6 +118,22 @@ def cache(options: argparse.Namespace) -> None:
         print(f"{told}; {format_size(removed)} removed" if removed else told)  # noqa: T201
 
 
+def measure(options: argparse.Namespace) -> None:
+    """Measure the time and memory of a command, or of two programs with the same arguments."""
+    program, *arguments = options.command
+    programs = [program] if options.against is None else [program, options.against]
+    commands = [Command(arguments=(each, *arguments), folder=Path.cwd(), environment=dict(os.environ)) for each in programs]
+    bounds = Bounds(seconds=options.timeout)
+    measured = list(zip(programs, measure_in_turn(commands, bounds, options.runs, warmup=options.warmup), strict=True))
+    if options.json:
+        _print_json([{"program": name, **asdict(each)} for name, each in measured])
+    else:
+        from .reports.measurements import measurements_report
+        from .reports.terminal import show
+
+        show(measurements_report(measured))
+
+
 def output_for(artifact: Path, output: Path | None, *, several: bool) -> Path | None:
     """Return where an artifact's result goes, given `--output`: a wheel's name, or a folder for the result; None is in place.
 
@@ -114,6 +152,17 @@ def output_for(artifact: Path, output: Path | None, *, several: bool) -> Path | 
     return output
 
 
+def check_apart(output: Path, artifact: Path) -> None:
+    """Raise ArtifactError where a report would be written over the artifact or into it, StorageError where there is no such folder."""
+    target, source = output.resolve(), artifact.resolve()
+    if target.is_relative_to(source):
+        raise ArtifactError(str(output), f"is {artifact.name} or lies in it, which stays as it is; choose another place")
+    if target.is_dir():
+        raise ArtifactError(str(output), "is a folder; name a file")
+    if not target.parent.is_dir():
+        raise StorageError(f"cannot write {output}: there is no such folder; create it first")
+
+
 def _project_of(wheel: Path) -> tuple[object, ...] | None:
     try:
         return parse_wheel_filename(wheel.name)[:2]
@@ -128,6 +177,10 @@ def _config(options: argparse.Namespace, registry: Registry, places: Places = WH
             override[name] = getattr(options, name)
     if getattr(options, "no_cache", False):
         override["cache"] = {"enabled": False}
+    if getattr(options, "no_verify", False):
+        override["verify"] = {}
+    if getattr(options, "archives", False):
+        override["archive"] = list(get_args(ArchiveFormat))
     if getattr(options, "strict", False):
         override["strict"] = True
     return project_config(_project(options), registry, override, places)

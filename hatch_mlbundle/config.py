@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias
 from .errors import ConfigurationError
 from .optimizer import Options, option
 from .schema import Size, read_fields, read_table, suggestion, toml_names, unknown_key
-from .verify_settings import VerifySettings
+from .verify_settings import VerifySettings, range_faults
 
 TABLE = "tool.mlbundle"
 """The TOML path of the table that every adapter reads."""
@@ -72,6 +72,9 @@ class Settings:
     compression_level: int = option("How hard changed files are deflated: 1 is fastest, 12 smallest.", default=6)
     allow_signed: bool = option("Whether a signed wheel is changed; its signature, which then no longer fits, is left out.", default=False)
     archive: tuple[ArchiveFormat, ...] = option("Archives to make of a folder or frozen bundle, beside it.", default=())
+    runtime_messages: bool = option(
+        "Whether frozen executables say, when a module or file is missing, which step left it out and how to keep it.", default=True
+    )
     packing: PackingSettings = option("How archives are compressed.", default=PackingSettings())
     limits: Limits = option("Bounds on what is unpacked.", default=Limits())
     verify: VerifySettings = option("The commands that prove that the result still works.", default=VerifySettings())
@@ -124,7 +127,7 @@ def read_config(table: object, known: OptionTypes, *, overlay: Mapping[str, obje
     faults = [unknown_key(locate(key), key, allowed, "key or optimizer") for key in merged if key not in allowed]
     settings = read_fields(Settings, merged, locate, faults)
     options = {name: read_table(cls, merged.get(name, {}), locate(name), faults) for name, cls in known.items()}
-    faults += _range_faults(settings, locate)
+    faults += [*_range_faults(settings, locate), *range_faults(settings.verify, locate("verify"))]
     faults += _twice_faults(_strings(merged.get("archive")), locate("archive"))
     faults += _order_faults(_strings(merged.get("optimizers")), known, locate("optimizers"))
     faults += _code_faults(_strings(merged.get("ignore")), locate("ignore"))
@@ -146,6 +149,8 @@ def decisive_settings(config: Config) -> dict[str, Any]:
     decisive = {key: settings[key] for key in ("strict", "ignore", "compression-level", "allow-signed")}
     if config.settings.archive:
         decisive |= {key: settings[key] for key in ("archive", "packing")}
+    if not config.settings.runtime_messages:
+        decisive["runtime-messages"] = False
     return {"optimizers": [step.name for step in config.steps], **decisive}
 
 

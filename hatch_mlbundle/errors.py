@@ -63,6 +63,16 @@ class ProgramError(MlbundleError):
     """An external program failed, crashed or ran out of time."""
 
 
+class TrialError(MlbundleError):
+    """A command of the user's cannot be run: its program is not there or cannot be started, or there is no jail for it."""
+
+
+class FailedRunError(MlbundleError):
+    """A command of the user's that has to succeed did not."""
+
+    exit_code: ClassVar[int] = 1
+
+
 class ManifestError(MlbundleError):
     """A manifest that cannot be read, or whose major format version this release does not know."""
 
@@ -77,6 +87,12 @@ class TraceError(MlbundleError):
 
 class StorageError(MlbundleError):
     """The file system refused: disk full, permission denied, read-only."""
+
+
+class VerificationError(MlbundleError):
+    """A verify command fails on the untouched artifact, cannot be run, or behaves otherwise on the result with `on-failure = "error"`."""
+
+    exit_code: ClassVar[int] = 1
 
 
 class FindingsError(MlbundleError):

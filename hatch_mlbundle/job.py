@@ -49,12 +49,13 @@ class Job:
 
 
 def prepare(config: Config, registry: Registry, *, project: Path | None = None, progress: Progress | None = None) -> Job:
-    """Make the optimizers and find their programs, so that what is missing is told before any work.
+    """Make the optimizers, find their programs and read their files, so that what is missing is told before any work.
 
-    Raises MissingProgramError, MissingLibraryError.
+    Raises MissingProgramError, MissingLibraryError, ProfileError.
     """
     stages: list[Stage] = []
     programs: dict[str, str] = {}
+    project = project or Path.cwd()
     for step in config.steps:
         registered = registry[step.name]
         optimizer = registered.optimizer(step.options)
@@ -65,14 +66,14 @@ def prepare(config: Config, registry: Registry, *, project: Path | None = None, 
                 optimizer=optimizer,
                 distribution=registered.distribution,
                 version=registered.distribution_version,
-                identity=_identity(registered, step.options, needed),
+                identity=[*_identity(registered, step.options, needed), dict(optimizer.inputs(project))],
             )
         )
     return Job(
         config=config,
         stages=tuple(stages),
         tools=tool_rows({**programs, **archive_libraries(config.settings.archive)}),
-        project=project or Path.cwd(),
+        project=project,
         progress=progress or Silence(),
     )
 

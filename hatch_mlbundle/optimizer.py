@@ -18,6 +18,11 @@ ArtifactKind: TypeAlias = Literal["wheel", "folder", "frozen"]
 """A wheel, any folder, or what PyInstaller made: a folder with frozen executables, or the tables of a spec file."""
 
 
+Risk: TypeAlias = Literal["none", "low", "medium", "high"]
+"""What may break by a step that is not verified: nothing; what was never seen to; what the application reaches in ways that cannot be
+seen (low: rarely, medium: sometimes); what works on one machine and not on another."""
+
+
 def option(doc: str, *, default: Any) -> Any:
     """Return a dataclass field for one option; `doc` is the sentence that the reference shows for it."""
     return field(default=default, metadata={"doc": doc})
@@ -76,14 +81,16 @@ class Optimizer(ABC, Generic[OptionsT]):
     """One kind of slimming.
 
     The registry knows the class; the configuration makes the instance. What it plans and makes may depend on the bundle, its
-    options and `programs()` alone: that is what the cache goes by, with `version`, which is to be raised whenever a result may
-    differ. A lossy optimizer (`lossless = False`) runs only when it is named in the configuration. `artifacts` are the kinds of
-    artifact that it is for; on others the step is left out.
+    options, `inputs()` and `programs()` alone: that is what the cache goes by, with `version`, which is to be raised whenever a
+    result may differ. A lossy optimizer (`lossless = False`) runs only when it is named in the configuration. `risk` is what may
+    break by it where nothing is verified (docs/verification.md). `artifacts` are the kinds of artifact that it is for; on
+    others the step is left out.
     """
 
     name: ClassVar[str]
     version: ClassVar[str]
     lossless: ClassVar[bool] = True
+    risk: ClassVar[Risk] = "low"
     artifacts: ClassVar[tuple[ArtifactKind, ...]] = ("wheel", "folder", "frozen")
     options_type: ClassVar[type[Options]] = Options
 
@@ -93,6 +100,20 @@ class Optimizer(ABC, Generic[OptionsT]):
     def programs(self) -> Mapping[str, str]:
         """Return the external programs it will run, name to version; raises MissingProgramError. Asked before any work."""
         return {}
+
+    def inputs(self, project: Path) -> Mapping[str, str]:
+        """Read the files that the options name, relative to `project`, and return the SHA-256 of each, by name; raises MlbundleError.
+
+        Asked before any work.
+        """
+        return {}
+
+    def remedy(self, path: str, module: str | None) -> str:
+        """Return what to do about a file that this step left out and that is missed; `module` is the dotted name of what it provides.
+
+        Applications tell it when they run (runtime/missing.py). It may hold `path` and `module`, but not depend on them otherwise.
+        """
+        return f'add "/{path}" to `exclude` in [tool.mlbundle.{self.name}]'
 
     @abstractmethod
     def plan(self, bundle: Bundle, context: Context) -> Iterable[Change]:

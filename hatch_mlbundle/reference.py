@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, get_type_hints
 
-from .optimizer import Optimizer, Options
+from .optimizer import Optimizer, Options, Risk
 from .schema import describe_type, to_toml
 
 
@@ -35,6 +35,7 @@ class OptimizerEntry:
     distribution: str
     version: str
     lossless: bool
+    risk: Risk
     summary: str
     options: tuple[OptionEntry, ...]
 
@@ -47,6 +48,7 @@ def optimizer_entry(optimizer: type[Optimizer[Any]], distribution: str, version:
         distribution=distribution,
         version=version,
         lossless=optimizer.lossless,
+        risk=optimizer.risk,
         summary=(inspect.getdoc(optimizer) or "").partition("\n")[0],
         options=option_entries(optimizer.options_type, without=common),
     )

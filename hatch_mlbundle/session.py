@@ -95,7 +95,8 @@ class _Opening:
             return FolderArtifact(self.path, self.pool, ours=self.ours)
         contents = next(each.archive.contents_folder for each in executables.values())
         folder = FolderArtifact(self.path, self.pool, partial(frozen_owner, contents=contents), ours=self.ours)
-        return FrozenArtifact(folder, executables, self.pool, self.cache, self.workspace.new_folder())
+        tells = self.job.config.settings.runtime_messages
+        return FrozenArtifact(folder, executables, self.pool, self.cache, self.workspace.new_folder(), tells=tells)
 
     def _wheel(self) -> Artifact:
         allow_signed = self.job.config.settings.allow_signed

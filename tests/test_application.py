@@ -58,7 +58,7 @@ def optimized(job: Job, wheel: Path, folder: Path) -> tuple[bytes, bytes]:
 def test_totals_reconcile_and_the_manifest_fits_its_schema(wheel: Path, tmp_path: Path) -> None:
     target = tmp_path / "out" / wheel.name
     target.parent.mkdir()
-    manifest = optimize(job(tmp_path), wheel, target)
+    manifest = optimize(job(tmp_path), wheel, target).manifest
     artifact = manifest.artifact
     for totals, states in (
         (artifact.before, [row.before for row in manifest.files if row.before]),
@@ -116,7 +116,7 @@ def test_a_finished_wheel_replaces_in_place_and_takes_stale_companions_away(whee
     small, _ = optimized(job(tmp_path), wheel, tmp_path / "out")
     stale = tmp_path / f"{wheel.name}.companions"
     stale.mkdir()
-    manifest = optimize(job(tmp_path), wheel)
+    manifest = optimize(job(tmp_path), wheel).manifest
     assert wheel.read_bytes() == small
     assert not stale.exists()
     assert Manifest.load(tmp_path / (wheel.name + SUFFIX)) == manifest
@@ -125,7 +125,7 @@ def test_a_finished_wheel_replaces_in_place_and_takes_stale_companions_away(whee
 def test_debug_files_lie_beside_the_wheel_and_in_the_manifest(wheel: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     for _ in ("cold", "warm"):
-        manifest = optimize(job(tmp_path, strip={"debug-files": True}), wheel, tmp_path / "out" / wheel.name)
+        manifest = optimize(job(tmp_path, strip={"debug-files": True}), wheel, tmp_path / "out" / wheel.name).manifest
         (row,) = manifest.companions
         debug = tmp_path / "out" / f"{wheel.name}.companions" / row.path
         assert debug.stat().st_size == row.size
@@ -149,7 +149,7 @@ def test_strict_replaces_nothing(wheel: Path, tmp_path: Path) -> None:
 
 def test_a_plan_is_what_a_run_does(wheel: Path, tmp_path: Path) -> None:
     planned = plan_for(job(tmp_path), wheel)
-    manifest = optimize(job(tmp_path), wheel, wheel)
+    manifest = optimize(job(tmp_path), wheel, wheel).manifest
     dropped = {row.path for row in manifest.files if row.after is None}
     assert dropped == {change.path for stage in planned.stages for change in stage.changes if isinstance(change, Drop)}
     assert [step.optimizer for step in manifest.steps] == [stage.stage.name for stage in planned.stages]
@@ -166,7 +166,7 @@ def test_a_second_run_leaves_the_account_and_the_debug_files_of_the_first(wheel:
     optimize(job(tmp_path, strip={"debug-files": True}), wheel)
     first, data = place.read_bytes(), wheel.read_bytes()
     for settings in ({"debug-files": True}, {}, {}):
-        again = optimize(job(tmp_path, strip=settings), wheel)
+        again = optimize(job(tmp_path, strip=settings), wheel).manifest
         assert again.artifact.before == again.artifact.after
         assert (wheel.read_bytes(), place.read_bytes()) == (data, first)
         assert list((tmp_path / f"{wheel.name}.companions").rglob("*.debug"))
@@ -185,12 +185,12 @@ def test_a_wheel_replaced_meanwhile_is_not_remembered_as_the_one_before(wheel: P
     settings = {"compression-level": 7}
     optimize(replace(job(tmp_path, **settings), progress=Replacing()), wheel)
     wheel.write_bytes(original)
-    assert optimize(job(tmp_path, **settings), wheel).artifact.after.size < len(original)
+    assert optimize(job(tmp_path, **settings), wheel).manifest.artifact.after.size < len(original)
 
 
 def test_findings_of_the_moment_are_not_remembered(tmp_path: Path) -> None:
     wheel = build_wheel(tmp_path, {"demo/__init__.py": b"", "demo/broken.so": b"\x7fELF\2\1\1" + bytes(9)})
     for _ in range(2):
-        assert [finding.code for finding in optimize(job(tmp_path), wheel, tmp_path / wheel.name).findings] == ["MB201"]
+        assert [finding.code for finding in optimize(job(tmp_path), wheel, tmp_path / wheel.name).manifest.findings] == ["MB201"]
     (tmp_path / "pyproject.toml").write_text('[tool.mlbundle]\nignore = ["MB2"]\n')
-    assert optimize(job(tmp_path), wheel, tmp_path / wheel.name).findings == ()
+    assert optimize(job(tmp_path), wheel, tmp_path / wheel.name).manifest.findings == ()

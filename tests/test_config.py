@@ -197,3 +197,26 @@ def test_what_is_no_code_is_not_ignored(code: str) -> None:
 
 def test_a_wrong_type_among_codes_keeps_the_others_places() -> None:
     assert [fault.partition(":")[0] for fault in faults_of({"ignore": [3, "x"]})] == ["tool.mlbundle.ignore[0]", "tool.mlbundle.ignore[1]"]
+
+
+def test_what_verify_cannot_use_is_told_with_its_place() -> None:
+    commands = [{"run": []}, {"run": ["x"], "environment": ["novalue"], "relative-tolerance": -1.0}, {"runs": ["x"]}]
+    assert faults_of({"verify": {"timeout": 0.0, "repeat": 0, "commands": commands}}) == [
+        "tool.mlbundle.verify.commands[2].runs: unknown key; did you mean 'run'?",
+        "tool.mlbundle.verify.timeout: must be 0.1 or more, not 0.0",
+        "tool.mlbundle.verify.repeat: must be 1 or more, not 0",
+        "tool.mlbundle.verify.commands[0].run: must name a program, like ['{bundle}/app', '--version']",
+        "tool.mlbundle.verify.commands[1].environment[0]: must be like 'NAME=value', not 'novalue'",
+        "tool.mlbundle.verify.commands[1].relative-tolerance: must be 0 or more, not -1.0",
+        "tool.mlbundle.verify.commands[2].run: must name a program, like ['{bundle}/app', '--version']",
+    ]
+
+
+def test_verify_is_read_with_its_commands() -> None:
+    verify = read({"verify": {"jail": True, "commands": [{"run": ["{bundle}/app"], "output": "numeric"}]}}).settings.verify
+    assert (verify.jail, verify.on_failure, verify.commands[0].run, verify.commands[0].output) == (
+        True,
+        "revert",
+        ("{bundle}/app",),
+        "numeric",
+    )

@@ -14,8 +14,8 @@ PACKAGE = Path(hatch_mlbundle.__file__).parent
 
 CORE = """
     __init__ atomic bytecode cache canonical closure config crash decode epoch errors filegroups finished frozenmodules globs hookspecs
-    identify importpaths importtime late librarynames links manifest marshalled_code model modulesets.* opcodes optimizer profile programs
-    progress pysource reference schema storage testfiles units unmarshal unmarshal_server usage
+    identify importpaths importtime keeprules late librarynames links manifest marshalled_code model modulesets.* opcodes optimizer
+    profile profilematch programs progress pysource reference schema storage testfiles units unmarshal unmarshal_server usage
     verify_settings
 """
 LAYERS = [
@@ -25,7 +25,7 @@ LAYERS = [
     ["verification.*"],
     ["optimizers.*", "reports.*"],
     ["plugins"],
-    ["application", "beside", "job", "session"],
+    ["application", "beside", "explore", "job", "proof", "session"],
     ["adapters.*"],
     ["__main__", "cli", "commands", "hooks", "trace_command"],
 ]
@@ -118,7 +118,8 @@ def test_a_host_is_known_to_its_adapter_alone(library: str) -> None:
 
 def test_what_ships_in_applications_needs_the_standard_library_only() -> None:
     allowed = {*sys.stdlib_module_names, "numpy"}
-    for module in [*filter(lambda each: matches(each, "runtime.*"), MODULES), "binaries.load_server"]:
+    scripts = ["binaries.load_server", "trials.launcher", "trials.supervisor"]
+    for module in [*filter(lambda each: matches(each, "runtime.*"), MODULES), *scripts]:
         foreign = {name for name in imported(module) if name.partition(".")[0] not in allowed}
         assert {name for name in foreign if not name.startswith("hatch_mlbundle.runtime")} == set(), module
 

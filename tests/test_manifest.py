@@ -256,7 +256,7 @@ def test_real_manifests_are_valid(tmp_path: Path) -> None:
     config = read_config({"cache": {"enabled": False}}, registry.option_types())
     job = prepare(config, registry, project=tmp_path)
     validate(analyze(job, root))
-    manifest = optimize(job, root, tmp_path / "out")
+    manifest = optimize(job, root, tmp_path / "out").manifest
     validate(manifest)
     assert manifest.steps
     saved = tmp_path / "out.mlbundle.json"

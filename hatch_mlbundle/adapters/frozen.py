@@ -36,6 +36,7 @@ from hatch_mlbundle.progress import Progress, Silence
 from hatch_mlbundle.reports.progress import terminal_progress
 from hatch_mlbundle.reports.terminal import as_text, summary
 from hatch_mlbundle.storage import storage_errors
+from hatch_mlbundle.verification import report
 
 _UNASKED_HOOKS = ("vcs", "version")
 """With these hooks alone hatch does not ask a target what it requires (hatch's `HatchBuildFrontend.get_required_build_deps`)."""
@@ -72,9 +73,9 @@ class FrozenBuilder(BuilderInterface[BuilderConfig, PluginManager]):
                 check_unused(target)
                 tools = (*job.tools, ToolRow(name="pyinstaller", version=pyinstaller_version()))
                 shown = replace(job, progress=progress, tools=tools)
-                manifest = finish_frozen(shown, frozen.folder, target, one_file=asked.options.one_file, findings=frozen.findings)
+                result = finish_frozen(shown, frozen.folder, target, one_file=asked.options.one_file, findings=frozen.findings)
             place = saved_manifest_path(job, target)
-            for line in as_text(summary(manifest, place and relative(place, self.root))).splitlines():
+            for line in as_text(summary(result.manifest, place and relative(place, self.root), result.verification)).splitlines():
                 self.app.display_info(line)
         return str(target)
 
@@ -88,7 +89,7 @@ class FrozenBuilder(BuilderInterface[BuilderConfig, PluginManager]):
             check_unused(target)
             archives = [archive_of(target, each) for each in get_args(ArchiveFormat)]
             checksums = [each.with_name(each.name + CHECKSUM) for each in archives]
-            for path in (target, beside(job, target, SUFFIX), beside(job, target, COMPANIONS), *archives, *checksums):
+            for path in (target, *(beside(job, target, each) for each in (SUFFIX, report.SUFFIX, COMPANIONS)), *archives, *checksums):
                 if path.is_dir() and not path.is_symlink():
                     remove_folder(path)
                 else:

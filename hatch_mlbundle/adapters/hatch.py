@@ -22,6 +22,7 @@ from hatch_mlbundle.manifest import SUFFIX
 from hatch_mlbundle.model import Finding
 from hatch_mlbundle.plugins import load_registry
 from hatch_mlbundle.reports.terminal import as_text, summary
+from hatch_mlbundle.verification import report
 
 
 class MlbundleBuildHook(BuildHookInterface[BuilderConfig]):
@@ -46,9 +47,9 @@ class MlbundleBuildHook(BuildHookInterface[BuilderConfig]):
             return
         wheel = Path(artifact_path)
         with one_line(self.app, f"{wheel.name} stays as hatch built it"), _nothing_stale(self._job, wheel):
-            manifest = optimize(self._job, wheel, findings=_order_findings(build_data))
+            result = optimize(self._job, wheel, findings=_order_findings(build_data))
             place = saved_manifest_path(self._job, wheel)
-            for line in as_text(summary(manifest, place and relative(place, self.root))).splitlines():
+            for line in as_text(summary(result.manifest, place and relative(place, self.root), result.verification)).splitlines():
                 self.app.display_info(line)
         self._finished = True
 
@@ -68,7 +69,7 @@ class MlbundleBuildHook(BuildHookInterface[BuilderConfig]):
         for path in folder.glob("*.whl*"):
             if canonicalize_name(path.name.partition("-")[0]) != name:
                 continue
-            if path.name.endswith(SUFFIX):
+            if path.name.endswith((SUFFIX, report.SUFFIX)):
                 path.unlink()
             elif path.name.endswith(COMPANIONS):
                 shutil.rmtree(path)
@@ -108,5 +109,6 @@ def _nothing_stale(job: Job, wheel: Path) -> Iterator[None]:
         yield
     except BaseException:
         beside(job, wheel, SUFFIX).unlink(missing_ok=True)
+        beside(job, wheel, report.SUFFIX).unlink(missing_ok=True)
         shutil.rmtree(beside(job, wheel, COMPANIONS), ignore_errors=True)
         raise

@@ -49,8 +49,8 @@ def _optimize(analyses: Sequence[Any], name: str) -> None:
     registry = load_registry()
     job = prepare(project_config(root, registry, places=FROZEN), registry, project=root)
     target = Path(CONF["distpath"]) / name
-    manifest = optimize_tables(job, [_tables(each) for each in analyses], Path(CONF["workpath"]) / "mlbundle" / name, target)
-    print(as_text(summary(manifest, saved_manifest_path(job, target))), file=sys.stderr)  # noqa: T201 - beside PyInstaller's own log
+    result = optimize_tables(job, [_tables(each) for each in analyses], Path(CONF["workpath"]) / "mlbundle" / name, target)
+    print(as_text(summary(result.manifest, saved_manifest_path(job, target))), file=sys.stderr)  # noqa: T201 - beside PyInstaller's own log
 
 
 def _tables(analysis: Any) -> Tables:

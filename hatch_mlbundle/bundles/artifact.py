@@ -58,6 +58,9 @@ class Artifact(Protocol):
     def refuses(self, change: Change) -> str | None:
         """Return why an artifact of this sort cannot have a change, or None."""
 
+    def on_disk(self, bundle: Bundle) -> Bundle | None:
+        """Return the files of a bundle made from this one as they lie where the artifact is used; None where it cannot be laid out."""
+
     def rewriting(self, bundle: Bundle, target: Path, compressor: Compressor) -> AbstractContextManager[Written]:
         """Write a bundle made from this one beside `target`; it takes the target's place when the body ends without an error.
 

@@ -53,6 +53,10 @@ class FolderArtifact:
         """Return None: a folder can have any change."""
         return None
 
+    def on_disk(self, bundle: Bundle) -> Bundle:
+        """Return the files: they lie as they are."""
+        return bundle
+
     @contextmanager
     def rewriting(self, bundle: Bundle, target: Path, compressor: Compressor) -> Iterator[Written]:
         """Write the tree under a temporary name beside `target`, which is this folder itself or a place still free.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,6 +17,7 @@ from hatch_mlbundle.bundles.executable_writer import write_executable
 from hatch_mlbundle.bundles.folder import FolderArtifact, check_replaceable, plain_side
 from hatch_mlbundle.bundles.frozen_owner import check_names
 from hatch_mlbundle.bundles.housing import why_not
+from hatch_mlbundle.bundles.missing_notice import REHEARSAL, LeftOut, with_notice
 from hatch_mlbundle.bundles.onefile import check_one_file
 from hatch_mlbundle.bundles.onefile_writer import write_one_file
 from hatch_mlbundle.cache import Cache
@@ -33,19 +34,30 @@ class FrozenArtifact:
 
     A module that an executable's archive holds is a file of its own; the executable is what is left. `cache` knows the modules
     of executables that were read before; executables that change are written into `scratch`, an empty folder, and checked there.
+    `tells` says that they are to say, when they run, what was left out.
     """
 
     kind: ArtifactKind = "frozen"
 
     def __init__(
-        self, folder: FolderArtifact, executables: Mapping[str, Executable], pool: Executor, cache: Cache | None, scratch: Path
+        self,
+        folder: FolderArtifact,
+        executables: Mapping[str, Executable],
+        pool: Executor,
+        cache: Cache | None,
+        scratch: Path,
+        *,
+        tells: bool = True,
     ) -> None:
         self._folder = folder
         self._executables = executables
         self._pool = pool
         self._cache = cache
         self._scratch = scratch
+        self._tells = tells
         self._plain = Bundle()
+        self._paths: tuple[str, ...] = ()
+        self._made: dict[tuple[object, ...], File] = {}
         self._problems = {path: problem for path, each in executables.items() if (problem := why_not(each.file, each.archive))}
 
     def scan(self) -> Side:
@@ -59,6 +71,7 @@ class FrozenArtifact:
             modules = self._modules(executable, file) if executable else []
             files.append(_rest(file, modules) if executable else file)
             files += modules
+        self._paths = tuple(file.path for file in files)
         return Side(bundle=Bundle(files), account=side.account)
 
     def refuses(self, change: Change) -> str | None:
@@ -74,26 +87,40 @@ class FrozenArtifact:
         holder = change.path.partition(f"{PYZ}/")[0].rpartition("/")[2]
         return self._problems.get(holder)
 
+    def on_disk(self, bundle: Bundle, left_out: Sequence[LeftOut] | None = None) -> Bundle:
+        """Return the files as they lie on disk: executables with the modules that the bundle has; raises UnsoundResultError.
+
+        What says what was `left_out` runs in them as it will in the end, where that is None with nothing to say.
+        """
+        if left_out is not None:
+            return self._plain_form(bundle, left_out)
+        is_smaller = self._tells and any(path not in bundle for path in self._paths)
+        return self._plain_form(bundle, (REHEARSAL,) if is_smaller else ())
+
     @contextmanager
-    def rewriting(self, bundle: Bundle, target: Path, compressor: Compressor) -> Iterator[Written]:
-        """Write the folder, its executables with the modules that the bundle still has; raises UnsoundResultError, StorageError."""
-        plain = self._plain_form(bundle)
+    def rewriting(self, bundle: Bundle, target: Path, compressor: Compressor, left_out: Sequence[LeftOut] = ()) -> Iterator[Written]:
+        """Write the folder, its executables with the modules that the bundle still has; raises UnsoundResultError, StorageError.
+
+        When they run, they say what was `left_out` if that is missing.
+        """
+        plain = self._plain_form(bundle, left_out)
         with self._folder.rewriting(plain, target, compressor) as written:
             yield replace(written, side=self._side(bundle, plain))
 
     @contextmanager
-    def packing(self, bundle: Bundle, target: Path, compressor: Compressor, workers: int) -> Iterator[Written]:
+    def packing(
+        self, bundle: Bundle, target: Path, compressor: Compressor, workers: int, left_out: Sequence[LeftOut] = ()
+    ) -> Iterator[Written]:
         """Write one executable that holds all of the bundle; what it unpacks is compared with the bundle before it takes its place.
 
         Gives the sizes of the folder that it stands for. Raises ArtifactError where there is not just one executable.
         """
-        executable = self._only_executable()
-        plain = self._plain_form(bundle)
+        executable, scripts = with_notice(self._only_executable(), left_out, bundle)
+        plain = self._plain_form(bundle, left_out)
         check_replaceable(target)
+        folder = Path(mkdtemp(dir=self._scratch))
         with replace_by_file(target) as stream:
-            write_one_file(
-                executable, plain, bundle, stream, compressor=compressor, workers=workers, folder=Path(mkdtemp(dir=self._scratch))
-            )
+            write_one_file(executable, plain, bundle, stream, scripts=scripts, compressor=compressor, workers=workers, folder=folder)
             stream.flush()
             path = Path(stream.name)
             path.chmod(0o755)
@@ -109,9 +136,9 @@ class FrozenArtifact:
             raise ArtifactError(names[0], f"cannot be packed into one file: {self._problems[names[0]]}")
         return self._executables[names[0]]
 
-    def _plain_form(self, bundle: Bundle) -> Bundle:
+    def _plain_form(self, bundle: Bundle, left_out: Sequence[LeftOut]) -> Bundle:
         """Return the files as they lie on disk: executables with their modules in them."""
-        written = {path: self._written(executable, bundle) for path, executable in self._executables.items()}
+        written = {path: self._written(executable, bundle, left_out) for path, executable in self._executables.items()}
         return Bundle(written.get(path, file) for path, file in bundle.items() if not is_in_pyz(path))
 
     def _side(self, bundle: Bundle, plain: Bundle) -> Side:
@@ -127,14 +154,19 @@ class FrozenArtifact:
             self._cache.put(key, [module.sha256 for module in files])
         return files
 
-    def _written(self, executable: Executable, bundle: Bundle) -> File:
+    def _written(self, executable: Executable, bundle: Bundle, left_out: Sequence[LeftOut]) -> File:
         """Return the executable as a plain file, with the modules that the bundle has."""
         before = self._plain[executable.path]
-        if all(executable.path_of(module) in bundle for module in executable.modules):
+        told = left_out if executable.path not in self._problems else ()
+        bare, scripts = with_notice(executable, told, bundle)
+        if not scripts and all(executable.path_of(module) in bundle for module in executable.modules):
             return before
-        path = Path(mkdtemp(dir=self._scratch)) / executable.path
-        write_executable(executable, bundle, path)
-        return replace(before, size=path.stat().st_size, sha256=sha256_of_file(path), content=DiskContent(path))
+        held = (executable.path, frozenset(file.path for file in self._held(executable.path, bundle)), *scripts)
+        if held not in self._made:
+            path = Path(mkdtemp(dir=self._scratch)) / executable.path
+            write_executable(bare, bundle, path, scripts)
+            self._made[held] = replace(before, size=path.stat().st_size, sha256=sha256_of_file(path), content=DiskContent(path))
+        return self._made[held]
 
     def _held(self, path: str, bundle: Bundle) -> list[File]:
         executable = self._executables[path]

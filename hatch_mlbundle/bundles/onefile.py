@@ -53,6 +53,9 @@ class OneFileArtifact:
         """Refuse any change."""
         return "a one-file executable is read only"
 
+    def on_disk(self, bundle: Bundle) -> None:
+        """Return None: nothing is unpacked."""
+
     def rewriting(self, bundle: Bundle, target: Path, compressor: Compressor) -> AbstractContextManager[Written]:
         """Raise ArtifactError."""
         raise self.refusal()

@@ -29,11 +29,20 @@ _ZLIB_HEADER = b"\x78\xda"
 
 
 def write_one_file(
-    executable: Executable, plain: Bundle, modules: Collection[str], target: BinaryIO, *, compressor: Compressor, workers: int, folder: Path
+    executable: Executable,
+    plain: Bundle,
+    modules: Collection[str],
+    target: BinaryIO,
+    *,
+    compressor: Compressor,
+    workers: int,
+    folder: Path,
+    scripts: Sequence[tuple[str, bytes]] = (),
 ) -> None:
     """Write to `target`, an empty file, the one executable for a one-folder bundle.
 
-    `plain` holds its files on disk, `modules` the paths of the modules it keeps; `folder` is an empty one for what is compressed.
+    `plain` holds its files on disk, `modules` the paths of the modules it keeps; `folder` is an empty one for what is compressed;
+    `scripts` are put in besides (`Executable.rebuilt`).
     Raises ArtifactError where a file lies outside the folder of contents, or all together are too large; OSError.
     """
     contents = executable.archive.contents_folder
@@ -54,7 +63,7 @@ def write_one_file(
         raise ArtifactError(executable.path, f"cannot be packed into one file of {spool.stat().st_size:,} bytes: {advice}")
     with closing(SharedFile(spool)) as packed:
         members = [(entry, RangeContent(packed, entry.offset, entry.stored)) for entry in entries]
-        target.writelines(executable.rebuilt(modules, members).chunks())
+        target.writelines(executable.rebuilt(modules, members, scripts).chunks())
 
 
 def _write_members(files: Sequence[File], prefix: str, stream: BinaryIO, compressor: Compressor, workers: int) -> Iterator[Entry]:

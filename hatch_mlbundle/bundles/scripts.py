@@ -9,6 +9,7 @@ from contextlib import closing
 from posixpath import basename, dirname
 
 from hatch_mlbundle.bundles.carchive import SCRIPT, content_of, find_carchive
+from hatch_mlbundle.bundles.missing_notice import NOTICE
 from hatch_mlbundle.bundles.shared_file import SharedFile
 from hatch_mlbundle.importpaths import PYZ, SCRIPTS
 from hatch_mlbundle.model import Bundle, File, Kind, MemoryContent
@@ -51,14 +52,17 @@ def _release_of(file: File) -> int | None:
 
 
 def scripts_in(file: File) -> Iterator[File]:
-    """Yield the scripts in one executable, none where it is not frozen; raises ArtifactError where it is damaged."""
+    """Yield the scripts in one executable, none where it is not frozen; raises ArtifactError where it is damaged.
+
+    The notice of what was left out (missing_notice.py) names much of which it uses nothing: it is not among them.
+    """
     path = file.content.local_path()
     if path is None:
         return
     with closing(SharedFile(path)) as shared:
         archive = find_carchive(shared)
         for entry in archive.entries if archive else ():
-            if entry.type == SCRIPT:
+            if entry.type == SCRIPT and entry.name != NOTICE:
                 code = b"".join(content_of(shared, entry, _LARGEST).chunks())
                 yield File(
                     path=f"{basename(file.path)}{PYZ}/{entry.name}.pyc",

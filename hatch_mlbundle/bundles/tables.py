@@ -106,6 +106,9 @@ class TablesArtifact:
             return "a module in an executable can only be dropped"
         return None
 
+    def on_disk(self, bundle: Bundle) -> None:
+        """Return None: PyInstaller has still to make the executable."""
+
     @contextmanager
     def rewriting(self, bundle: Bundle, target: Path, compressor: Compressor) -> Iterator[Written]:
         """Put the files that changed into the folder `target`, and, when the body ends without an error, change the tables."""

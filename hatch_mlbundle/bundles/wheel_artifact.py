@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 from hatch_mlbundle.atomic import replace_atomically
@@ -15,6 +16,7 @@ from hatch_mlbundle.bundles.wheel_scan import export_facts, import_facts
 from hatch_mlbundle.bundles.wheel_writer import write_wheel
 from hatch_mlbundle.cache import Cache
 from hatch_mlbundle.canonical import digest, sha256_of_file
+from hatch_mlbundle.importpaths import installed
 from hatch_mlbundle.model import Bundle, Change, Keep, Link
 from hatch_mlbundle.optimizer import ArtifactKind
 
@@ -55,6 +57,11 @@ class WheelArtifact:
         if isinstance(change, Link):
             return "wheels carry no links"
         return "installers need the file as it is" if change.path in self._sacred and not isinstance(change, Keep) else None
+
+    def on_disk(self, bundle: Bundle) -> Bundle:
+        """Return what comes to lie in site-packages, under its paths there."""
+        importable = (replace(file, path=installed(path)) for path, file in bundle.items())
+        return Bundle(file for file in importable if not file.path.partition("/")[0].endswith(".data"))
 
     @contextmanager
     def rewriting(self, bundle: Bundle, target: Path, compressor: Compressor) -> Iterator[Written]:

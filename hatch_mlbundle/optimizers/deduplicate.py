@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from posixpath import basename, dirname, splitext
+from typing import ClassVar
 
 from hatch_mlbundle.binaries.elf import read_elf
 from hatch_mlbundle.binaries.linking import Linking, found_beside, linking_of
@@ -18,7 +19,7 @@ from hatch_mlbundle.importpaths import PYZ, companion_of, module_of
 from hatch_mlbundle.librarynames import names_in
 from hatch_mlbundle.links import relative_target, target_of
 from hatch_mlbundle.model import Bundle, Change, File, Finding, Keep, Kind, Link
-from hatch_mlbundle.optimizer import Context, Json, Optimizer, Options, option
+from hatch_mlbundle.optimizer import Context, Json, Optimizer, Options, Risk, option
 from hatch_mlbundle.schema import Size
 from hatch_mlbundle.testfiles import is_licence
 from hatch_mlbundle.units import format_size
@@ -46,6 +47,7 @@ class Deduplicate(Optimizer[DeduplicateOptions]):
 
     name = "deduplicate"
     version = "1"
+    risk: ClassVar[Risk] = "none"
     artifacts = ("folder", "frozen")
     options_type = DeduplicateOptions
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from posixpath import basename, splitext
-from typing import Literal, TypeAlias
+from typing import ClassVar, Literal, TypeAlias
 
 from hatch_mlbundle.filegroups import GROUPS, always_stays, examine_compiling, examine_stub_reader, is_metadata
 from hatch_mlbundle.globs import matcher
 from hatch_mlbundle.importpaths import ImportPaths, companion_of
 from hatch_mlbundle.model import Bundle, Change, Drop, Finding, Keep, Kind
-from hatch_mlbundle.optimizer import Context, Optimizer, Options, option
+from hatch_mlbundle.optimizer import Context, Optimizer, Options, Risk, option
 from hatch_mlbundle.schema import Glob
 from hatch_mlbundle.usage import Usage
 
@@ -37,6 +37,7 @@ class Exclude(Optimizer[ExcludeOptions]):
 
     name = "exclude"
     version = "1"
+    risk: ClassVar[Risk] = "medium"
     options_type = ExcludeOptions
 
     def plan(self, bundle: Bundle, context: Context) -> Iterable[Change]:

@@ -19,7 +19,7 @@ from hatch_mlbundle.modulesets import SETS
 from hatch_mlbundle.modulesets.diffusers import unneeded_classes
 from hatch_mlbundle.modulesets.families import unneeded_models
 from hatch_mlbundle.modulesets.model import ModuleSet, is_below
-from hatch_mlbundle.optimizer import ArtifactKind, Context, Optimizer, Options, option
+from hatch_mlbundle.optimizer import ArtifactKind, Context, Optimizer, Options, Risk, option
 from hatch_mlbundle.testfiles import is_licence
 from hatch_mlbundle.unmarshal import Unmarshaller, unmarshaller
 
@@ -59,8 +59,13 @@ class ExcludeModules(Optimizer[ExcludeModulesOptions]):
 
     name = "exclude_modules"
     version = "1"
+    risk: ClassVar[Risk] = "medium"
     artifacts: ClassVar[tuple[ArtifactKind, ...]] = ("frozen",)
     options_type = ExcludeModulesOptions
+
+    def remedy(self, path: str, module: str | None) -> str:
+        """Say what to add to `keep`; data files, which have no module's name, are for `exclude`."""
+        return f'add "{module}" to `keep` in [tool.mlbundle.{self.name}]' if module else super().remedy(path, module)
 
     def plan(self, bundle: Bundle, context: Context) -> Iterable[Change]:
         """Yield a Drop or a Keep, with its reason, for every file of a module in the sets, in the order of the paths."""

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from posixpath import basename, dirname
+from typing import ClassVar
 
 from hatch_mlbundle.binaries.elf import read_elf
 from hatch_mlbundle.binaries.linking import Linking, linking_of
@@ -18,7 +19,7 @@ from hatch_mlbundle.importpaths import ImportPaths
 from hatch_mlbundle.librarynames import Wanted, names_in, names_in_code, wanted_for
 from hatch_mlbundle.links import resolve
 from hatch_mlbundle.model import Bundle, Change, Drop, File, Finding, Kind
-from hatch_mlbundle.optimizer import Context, Json, Optimizer, Options, option
+from hatch_mlbundle.optimizer import Context, Json, Optimizer, Options, Risk, option
 from hatch_mlbundle.units import format_size
 
 _PLACES = re.compile(r"lib|lib64|.*\.libs")
@@ -42,6 +43,7 @@ class UnusedLibraries(Optimizer[UnusedLibrariesOptions]):
 
     name = "unused_libraries"
     version = "1"
+    risk: ClassVar[Risk] = "medium"
     artifacts = ("folder", "frozen")
     options_type = UnusedLibrariesOptions
 

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import ClassVar, Literal
 
 from hatch_mlbundle.binaries.elf import read_elf
 from hatch_mlbundle.binaries.linking import is_executable
@@ -16,7 +16,7 @@ from hatch_mlbundle.binaries.trace import trace
 from hatch_mlbundle.binaries.upx_tool import copied_data, find_upx, is_packed, pack, test_packed, why_not
 from hatch_mlbundle.errors import BinaryError, KeptError, ProgramError, UnsoundResultError
 from hatch_mlbundle.model import Bundle, Change, File, Finding, Keep, Kind, Rewrite
-from hatch_mlbundle.optimizer import Context, Json, Optimizer, Options, Task, option
+from hatch_mlbundle.optimizer import Context, Json, Optimizer, Options, Risk, Task, option
 from hatch_mlbundle.schema import Size
 
 _PROVES_NOTHING = {
@@ -42,6 +42,7 @@ class Upx(Optimizer[UpxOptions]):
 
     name = "upx"
     version = "1"
+    risk: ClassVar[Risk] = "high"
     options_type = UpxOptions
 
     def __init__(self, options: UpxOptions) -> None:

@@ -16,7 +16,7 @@ def options_report(entries: Sequence[OptimizerEntry]) -> RenderableType:
     parts: list[RenderableType] = []
     for entry in entries:
         lossless = "lossless" if entry.lossless else "lossy"
-        parts.append(Text.assemble((entry.name, "bold"), f"  {lossless}, from {entry.distribution} {entry.version}"))
+        parts.append(Text.assemble((entry.name, "bold"), f"  {lossless}, risk {entry.risk}, from {entry.distribution} {entry.version}"))
         parts.append(Text(f"  {entry.summary}"))
         table = Table(box=None, padding=(0, 2, 0, 2), show_header=False)
         table.add_column(no_wrap=True, style="cyan")

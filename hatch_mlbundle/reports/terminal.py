@@ -15,6 +15,9 @@ from hatch_mlbundle.manifest import FileRow, FileState, Manifest, Saved, Totals
 from hatch_mlbundle.model import Add, Bundle, Change, Drop, Finding, Keep, Link, Rewrite
 from hatch_mlbundle.pipeline import Planned
 from hatch_mlbundle.units import format_percent, format_size
+from hatch_mlbundle.verification.report import Verification
+
+from .verification import verification_report
 
 _REMAINDERS = {"wheel": "RECORD, zip headers", "frozen": "archive headers"}
 """What is changed by writing an artifact of this kind, whatever the steps did."""
@@ -39,8 +42,8 @@ def show(report: RenderableType) -> None:
         print(as_text(report))  # noqa: T201
 
 
-def summary(manifest: Manifest, place: Path | None = None) -> RenderableType:
-    """Return what was saved, step by step, what was found, and where the manifest lies."""
+def summary(manifest: Manifest, place: Path | None = None, verification: Verification | None = None) -> RenderableType:
+    """Return what was saved, step by step, what was found, how it was verified, and where the manifest lies."""
     before, after = manifest.artifact.before, manifest.artifact.after
     packs = _packs(manifest)
     table = _table("step", "files", "installed", *(["compressed"] if packs else []))
@@ -55,6 +58,7 @@ def summary(manifest: Manifest, place: Path | None = None) -> RenderableType:
     parts: list[RenderableType] = [_path(manifest.artifact.name), table, _verdict(before, after, packs=packs)]
     parts += [_finding(finding) for finding in manifest.findings]
     parts += [_path(f"{packed.format}: {packed.name}, {format_size(packed.size)}") for packed in manifest.packed]
+    parts += [verification_report(verification)] if verification else []
     if place is not None:
         parts.append(_path(f"manifest: {place}"))
     return Group(*parts)

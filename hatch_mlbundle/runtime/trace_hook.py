@@ -5,8 +5,9 @@ It imports what every Python has built in (`__future__` is a file, which an appl
 open that a fork or a daemon could mistake for its own.
 
 Each process writes a file `PID-NUMBER` of records, each a letter, a text and a NUL byte, each with one write(2), so that no way
-to end a process loses any: `f` a path below a root, relative to it, `m` an executable and a module of its archive (`app/pkg.mod`),
-`p` an executable whose modules are watched, `s` a process in which the hook is at work, with its executable if that is frozen.
+to end a process loses any: `f` a path below a root, relative to it, `m` an executable and a module of its archive that was asked for
+(`app/pkg.mod`), `l` one whose code was loaded, `p` an executable whose modules are watched, `s` a process in which the hook is at
+work, with its executable if that is frozen.
 """
 
 import atexit
@@ -92,12 +93,12 @@ class _Recorder:
         except Exception:  # noqa: S110 - an application must not fail because somebody looks on
             pass
 
-    def module(self, executable: str, name: str) -> None:
+    def module(self, executable: str, name: str, letter: str = "m") -> None:
         """Take down a module of an executable's archive."""
-        record = f"{executable}/{name}"
+        record = f"{letter}{executable}/{name}"
         if record not in self._seen:
             self._seen.add(record)
-            self.write("m", record)
+            self.write(letter, record[1:])
 
     def part(self, path: "Any") -> None:
         """Replace a file below a root that has several names by a copy with the same mode."""
@@ -245,6 +246,13 @@ def _watch_archive(recorder: "_Recorder", executable: str) -> None:
         watched = _Archive(table)
         watched.recorder, watched.executable = recorder, executable
         reader.toc = watched
+        extract = reader.extract
+
+        def watched_extract(name: str, *arguments: "Any", **options: "Any") -> "Any":
+            recorder.module(executable, name, "l")
+            return extract(name, *arguments, **options)
+
+        reader.extract = watched_extract
         recorder.write("p", executable)
 
 

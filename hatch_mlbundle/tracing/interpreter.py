@@ -68,7 +68,8 @@ def read_installed(roots: Sequence[Path], packages: Sequence[str]) -> list[Inven
 
 
 def hook_environment(place: Path, roots: Iterable[Path]) -> dict[str, str]:
-    """Put the hook into the empty folder `place`, and return the variables that make a Python load it."""
+    """Put the hook into the folder `place`, and return the variables that make a Python load it."""
+    place.mkdir(exist_ok=True)
     shutil.copyfile(_RUNTIME / "trace_hook.py", place / "mlbundle_trace_hook.py")
     shutil.copyfile(_RUNTIME / "trace_sitecustomize.py", place / "sitecustomize.py")
     searched = [str(place), *filter(None, [os.environ.get("PYTHONPATH")])]

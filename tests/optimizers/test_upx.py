@@ -56,7 +56,7 @@ def carry_out(root: Path, path: str, **options: object) -> tuple[Task, FakeConte
 def settings(tmp_path: Path, *optimizers: str) -> Manifest:
     registry = load_registry()
     config = project_config(tmp_path, registry, {"optimizers": list(optimizers), "cache": {"enabled": False}, "upx": {"min-size": 4096}})
-    return optimize(prepare(config, registry, project=tmp_path), tmp_path / "bundle", tmp_path / "bundle")
+    return optimize(prepare(config, registry, project=tmp_path), tmp_path / "bundle", tmp_path / "bundle").manifest
 
 
 def test_libraries_and_programs_are_packed_and_proved(root: Path) -> None:

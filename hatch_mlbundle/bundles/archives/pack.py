@@ -54,11 +54,12 @@ def pack(
     settings: PackingSettings,
     *,
     workers: int,
+    name: str | None = None,
     progress: Progress | None = None,
     scratch: Path | None = None,
 ) -> PackedRow:
     """Write the archive `target` of a folder and its checksum beside it, as `packing` does, and put both in their place at once."""
-    with packing(folder, target, archive_format, settings, workers=workers, progress=progress, scratch=scratch) as packed:
+    with packing(folder, target, archive_format, settings, workers=workers, name=name, progress=progress, scratch=scratch) as packed:
         return packed
 
 

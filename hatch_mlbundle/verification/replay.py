@@ -1,0 +1,96 @@
+"""What the bundle would be had some of the changes not been made."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from hatch_mlbundle.model import Bundle, File
+from hatch_mlbundle.pipeline import Applied, Done
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Site:
+    """One change: the position of the step that made it, and the file's path."""
+
+    step: int
+    path: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replayed:
+    """The bundle that comes of the steps without some changes, and what each step then did."""
+
+    bundle: Bundle
+    stages: tuple[Done, ...]
+
+
+def changes(stages: Sequence[Done]) -> dict[Site, Applied]:
+    """Return every change that was made, in order."""
+    made = ((number, applied) for number, done in enumerate(stages) for applied in done.changes)
+    return {Site(number, applied.path): applied for number, applied in made if applied.action != "keep"}
+
+
+def replay(before: Bundle, stages: Sequence[Done], reverted: Mapping[Site, str] | Collection[Site]) -> Replayed:
+    """Make the changes again, on `before`, but for `reverted` (with the reasons, where it maps to them) and what hangs on these.
+
+    A change hangs on another where it starts from the file that the other one made, or links to it.
+    """
+    reasons = reverted if isinstance(reverted, Mapping) else {}
+    original, state = dict(before), dict(before)
+    done = []
+    for number, stage in enumerate(stages):
+        made = []
+        for applied in stage.changes:
+            problem = _problem(applied, Site(number, applied.path), reverted, original, state)
+            if applied.action != "keep" and problem is None:
+                _apply(applied, state)
+                made.append(applied)
+            else:
+                kept = state.get(applied.path)
+                reason = applied.reason if problem is None else reasons.get(Site(number, applied.path), problem)
+                made += [] if problem and applied.action == "add" else [_kept(applied, reason, kept)]
+            _apply(applied, original)
+        done.append(replace(stage, changes=tuple(made)))
+    return Replayed(bundle=_in_order(before, state), stages=tuple(done))
+
+
+def _problem(
+    applied: Applied, site: Site, reverted: Collection[Site], original: Mapping[str, File], state: Mapping[str, File]
+) -> str | None:
+    """Return why a change is not made this time, None where it is (or was none)."""
+    if applied.action == "keep":
+        return None
+    if site in reverted:
+        return "put back"
+    if state.get(applied.path) is not original.get(applied.path):
+        return "what an earlier step made of it was put back"
+    target = _target(applied)
+    if target is not None and state.get(target) is not original.get(target):
+        return f"{target}, to which it would be a link, was put back"
+    return None
+
+
+def _target(applied: Applied) -> str | None:
+    link = applied.after.link if applied.after else None
+    return None if link is None else posixpath.normpath(posixpath.join(posixpath.dirname(applied.path), link))
+
+
+def _apply(applied: Applied, files: dict[str, File]) -> None:
+    if applied.action == "keep":
+        return
+    if applied.after is None:
+        files.pop(applied.path, None)
+    else:
+        files[applied.path] = applied.after
+
+
+def _kept(applied: Applied, reason: str, file: File | None) -> Applied:
+    return replace(applied, action="keep", reason=reason, before=file, after=file)
+
+
+def _in_order(before: Bundle, state: Mapping[str, File]) -> Bundle:
+    """Return the files in the order of the artifact, those that were added at the end."""
+    added: Iterable[str] = (path for path in state if path not in before)
+    return Bundle([*(state[path] for path in before if path in state), *(state[path] for path in added)])

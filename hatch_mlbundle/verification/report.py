@@ -1,0 +1,103 @@
+"""What verification found and measured, as it is written beside the manifest: times differ from run to run, and have no place in that."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from statistics import median
+from typing import Any
+
+from hatch_mlbundle.optimizer import Risk
+from hatch_mlbundle.trials.observation import Observation
+
+FORMAT = "mlbundle-verification"
+FORMAT_VERSION = "1.0"
+
+SUFFIX = ".mlbundle-verification.json"
+"""What is appended to an artifact's file name to name its report."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """Medians of `runs` runs: seconds from start to exit, and bytes of the largest process."""
+
+    runs: int
+    seconds: float
+    peak_memory: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandRow:
+    """A command on the artifact before and after; `compared` is how outputs were compared, `exit status` where they were flaky."""
+
+    name: str
+    arguments: tuple[str, ...]
+    compared: str
+    before: Measured
+    after: Measured
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RevertedRow:
+    """A change that was put back: the step that made it, the file, and what went wrong with it."""
+
+    step: str
+    path: str
+    problem: str
+
+
+AS_IT_IS = "as it is"
+IN_ALL = "in all"
+"""What the first and the last row of steps are called, which are no steps' names."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepResult:
+    """The artifact before any step (AS_IT_IS), after one and those before it, or in the end (IN_ALL).
+
+    `installed` are bytes; `risk` is the optimizer's, in all the greatest of those that changed something; `changes` is how many were
+    made and stayed, `put_back` how many did not. Each command has its place in `measured` and in `problems` (None: it behaves as
+    before); `deviation` is the largest share by which a number differs that is compared within tolerances.
+    """
+
+    step: str
+    installed: int
+    risk: Risk | None
+    measured: tuple[Measured, ...]
+    problems: tuple[str | None, ...]
+    deviation: float
+    changes: int = 0
+    put_back: int = 0
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether a command behaves otherwise after the step, or nothing is left of the step because of that."""
+        return any(self.problems) or (self.put_back > 0 and self.changes == 0 and self.step != IN_ALL)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verification:
+    """The whole report. `runs` counts every run of a command; `steps` are there where each step was to be verified: as it is, after
+    each, in all.
+    """
+
+    commands: tuple[CommandRow, ...]
+    reverted: tuple[RevertedRow, ...]
+    runs: int
+    jail: bool
+    steps: tuple[StepResult, ...] = ()
+
+    def to_json(self, artifact: str, sha256: str) -> str:
+        """Return the report on an artifact, by its file name and SHA-256."""
+        document: dict[str, Any] = {"format": FORMAT, "format_version": FORMAT_VERSION, "artifact": {"name": artifact, "sha256": sha256}}
+        return json.dumps({**document, **asdict(self)}, indent=2) + "\n"
+
+
+def measured(observations: Sequence[Observation]) -> Measured:
+    """Return the medians of some runs, at least one."""
+    return Measured(
+        runs=len(observations),
+        seconds=round(median(each.seconds for each in observations), 4),
+        peak_memory=int(median(each.peak_memory for each in observations)),
+    )
