@@ -52,7 +52,8 @@ def dropped_module(file: File, _: Bundle) -> Harm | None:
 
 
 def dropped_data(file: File, _: Bundle) -> Harm | None:
-    return None if module_of(file.path) or file.kind in (Kind.ELF, Kind.FROZEN, Kind.LINK) else Harm()
+    no_data = module_of(file.path) or file.kind in (Kind.ELF, Kind.FROZEN, Kind.LINK, Kind.BYTECODE, Kind.PYTHON)
+    return None if no_data else Harm()
 
 
 def truncated_library(file: File, _: Bundle) -> Harm | None:

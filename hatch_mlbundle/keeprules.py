@@ -41,6 +41,9 @@ _ERRORS = frozenset(
 )
 """What Python and PyInstaller's bootstrap need to start, to decode text in whatever encoding, and to tell of an error."""
 
+_WRAPPERS = frozenset({"_curses", "_curses_panel", "_dbm", "_gdbm", "_sqlite3", "_tkinter", "readline"})
+"""Compiled modules of the standard library that are there for a library of others, which they bring along."""
+
 _CATALOGUES = frozenset({"locale", "locales", "locale-data", "translations", "i18n", "lang", "langs", "languages"})
 _GONE_FROM_STANDARD = frozenset({"distutils", "imp", "asyncore", "asynchat", "smtpd", "lib2to3"})
 """Modules of the standard library that the release of Python which works here may no longer have."""
@@ -73,8 +76,10 @@ def place_of(file: File, modules: FrozenModules) -> Place:
 
 
 def is_standard(place: Place) -> bool:
-    """Say whether a file is a module of Python's standard library; a wheel has none."""
+    """Say whether a file is a module of Python's standard library that an error path may need; a wheel has none."""
     top = (place.module or "").partition(".")[0]
+    if top in _WRAPPERS:
+        return False
     settings = basename(place.path).startswith("_sysconfigdata_")  # with the platform's name, which may be no identifier
     return place.frozen and (top in sys.stdlib_module_names or top in _GONE_FROM_STANDARD or settings)
 

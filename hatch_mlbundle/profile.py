@@ -20,6 +20,8 @@ FORMAT_VERSION = "1.0"
 FILE_NAME = "mlbundle-profile.json"
 """What a profile is called unless somebody says otherwise."""
 
+_LISTS = ("used", "asked", "unused")
+
 _ANEW = "make it anew with `mlbundle trace`"
 
 
@@ -27,19 +29,21 @@ _ANEW = "make it anew with `mlbundle trace`"
 class Profile:
     """What runs used of an application.
 
-    `runs` are their command lines, the program's path relative to the bundle. `used` and `unused` are paths as `model.File` has
-    them, modules in an executable among them; together they are the inventory: a path in neither was not there when it was traced.
+    `runs` are their command lines, the program's path relative to the bundle. `used`, `asked` and `unused` are paths as `model.File`
+    has them, modules in an executable among them: of files opened and modules imported; of those that a run only asked for, whether
+    they are there; of all others. Together they are the inventory: a path in none was not there when it was traced.
     """
 
     runs: tuple[tuple[str, ...], ...] = ()
     used: frozenset[str] = frozenset()
+    asked: frozenset[str] = frozenset()
     unused: frozenset[str] = frozenset()
 
     @classmethod
     def from_json(cls, text: str | bytes, where: str = "profile") -> Profile:
         """Return the profile of a JSON text; raises ProfileError, also for a major version other than ours.
 
-        A path that a merge left under both `used` and `unused` counts as used.
+        A path that a merge of two versions of the file left in several lists counts as used, else as asked for.
         """
         try:
             document = json.loads(text)
@@ -47,14 +51,15 @@ class Profile:
             raise ProfileError(f"{where}: is no JSON ({error}); {_ANEW}") from error
         _check_format(document, where)
         runs = tuple(_command(each, f"{where}: runs[{number}]") for number, each in enumerate(_list(document, "runs", where)))
-        used, unused = (frozenset(_texts(_list(document, name, where), f"{where}: {name}")) for name in ("used", "unused"))
-        return cls(runs=runs, used=used, unused=unused - used)
+        known = {"asked": [], **document}  # by hand, that list may be left out
+        used, asked, unused = (frozenset(_texts(_list(known, name, where), f"{where}: {name}")) for name in _LISTS)
+        return cls(runs=runs, used=used, asked=asked - used, unused=unused - used - asked)
 
     def to_json(self) -> str:
         """Return the profile's JSON text: everything sorted, one run or file a line. Any UTF-8 stream takes it."""
         rows = {
             "runs": (json.dumps({"command": run}, ensure_ascii=False) for run in sorted(set(self.runs))),
-            **{name: (json.dumps(path, ensure_ascii=False) for path in sorted(getattr(self, name))) for name in ("used", "unused")},
+            **{name: (json.dumps(path, ensure_ascii=False) for path in sorted(getattr(self, name))) for name in _LISTS},
         }
         head = f'{{\n  "format": "{FORMAT}",\n  "format_version": "{FORMAT_VERSION}",\n'
         text = head + ",\n".join(f'  "{name}": {_lines(each)}' for name, each in rows.items()) + "\n}\n"
@@ -68,17 +73,19 @@ class Profile:
     @property
     def inventory(self) -> frozenset[str]:
         """Every path of the application that was traced."""
-        return self.used | self.unused
+        return self.used | self.asked | self.unused
 
     def united(self, other: Profile) -> Profile:
-        """Return the profile of both: what either used is used; what either has and neither used is unused."""
+        """Return the profile of both: of each path the most that either did with it."""
         used = self.used | other.used
+        asked = (self.asked | other.asked) - used
         runs = tuple(sorted({*self.runs, *other.runs}))
-        return Profile(runs=runs, used=used, unused=(self.unused | other.unused) - used)
+        return Profile(runs=runs, used=used, asked=asked, unused=(self.unused | other.unused) - used - asked)
 
     def within(self, inventory: Collection[str]) -> Profile:
         """Return the profile without the paths that are not in this inventory: that of another version of the application."""
-        return Profile(runs=self.runs, used=self.used.intersection(inventory), unused=self.unused.intersection(inventory))
+        used, asked, unused = (each.intersection(inventory) for each in (self.used, self.asked, self.unused))
+        return Profile(runs=self.runs, used=used, asked=asked, unused=unused)
 
 
 def load_profile(path: Path) -> Profile:

@@ -33,9 +33,11 @@ class ProfileMatch:
         keys = {path: ours.key(path, across=across) for path in sorted(paths)}
         known = {path: theirs.key(path, across=across) for path in sorted(profile.inventory)}
         used = {known[path] for path in profile.used} | {theirs.source_key(path, across=across) for path in profile.used}
+        asked = {known[path] for path in profile.asked} - used
         listed = set(known.values())
         self._used = frozenset(path for path, key in keys.items() if key in used)
-        self._unused = frozenset(path for path, key in keys.items() if key in listed and key not in used)
+        self._asked = frozenset(path for path, key in keys.items() if key in asked)
+        self._unused = frozenset(path for path, key in keys.items() if key in listed and key not in used and key not in asked)
         shared = set(map(_top, keys.values())) & set(map(_top, listed))
         is_ours = _counting(shared if across or not ours.frozen else None)
         counted = [path for path, key in keys.items() if _counting(shared if across else None)(path, key)]
@@ -49,8 +51,12 @@ class ProfileMatch:
         """Say whether a run used this file of the bundle."""
         return path in self._used
 
+    def is_asked(self, path: str) -> bool:
+        """Say whether the runs only asked for this file, whether it is there."""
+        return path in self._asked
+
     def is_unused(self, path: str) -> bool:
-        """Say whether this file of the bundle was there when the runs were traced, and none of them used it."""
+        """Say whether this file of the bundle was there when the runs were traced, and none of them used it or asked for it."""
         return path in self._unused
 
 

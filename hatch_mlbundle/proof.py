@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Protocol
 
+from .atomic import make_folder
 from .errors import ConfigurationError
 from .job import Job
 from .model import Bundle, Finding
@@ -82,7 +83,7 @@ def _subject(session: Session, path: Path, name: str, before: Bundle, settings: 
 
 def _clean_root(subject: Subject, runner: Runner, session: Session) -> Callable[[str | None], Wrap]:
     """Return what makes a jail that sees the artifact, the project and the work folder, and one more folder to write to."""
-    runner.work.mkdir(parents=True)
+    make_folder(runner.work)
 
     @cache
     def made(writable: str | None) -> Wrap:

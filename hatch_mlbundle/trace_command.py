@@ -50,9 +50,10 @@ def _tell(options: argparse.Namespace, traced: Traced, before: Profile, after: P
     if gone:
         _say(f"{gone:,} files of the profile are no longer in the application, and left it")
     if not options.quiet:
-        more = len(after.used - before.used)
-        counts = f"{len(after.used):,} of {len(after.inventory):,} files used (+{more:,} by this run)"
-        _say(f"profile: {counts}, {_part(sum(traced.sizes[path] for path in after.used), sum(traced.sizes.values()))}")
+        needed = after.used | after.asked
+        more = len(needed - before.used - before.asked)
+        counts = f"{len(needed):,} of {len(after.inventory):,} files used (+{more:,} by this run)"
+        _say(f"profile: {counts}, {_part(sum(traced.sizes[path] for path in needed), sum(traced.sizes.values()))}")
 
 
 def _part(size: int, whole: int) -> str:

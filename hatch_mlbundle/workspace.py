@@ -56,8 +56,9 @@ class Workspace:
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._guard = threading.Lock()
         self.tree, self.results, self.companions = (root / name for name in ("tree", "results", "companions"))
-        for folder in (self.tree, self.results, self.companions):
-            folder.mkdir()
+        with storage_errors(root):
+            for folder in (self.tree, self.results, self.companions):
+                folder.mkdir()
 
     def local(self, file: File) -> Path:
         """Return the path in `tree` that holds the file's bytes now; raises StorageError where the disk is full."""
@@ -84,8 +85,9 @@ class Workspace:
         return [(path.relative_to(self.companions).as_posix(), path) for path in paths]
 
     def new_folder(self) -> Path:
-        """Return a new empty folder that lives as long as the workspace."""
-        return Path(tempfile.mkdtemp(dir=self._root))
+        """Return a new empty folder that lives as long as the workspace; raises StorageError."""
+        with storage_errors(self._root):
+            return Path(tempfile.mkdtemp(dir=self._root))
 
     def _lock(self, path: str) -> threading.Lock:
         with self._guard:

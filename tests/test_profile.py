@@ -22,6 +22,7 @@ TEXT = """\
     "_internal/b",
     "app"
   ],
+  "asked": [],
   "unused": [
     "_internal/c",
     "_internal/d"
@@ -52,6 +53,14 @@ def test_used_by_either_is_used() -> None:
     assert both.runs == (("app", "a cat"), ("app", "a dog"))
     assert both == SECOND.united(FIRST)
     assert FIRST.united(FIRST) == FIRST
+
+
+def test_of_each_path_the_most_that_either_did_with_it_counts() -> None:
+    asking = Profile(used=frozenset({"a"}), asked=frozenset({"b", "c"}), unused=frozenset({"d"}))
+    both = asking.united(Profile(used=frozenset({"b"}), unused=frozenset({"a", "c", "d"})))
+    assert (both.used, both.asked, both.unused) == ({"a", "b"}, {"c"}, {"d"})
+    assert Profile.from_json(both.to_json()) == both
+    assert both.inventory == {"a", "b", "c", "d"}
 
 
 def test_what_is_gone_leaves() -> None:

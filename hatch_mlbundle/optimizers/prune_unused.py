@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
@@ -14,11 +14,11 @@ from hatch_mlbundle.canonical import sha256_of_file
 from hatch_mlbundle.errors import ProfileError
 from hatch_mlbundle.frozenmodules import FrozenModules, archive_of
 from hatch_mlbundle.globs import matcher
-from hatch_mlbundle.importpaths import ImportPaths, module_of
+from hatch_mlbundle.importpaths import ImportPaths, is_in_pyz, module_of
 from hatch_mlbundle.keeprules import Place, catalogue_folder, is_standard, place_of, rule_for
-from hatch_mlbundle.model import Bundle, Change, Drop, Finding, Keep, Kind
+from hatch_mlbundle.model import Bundle, Change, Drop, Finding, Keep, Kind, Rewrite
 from hatch_mlbundle.modulesets.model import is_below
-from hatch_mlbundle.optimizer import Context, Optimizer, Options, Risk, option
+from hatch_mlbundle.optimizer import Context, Optimizer, Options, Risk, Task, option
 from hatch_mlbundle.optimizers.staying import Staying
 from hatch_mlbundle.profile import FILE_NAME, Profile, load_profile
 from hatch_mlbundle.profilematch import ProfileMatch
@@ -39,6 +39,10 @@ class PruneUnusedOptions(Options):
     keep: tuple[Glob, ...] = option(
         "What stays although no run used it: globs (as in .gitignore) of files, or dotted names of modules, each with all below it.",
         default=(),
+    )
+    empty_sources: bool = option(
+        "Whether a source that the runs only asked for, whether it is there, becomes an empty file, where its module is in an executable.",
+        default=True,
     )
     standard_library: StandardLibrary = option(
         "`keep` leaves Python's standard library whole, as what handles an error may need any of it; `prune` treats it as the rest.",
@@ -76,9 +80,10 @@ class PruneUnused(Optimizer[PruneUnusedOptions]):
             return
         _report_differences(match, context)
         unused = sorted(path for path in bundle if match.is_unused(path) and context.selects(path))
+        asked = {path for path in bundle if match.is_asked(path)}
         kept = self._kept_by_rules(bundle, match, unused, context)
         with unmarshaller(python_release(bundle)) as quick:
-            staying = Staying(bundle, unused, entry_scripts(bundle), context, quick)
+            staying = Staying(bundle, unused, asked, entry_scripts(bundle), context, quick)
             for path, reason in kept.items():
                 staying.keep(path, reason)
             staying.follow()
@@ -89,6 +94,24 @@ class PruneUnused(Optimizer[PruneUnusedOptions]):
         for path in unused:
             why = staying.kept.get(path)
             yield Keep(path=path, reason=why) if why else Drop(path=path, reason="no traced run used it")
+        if self.options.empty_sources:
+            yield from self._emptied(bundle, asked, context)
+
+    def rewrite(self, task: Task, context: Context) -> None:
+        """Write an empty file."""
+        task.target.write_bytes(b"")
+
+    def _emptied(self, bundle: Bundle, asked: Collection[str], context: Context) -> Iterator[Change]:
+        """Yield a Rewrite for each source that no run read and whose module is loaded from an executable.
+
+        Whoever reads it all the same hears from `inspect` that there is no source, as if the file were gone.
+        """
+        modules, named = ImportPaths(bundle), self._named(bundle, None)
+        for path in sorted(asked):
+            file, module = bundle[path], module_of(path)
+            is_spare = file.kind is Kind.PYTHON and module and any(map(is_in_pyz, modules.provided_by(module)))
+            if is_spare and file.size and path not in named:
+                yield Rewrite(path=path, reason="the runs only asked whether it is there; the module is in the executable", saves=file.size)
 
     def _kept_by_rules(self, bundle: Bundle, match: ProfileMatch, unused: list[str], context: Context) -> dict[str, str]:
         """Return why files stay although no run used them, by path: the first rule that holds."""
@@ -114,8 +137,8 @@ class PruneUnused(Optimizer[PruneUnusedOptions]):
     def _is_kept_standard(self, place: Place) -> bool:
         return self.options.standard_library == "keep" and is_standard(place)
 
-    def _named(self, bundle: Bundle, context: Context) -> set[str]:
-        """Return the files that `keep` names, and report each of its entries that names none (MB614)."""
+    def _named(self, bundle: Bundle, context: Context | None) -> set[str]:
+        """Return the files that `keep` names; report each of its entries that names none (MB614)."""
         modules = ImportPaths(bundle)
         names = {path: modules.name(path) for path in bundle if module_of(path)}
         named: set[str] = set()
@@ -123,7 +146,7 @@ class PruneUnused(Optimizer[PruneUnusedOptions]):
             matches = matcher([entry])
             found = {path for path in bundle if matches(path) or is_below(names.get(path, ""), (entry,))}
             named |= found
-            if not found:
+            if not found and context:
                 message = f"{entry!r} in `keep` is neither a file of the bundle nor a module; correct it, or take it out"
                 context.report(Finding(code="MB614", message=message))
         return named

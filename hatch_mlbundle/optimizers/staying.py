@@ -30,15 +30,23 @@ _CODE = (Kind.PYTHON, Kind.BYTECODE)
 class Staying:
     """What stays of the files that are to go (`going`): `kept` says why, by path; `unread` are modules whose needs nobody can tell.
 
-    `scripts` are bytecode files that executables run, and that are no part of the bundle; `quick` may help to read bytecode.
+    `asked` stay as they are, but nothing stays for their sake: the runs did not load them. `scripts` are bytecode files that executables
+    run, and that are no part of the bundle; `quick` may help to read bytecode.
     """
 
     def __init__(
-        self, bundle: Bundle, going: Collection[str], scripts: Sequence[File], context: Context, quick: Unmarshaller | None = None
+        self,
+        bundle: Bundle,
+        going: Collection[str],
+        asked: Collection[str],
+        scripts: Sequence[File],
+        context: Context,
+        quick: Unmarshaller | None = None,
     ) -> None:
         self.kept: dict[str, str] = {}
         self.unread: dict[str, str] = {}
         self._bundle, self._going, self._scripts, self._context = bundle, frozenset(going), scripts, context
+        self._idle = self._going | frozenset(asked)
         self._modules = ImportPaths(bundle)
         self._examine = partial(examine_needs, quick=quick)
         self._fresh: list[str] = []
@@ -61,7 +69,7 @@ class Staying:
         self._linking = self._read_linking()
         self._providers = self._find_providers()
         self._follow_modules(self._scripts)
-        fresh = [path for path in self._bundle if path not in self._going] + self._fresh
+        fresh = [path for path in self._bundle if path not in self._idle] + self._fresh
         while fresh:
             self._fresh = []
             self._follow_links()
@@ -145,7 +153,7 @@ class Staying:
     def _find_plugins(self) -> None:
         """Keep what entry points name where code that was used mentions their group: which of them it loads may depend on its input."""
         named = self._entry_points()
-        used = [file for path, file in self._bundle.items() if file.kind in _CODE and path not in self._going]
+        used = [file for path, file in self._bundle.items() if file.kind in _CODE and path not in self._idle]
         groups = tuple(sorted(named))
         facts = self._context.examine(f"groups:{groups}", [*self._scripts, *used], partial(_groups_in, groups=groups)) if groups else {}
         for path, found in sorted(facts.items()):

@@ -5,8 +5,9 @@ It imports what every Python has built in (`__future__` is a file, which an appl
 open that a fork or a daemon could mistake for its own.
 
 Each process writes a file `PID-NUMBER` of records, each a letter, a text and a NUL byte, each with one write(2), so that no way
-to end a process loses any: `f` a path below a root, relative to it, `m` an executable and a module of its archive (`app/pkg.mod`),
-`p` an executable whose modules are watched, `s` a process in which the hook is at work, with its executable if that is frozen.
+to end a process loses any: `f` a path below a root, relative to it, `m` an executable and a module of its archive that was asked for
+(`app/pkg.mod`), `l` one whose code was loaded, `p` an executable whose modules are watched, `s` a process in which the hook is at
+work, with its executable if that is frozen.
 """
 
 import atexit
@@ -34,7 +35,7 @@ _MAPS = "/proc/self/maps"
 
 def start(folder: str, roots: "Iterable[str]") -> None:
     """Write down, in new files in `folder`, what this process and its forks use below `roots` from now on."""
-    _start(_Recorder(folder, roots), "")
+    _start(_Recorder(folder, roots), "", parting=False)
 
 
 def start_frozen(folder: str, executable: str, depth: int) -> None:
@@ -44,13 +45,12 @@ def start_frozen(folder: str, executable: str, depth: int) -> None:
         root = os.path.dirname(root)
     recorder = _Recorder(os.environ.get("MLBUNDLE_TRACE") or folder, [root])
     _watch_archive(recorder, executable)
-    _part_before_writing(recorder)
-    _start(recorder, executable)
+    _start(recorder, executable, parting=True)
 
 
-def _start(recorder: "_Recorder", executable: str) -> None:
+def _start(recorder: "_Recorder", executable: str, *, parting: bool) -> None:
     recorder.write("s", executable)
-    _watch_events(recorder)
+    _watch_events(recorder, parting=parting)
     _watch_silent(recorder)
     _look_back(recorder)
     _watch_the_end(recorder)
@@ -93,12 +93,12 @@ class _Recorder:
         except Exception:  # noqa: S110 - an application must not fail because somebody looks on
             pass
 
-    def module(self, executable: str, name: str) -> None:
+    def module(self, executable: str, name: str, letter: str = "m") -> None:
         """Take down a module of an executable's archive."""
-        record = f"{executable}/{name}"
+        record = f"{letter}{executable}/{name}"
         if record not in self._seen:
             self._seen.add(record)
-            self.write("m", record)
+            self.write(letter, record[1:])
 
     def part(self, path: "Any") -> None:
         """Replace a file below a root that has several names by a copy with the same mode."""
@@ -246,34 +246,38 @@ def _watch_archive(recorder: "_Recorder", executable: str) -> None:
         watched = _Archive(table)
         watched.recorder, watched.executable = recorder, executable
         reader.toc = watched
+        extract = reader.extract
+
+        def watched_extract(name: str, *arguments: "Any", **options: "Any") -> "Any":
+            recorder.module(executable, name, "l")
+            return extract(name, *arguments, **options)
+
+        reader.extract = watched_extract
         recorder.write("p", executable)
 
 
-def _watch_events(recorder: "_Recorder") -> None:
-    reading = frozenset(_READING)
-    take = recorder.path
-
-    def hook(event: str, arguments: "tuple[Any, ...]") -> None:
-        if event in reading:
-            take(arguments[0])
-            if event == "os.exec":
-                _safely(recorder.libraries)
-        elif event == "import" and arguments[1] is not None:
-            take(arguments[1])
-
-    sys.addaudithook(hook)
-
-
-def _part_before_writing(recorder: "_Recorder") -> None:
-    """Give the application a file of its own before it changes one that is a hard link to the user's."""
+def _watch_events(recorder: "_Recorder", *, parting: bool) -> None:
+    """Take down what is read; where `parting`, give the application a file of its own before it changes one that it shares."""
+    watched = {*_READING, "import", *(_WRITING if parting else ())}
     changing = os.O_WRONLY | os.O_RDWR | os.O_APPEND | os.O_TRUNC | os.O_CREAT
+    take, part = recorder.path, recorder.part
 
     def hook(event: str, arguments: "tuple[Any, ...]") -> None:
-        if event == "open":
-            if arguments[2] and arguments[2] & changing:
-                _safely(lambda: recorder.part(arguments[0]))
-        elif event in _WRITING:
-            _safely(lambda: recorder.part(arguments[0]))
+        if event not in watched:
+            return
+        if event == "import":
+            if arguments[1] is not None:
+                take(arguments[1])
+        elif event == "open":
+            if parting and arguments[2] and arguments[2] & changing:
+                _safely(lambda: part(arguments[0]))
+            take(arguments[0])
+        else:
+            if parting and event in _WRITING:
+                _safely(lambda: part(arguments[0]))
+            elif event == "os.exec":
+                _safely(recorder.libraries)
+            take(arguments[0])
 
     sys.addaudithook(hook)
 

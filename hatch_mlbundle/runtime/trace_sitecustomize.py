@@ -12,9 +12,7 @@ import sys
 def _start() -> None:
     folder, roots = os.environ.get("MLBUNDLE_TRACE"), os.environ.get("MLBUNDLE_TRACE_ROOTS")
     if folder and roots:
-        import mlbundle_trace_hook  # type: ignore[import-not-found]
-
-        mlbundle_trace_hook.start(folder, roots.split(os.pathsep))
+        __import__("mlbundle_trace_hook").start(folder, roots.split(os.pathsep))
 
 
 def _run_the_next() -> None:

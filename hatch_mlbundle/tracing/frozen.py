@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import stat
 import subprocess
@@ -22,7 +21,7 @@ from hatch_mlbundle.bundles.script_code import script_code
 from hatch_mlbundle.errors import TraceError
 from hatch_mlbundle.storage import storage_error, storage_errors
 
-from .inventory import Inventory
+from .inventory import Inventory, read_inventory
 
 NAME = "mlbundle_trace"
 """Of the script in an executable."""
@@ -43,21 +42,25 @@ def {name}():
 del {name}
 """
 _SERVER = Path(__file__).with_name("tree_server.py")
-_SHARED = re.compile(r".*\.(?:so(?:\.\d+)*|pyd|dll|dylib|pyi?|pyc|h|hpp|cuh)|.*\.dist-info/.*")
+_SHARED = (".so", ".pyd", ".dll", ".dylib", ".py", ".pyi", ".pyc", ".h", ".hpp", ".cuh")
 """No native code writes into these where they lie, so they may be links to the user's own; the hook parts those that Python writes to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tree:
-    """A tree at `path`, and the user's own executables; `remove` begins to remove it, which takes a while, before the context ends."""
+    """A tree at `path`, and what is in the user's own, with its executables.
+
+    `remove` begins to remove the tree, which takes a while, before the context ends.
+    """
 
     path: Path
+    inventory: Inventory
     executables: Mapping[str, Executable]
     remove: Callable[[], None]
 
 
 @contextmanager
-def traced_tree(program: Path, inventory: Inventory, records: Path) -> Iterator[Tree]:
+def traced_tree(program: Path, records: Path) -> Iterator[Tree]:
     """Give a tree like the one-folder bundle that `program` is in, whose executables write to `records` what they use.
 
     Its libraries and sources are hard links where the file system has such things, its other files are copies: whatever the
@@ -65,12 +68,15 @@ def traced_tree(program: Path, inventory: Inventory, records: Path) -> Iterator[
     """
     folder = program.parent
     tree = _place_near(folder) / folder.name
-    with _served(tree, folder, inventory, program.name) as served, open_executables(folder) as executables:
-        scripts = {name: _code(executable, records) for name, executable in executables.items()}
-        served.wait()
+    with _served(tree, program) as served, open_executables(folder) as executables:
         with storage_errors(tree):
-            _hook(tree, executables, scripts)
-        yield Tree(path=tree, executables=executables, remove=served.remove)
+            (tree.parent / "hooked").mkdir()
+            _hook(tree.parent / "hooked", executables, records)
+            inventory = read_inventory(folder)
+            served.wait()
+            for path in (tree.parent / "hooked").iterdir():
+                path.replace(tree / path.name)
+        yield Tree(path=tree, inventory=inventory, executables=executables, remove=served.remove)
 
 
 @contextmanager
@@ -82,7 +88,7 @@ def hooked(tree: Path, records: Path) -> Iterator[None]:
         (aside / "before").mkdir()
         (aside / "hooked").mkdir()
         with open_executables(tree) as executables:
-            _hook(aside / "hooked", executables, {name: _code(each, records) for name, each in executables.items()})
+            _hook(aside / "hooked", executables, records)
         for path in (aside / "hooked").iterdir():
             (tree / path.name).rename(aside / "before" / path.name)
             stack.callback((aside / "before" / path.name).replace, tree / path.name)
@@ -90,15 +96,14 @@ def hooked(tree: Path, records: Path) -> Iterator[None]:
         yield
 
 
-def _hook(folder: Path, executables: Mapping[str, Executable], scripts: Mapping[str, bytes]) -> None:
-    """Write the executables with their scripts into a folder."""
+def _hook(folder: Path, executables: Mapping[str, Executable], records: Path) -> None:
+    """Write the executables with the hook in them into an empty folder."""
     for name, executable in executables.items():
         problem = why_not(executable.file, executable.archive)
         if problem:
             raise TraceError(f"{executable.file.path}: cannot be traced: {problem}")
         target = folder / name
-        target.unlink(missing_ok=True)
-        save(executable.rebuilt(executable.paths(), scripts=[(NAME, scripts[name])]), target)
+        save(executable.rebuilt(executable.paths(), scripts=[(NAME, _code(executable, records))]), target)
         target.chmod(stat.S_IMODE(executable.file.path.stat().st_mode))
 
 
@@ -120,18 +125,15 @@ def _place_near(folder: Path) -> Path:
 
 
 @contextmanager
-def _served(tree: Path, folder: Path, inventory: Inventory, but: str) -> Iterator[_Served]:
-    """Have the tree made, but for one file, and removed with its parent."""
+def _served(tree: Path, program: Path) -> Iterator[_Served]:
+    """Have the tree made, but for the program itself, and removed with its parent."""
     server = subprocess.Popen([sys.executable, "-I", "-S", _SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    files = [path for path in inventory.files if path not in inventory.links and path != but]
     request = {
         "place": str(tree.parent),
-        "source": str(folder),
+        "source": str(program.parent),
         "target": str(tree),
-        "folders": sorted(inventory.folders),
-        "links": list(inventory.links),
-        "shared": [path for path in files if _SHARED.fullmatch(path)],
-        "copied": [path for path in files if not _SHARED.fullmatch(path)],
+        "shared": _SHARED,
+        "but": program.name,
     }
     try:
         with server:

@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,7 @@ from .interpreter import find_interpreter, hook_environment, installed_in, read_
 from .inventory import Inventory, read_inventory
 from .records import Records, read_records
 from .through import Passed, run_through
-from .watcher import Watcher
+from .watcher import Opened, Watcher
 
 FOLDER = "MLBUNDLE_TRACE"
 """Names the variable with the folder that processes write their records to."""
@@ -90,8 +90,8 @@ def traced_run(tree: Path, run: Callable[[Mapping[str, str]], T]) -> tuple[T, Se
         found = read_records(records)
     with open_executables(tree) as executables:
         _check(found, executables, str(tree))
-        used = _used(inventory, executables, found, watcher.opened.paths)
-    return result, Seen(used=used, missed=watcher.opened.missed)
+        used, asked = _used(inventory, executables, found, watcher.opened)
+    return result, Seen(used=used | asked, missed=watcher.opened.missed)
 
 
 def traced_python(roots: Sequence[Path], run: Callable[[Mapping[str, str]], T]) -> tuple[T, Seen]:
@@ -114,16 +114,16 @@ def traced_folder(tree: Path, run: Callable[[Mapping[str, str]], T]) -> tuple[T,
 
 
 def _trace_frozen(program: Path, command: Sequence[str]) -> Traced:
-    inventory = read_inventory(program.parent)
-    with _records() as records, traced_tree(program, inventory, records) as tree:
-        with _watching([inventory], tree.path) as watcher:
+    with _records() as records, traced_tree(program, records) as tree:
+        with _watching([tree.inventory], tree.path) as watcher:
             passed = run_through([str(tree.path / program.name), *command[1:]], {**os.environ, FOLDER: str(records)}, FOLDER)
         tree.remove()
         found = read_records(records)
         _check(found, tree.executables, command[0])
-        used = _used(inventory, tree.executables, found, watcher.opened.paths)
-        sizes = _sizes(inventory, tree.executables)
-    return _traced(used, sizes, (program.name, *command[1:]), passed, watcher.opened.missed)
+        used, asked = _used(tree.inventory, tree.executables, found, watcher.opened)
+        sizes = _sizes(tree.inventory, tree.executables)
+    profile = _profile((program.name, *command[1:]), sizes, used, asked)
+    return Traced(profile=profile, sizes=sizes, passed=passed, missed=watcher.opened.missed)
 
 
 def _trace_python(python: Path, program: Path, command: Sequence[str], packages: Sequence[str]) -> Traced:
@@ -141,12 +141,13 @@ def _trace_python(python: Path, program: Path, command: Sequence[str], packages:
     paths = found.paths | watcher.opened.paths
     used = frozenset[str]().union(*(inventory.used(paths) for inventory in inventories))
     sizes = {path: size for inventory in inventories for path, size in inventory.files.items()}
-    return _traced(used, sizes, (program.name, *command[1:]), passed, watcher.opened.missed)
+    profile = _profile((program.name, *command[1:]), sizes, used)
+    return Traced(profile=profile, sizes=sizes, passed=passed, missed=watcher.opened.missed)
 
 
-def _traced(used: frozenset[str], sizes: Mapping[str, int], command: Sequence[str], passed: Passed, missed: str | None) -> Traced:
+def _profile(command: Sequence[str], inventory: Collection[str], used: frozenset[str], asked: frozenset[str] = frozenset()) -> Profile:
     run = (command[0], *map(_without_place, command[1:]))
-    return Traced(profile=Profile(runs=(run,), used=used, unused=frozenset(sizes) - used), sizes=sizes, passed=passed, missed=missed)
+    return Profile(runs=(run,), used=used, asked=asked, unused=frozenset(inventory) - used - asked)
 
 
 def _find_program(command: Sequence[str]) -> Path:
@@ -191,15 +192,20 @@ def _check(found: Records, executables: Mapping[str, Executable], what: str) -> 
         raise TraceError(f"{unseen[0]}: keeps its modules in a way that is not known; freeze it with another release of PyInstaller")
 
 
-def _used(inventory: Inventory, executables: Mapping[str, Executable], found: Records, opened: frozenset[str]) -> frozenset[str]:
-    modules = {
-        path
-        for name, executable in executables.items()
-        if name in found.modules
-        for path, module in executable.paths().items()
-        if module.name in found.modules[name]
-    }
-    return inventory.used(found.paths | opened | found.ran) | modules
+def _used(
+    inventory: Inventory, executables: Mapping[str, Executable], found: Records, opened: Opened
+) -> tuple[frozenset[str], frozenset[str]]:
+    """Return what was opened or loaded, and what was only asked for; where not every opening was seen, all counts as opened."""
+    known, loaded = _modules(executables, found.modules), _modules(executables, found.loaded)
+    everything = inventory.used(found.paths | opened.paths | found.ran) | known
+    used = everything if opened.missed else inventory.used(opened.paths | found.ran) | loaded
+    return used, everything - used
+
+
+def _modules(executables: Mapping[str, Executable], names: Mapping[str, frozenset[str]]) -> frozenset[str]:
+    return frozenset(
+        path for executable, wanted in names.items() for path, module in executables[executable].paths().items() if module.name in wanted
+    )
 
 
 def _sizes(inventory: Inventory, executables: Mapping[str, Executable]) -> dict[str, int]:

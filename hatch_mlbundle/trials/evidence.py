@@ -38,6 +38,7 @@ _NAMES = (
     re.compile(r"\[Errno \d+\] [^:\n]+: b?'(?P<name>[^'\n]+)'"),
     re.compile(r"No package metadata was found for (?P<distribution>[\w.-]+)"),
     re.compile(r"The '(?P<distribution>[\w.-]+?)(?:[<>=!~ ][^']*)?' distribution was not found"),
+    re.compile(r"\b(?P<distribution>[A-Za-z][\w.-]*) ?(?:[<>=~!]=|[<>]) ?\d"),
     re.compile(r"Failed to load \w[\w ]* '(?P<name>[^'\n]+)'"),
     re.compile(rf"(?:file|resource|library|model|named) ['\"]?(?P<name>{_PATH}\.\w{{1,12}})\b", re.IGNORECASE),
 )

@@ -71,7 +71,8 @@ class Runner:
         remove_folder(observation.folder)
 
     def tend(self, command: VerifyCommand) -> None:
-        """Undo what a command did to the bundle."""
+        """Undo what a command did to the bundle, and remove its working folder."""
+        remove_folder(self.work)
         if changed := self.subject.stand.mend():
             self.disturbed.setdefault(title(command), changed)
 
@@ -80,7 +81,7 @@ class Runner:
     ) -> Observation:
         self.subject.become(bundle)
         with storage_errors(self.work):
-            self._empty_work_folder()
+            self._make_work_folder()
         limit = command.timeout or self.settings.timeout
         bounds = Bounds(seconds=min(limit, seconds or limit), written=self.settings.max_written, processes=self.settings.max_processes)
         self.runs += 1
@@ -97,8 +98,7 @@ class Runner:
     def _places(self) -> dict[str, Path]:
         return {**self.subject.places, "project": self.project, "work": self.work}
 
-    def _empty_work_folder(self) -> None:
-        remove_folder(self.work)
+    def _make_work_folder(self) -> None:
         (self.work / _TEMPORARY).mkdir(parents=True)
 
     def _command(self, command: VerifyCommand, extra: Mapping[str, str]) -> Command:

@@ -8,10 +8,12 @@ import shutil
 import stat
 from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import Executor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
+from hatch_mlbundle.bundles.atomic_folder import remove_folder
 from hatch_mlbundle.bundles.folder_scan import parents
 from hatch_mlbundle.model import File
 from hatch_mlbundle.storage import storage_errors
@@ -54,7 +56,7 @@ class Store:
 class Stand:
     """The folder `root` with the files of one bundle after another; `pool` copies what is new.
 
-    `foreign` are files in it that belong to others, and stay.
+    `foreign` are files, links and empty folders in it that belong to others, and stay.
     """
 
     def __init__(self, root: Path, store: Store, pool: Executor, foreign: Collection[str] = frozenset()) -> None:
@@ -79,21 +81,33 @@ class Stand:
 
     def mend(self) -> list[str]:
         """Undo whatever a command did to the files or put beside them; return the paths, sorted."""
+        locked = self._unlock()
         disturbed = [path for path in self._files if _stamp(self.root / path) != self._stamps[path]]
         strange = list(self._strange())
         for path in (*strange, *disturbed):
-            _discard(self.root / path)
+            remove_folder(self.root / path)
         for path in disturbed:
             self._store.forget(self._files[path])
         with storage_errors(self.root):
             for path in disturbed:
                 self._lay(self._files[path])
-        return sorted({*disturbed, *(path for path in strange if _CACHED not in path.split("/"))})
+        return sorted({*locked, *disturbed, *(path for path in strange if _CACHED not in path.split("/"))})
+
+    def _unlock(self) -> list[str]:
+        """Open the folders that we could not look into or change any more; return them."""
+        locked = []
+        for folder in sorted({folder for path in self._files for folder in parents(path)} | {""}):
+            with suppress(OSError):  # gone, or a link that is told of otherwise
+                mode = (self.root / folder).lstat().st_mode
+                if stat.S_ISDIR(mode) and mode & stat.S_IRWXU != stat.S_IRWXU:
+                    (self.root / folder).chmod(stat.S_IMODE(mode) | stat.S_IRWXU)
+                    locked.append(folder or ".")
+        return locked
 
     def _strange(self) -> Iterator[str]:
         """Yield what nobody laid: files, and folders that no file of the bundle lies in."""
         known = {*self._files, *self._foreign}
-        folders = {folder for path in known for folder in parents(path)}
+        folders = {*self._foreign, *(folder for path in known for folder in parents(path))}
         for place, below, names in os.walk(self.root):
             inside = os.path.relpath(place, self.root).replace(os.sep, "/")
             prefix = "" if inside == "." else f"{inside}/"
@@ -151,13 +165,6 @@ def _write(file: File, path: Path) -> None:
     with path.open("wb") as stream:
         for chunk in file.content.chunks():
             stream.write(chunk)
-
-
-def _discard(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def _remove_if_empty(folder: Path) -> None:

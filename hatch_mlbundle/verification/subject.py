@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Mapping
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from hatch_mlbundle.bundles.artifact import Artifact
-from hatch_mlbundle.model import Bundle
+from hatch_mlbundle.model import Bundle, File
+from hatch_mlbundle.storage import storage_errors
 from hatch_mlbundle.verify_settings import VerifySettings
 
 from .environments import Environment, install
 from .stand import Stand, Store
+
+_DATA = re.compile(r"[^/]+\.data/data/(.+)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,23 +44,48 @@ class Subject:
 def folder_subject(artifact: Artifact, name: str, folder: Path, pool: Executor) -> Subject:
     """Return a folder or frozen bundle called `name`, to be laid out in `folder`, an empty one."""
     root, store = folder / name, folder / ".store"
-    for each in (root, store):
-        each.mkdir()
+    with storage_errors(folder):
+        for each in (root, store):
+            each.mkdir()
     return Subject(stand=Stand(root, Store(folder=store), pool), on_disk=artifact.on_disk, places={"bundle": root})
 
 
 def wheel_subject(artifact: Artifact, wheel: Path, before: Bundle, settings: VerifySettings, folder: Path, pool: Executor) -> Subject:
     """Return a wheel installed into a fresh virtual environment in `folder`; raises VerificationError."""
     store = folder / ".store"
-    store.mkdir()
+    with storage_errors(folder):
+        store.mkdir()
     environment = install(wheel, settings.requirements, folder)
-    root = environment.site_packages
-    foreign = _others(root, artifact.on_disk(before) or before)
-    stand = Stand(root, Store(folder=store), pool, foreign)
-    return Subject(stand=stand, on_disk=artifact.on_disk, places={"bundle": root, "python": environment.python}, environment=environment)
+    site_packages = environment.site_packages.relative_to(environment.folder).as_posix()
+
+    def on_disk(bundle: Bundle) -> Bundle:
+        imported = artifact.on_disk(bundle) or bundle
+        return Bundle([*(replace(file, path=f"{site_packages}/{file.path}") for file in imported.values()), *_data(bundle)])
+
+    foreign = _others(environment.folder, on_disk(before))
+    stand = Stand(environment.folder, Store(folder=store), pool, foreign)
+    places = {"bundle": environment.site_packages, "python": environment.python}
+    return Subject(stand=stand, on_disk=on_disk, places=places, environment=environment)
+
+
+def _data(bundle: Bundle) -> Iterator[File]:
+    """Yield the files that a wheel puts into the environment's own folder (PyPA, binary distribution format, "The .data directory").
+
+    Its scripts and headers are not followed: installers change the former, and nobody runs the latter.
+    """
+    for path, file in bundle.items():
+        match = _DATA.fullmatch(path)
+        if match:
+            yield replace(file, path=match[1])
 
 
 def _others(root: Path, ours: Collection[str]) -> frozenset[str]:
-    """Return the files below a folder that are not ours."""
-    found = {(Path(place) / name).relative_to(root).as_posix() for place, _, names in os.walk(root) for name in names}
+    """Return what is below a folder and not ours: files, links, and folders with nothing in them."""
+    found: set[str] = set()
+    for place, folders, names in os.walk(root):
+        inside = Path(place).relative_to(root)
+        links = [name for name in folders if (Path(place) / name).is_symlink()]
+        found.update((inside / name).as_posix() for name in (*names, *links))
+        if not folders and not names:
+            found.add(inside.as_posix())
     return frozenset(found.difference(ours))

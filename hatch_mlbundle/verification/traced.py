@@ -38,9 +38,11 @@ def _traced(runner: Runner, bundle: Bundle, command: VerifyCommand) -> Traced:
     try:
         observation, seen = _watched(runner, run)
     except (TraceError, MissingProgramError):  # it cannot be watched: a guess less for the search, should there be one
-        return Traced(observation=runner.run(bundle, command), used=frozenset())
+        observation, seen = None, None
     finally:
         runner.tend(command)
+    if observation is None or seen is None:
+        return Traced(observation=runner.run(bundle, command), used=frozenset())
     by_place = {installed(path): path for path in bundle}
     return Traced(observation=observation, used=frozenset(by_place.get(path, path) for path in seen.used))
 

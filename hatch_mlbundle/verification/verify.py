@@ -126,9 +126,8 @@ def _findings(reverted: Iterable[RevertedRow], *, exact: bool) -> Iterator[Findi
             yield Finding(code="MB601", optimizer=row.step, path=row.path, message=f"was put back: with the change, {row.problem}")
         return
     for step, rows in _by_step(reverted).items():
-        message = (
-            f"{len(rows):,} changes were put back together ({_some([row.path for row in rows])}), because without that {rows[0].problem}"
-        )
+        files = _some([row.path for row in rows])
+        message = f"{len(rows):,} changes were put back together ({files}): with them, {rows[0].problem}"
         yield Finding(code="MB602", optimizer=step, message=message)
 
 

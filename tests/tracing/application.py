@@ -106,8 +106,8 @@ def main():
         open(os.path.join(FILES, "opened.txt")).close()
         os.kill(os.getpid(), 9)
     elif command == "wait":
-        print("waiting", flush=True)
         try:
+            print("waiting", flush=True)
             threading.Event().wait(60)
         except KeyboardInterrupt:
             print("bye", flush=True)

@@ -22,6 +22,8 @@ from tests.tracing.application import UNUSED, USED, traced_application
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="starts processes as POSIX systems do")
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="what native code opens is seen on Linux only")
 PROFILE = "profile.json"
+ASKED = {f"files/{name}.txt" for name in ("asked", "asked-by-pathlib", "bytes", "descriptor", "listed/small")} | {"pets/bird"}
+"""Of `USED`, what is never opened, nor imported."""
 
 
 @pytest.fixture(scope="module")
@@ -67,13 +69,15 @@ def test_everything_that_a_run_uses_is_seen(bundle: Path, tmp_path: Path) -> Non
     before = state(bundle)
     result = traced(tmp_path, "--", bundle / "app", "an argument", "/elsewhere/file.txt")
     profile = load_profile(tmp_path / PROFILE)
-    assert short(profile.used) == USED
+    assert short(profile.used | profile.asked) == USED
+    assert short(profile.asked) == ASKED
     assert short(profile.unused) == UNUSED
     assert {"app", "_internal/base_library.zip"} <= profile.used
     assert profile.runs == (("app", "an argument", "file.txt"),)
     assert result.stdout == "child\ncat hello an argument /elsewhere/file.txt\n"
     (told,) = result.stderr.splitlines()
-    assert told.startswith(f"mlbundle: profile: {len(profile.used):,} of {len(profile.inventory):,} files used (+{len(profile.used):,} by")
+    needed = profile.used | profile.asked
+    assert told.startswith(f"mlbundle: profile: {len(needed):,} of {len(profile.inventory):,} files used (+{len(needed):,} by")
     assert state(bundle) == before
     text = (tmp_path / PROFILE).read_text()
     assert str(tmp_path) not in text
@@ -83,7 +87,7 @@ def test_everything_that_a_run_uses_is_seen(bundle: Path, tmp_path: Path) -> Non
 
 def test_runs_are_united_and_what_is_gone_leaves(bundle: Path, tmp_path: Path) -> None:
     first = traced(tmp_path, "--", bundle / "app", "child")
-    used = load_profile(tmp_path / PROFILE).used
+    used, asked = load_profile(tmp_path / PROFILE).used, load_profile(tmp_path / PROFILE).asked
     assert "_internal/files/child.txt" in used
     assert "(+" in first.stderr
     old = Profile(
@@ -92,7 +96,7 @@ def test_runs_are_united_and_what_is_gone_leaves(bundle: Path, tmp_path: Path) -
     old.save(tmp_path / PROFILE)
     second = traced(tmp_path, "--", bundle / "app", "child")
     profile = load_profile(tmp_path / PROFILE)
-    assert profile.used == used | {"_internal/files/unused.txt"}
+    assert (profile.used, profile.asked) == (used | {"_internal/files/unused.txt"}, asked)
     assert profile.runs == (("app", "child"), ("app", "old"))
     assert "2 files of the profile are no longer in the application, and left it" in second.stderr
 

@@ -177,6 +177,8 @@ def test_the_comparator_decides_instead(told: Tell, tmp_path: Path) -> None:
             ["Some_Dist.dist-info", "Some-Dist"],
         ),
         ("import ctypes; ctypes.CDLL('./bad.so')", None, ["./bad.so"]),
+        ("import importlib; importlib.import_module('_data-x86')", "ModuleNotFoundError: No module named '_data-x86'", ["_data-x86"]),
+        ("raise ValueError('some-dist>=1.2: need=1.2')", "ValueError: some-dist>=1.2: need=1.2", ["some_dist.dist-info", "some-dist"]),
     ],
 )
 def test_what_a_failing_run_names(tmp_path: Path, code: str, line: str | None, names: list[str]) -> None:
