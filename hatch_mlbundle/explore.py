@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,9 +22,11 @@ from .job import Job
 from .manifest import PackedRow
 from .model import Bundle, DiskContent, File, Finding, Kind
 from .pipeline import Outcome, Stage, run
+from .progress import Progress
 from .proof import open_runner
 from .session import Session, open_session
 from .verification.choices import Choice, Exploration
+from .verification.runner import Runner
 from .verification.tryouts import Laid, Tryouts
 from .verification.verify import disturbances
 from .verify_settings import VerifyCommand
@@ -67,8 +69,10 @@ def explore(job: Job, path: Path, *, command: Sequence[str] = (), repeat: int = 
             raise session.artifact.refusal()
         before = session.artifact.scan()
         name = path.resolve().name
-        tryouts = _start_tryouts(job, session, path, name, before.bundle, repeat)
-        drafts = list(_Explorer(job=job, session=session, name=name, before=before).drafts())
+        runner = open_runner(job, session, path, name, before.bundle) if job.config.settings.verify.commands else None
+        on_disk = runner.subject.on_disk if runner else session.artifact.on_disk
+        tryouts = _start_tryouts(runner, on_disk(before.bundle) or before.bundle, repeat, job.progress) if runner else None
+        drafts = list(_Explorer(job=job, session=session, name=name, before=before, on_disk=on_disk).drafts())
         choices = _tried(drafts, tryouts) if tryouts else tuple(draft.choice for draft in drafts)
         return Exploration(
             artifact=name,
@@ -95,14 +99,11 @@ def _cache(job: Job) -> Iterator[Cache]:
         yield Cache(workspace.new_folder(), job.config.settings.cache.max_size)
 
 
-def _start_tryouts(job: Job, session: Session, path: Path, name: str, before: Bundle, repeat: int) -> Tryouts | None:
-    """Run the commands on the untouched artifact, before any other work; return None where there are none."""
-    if not job.config.settings.verify.commands:
-        return None
-    session.services.progress.start(f"exploring: {AS_IT_IS}", 0)
-    runner = open_runner(job, session, path, name, before)
+def _start_tryouts(runner: Runner, before: Bundle, repeat: int, progress: Progress) -> Tryouts:
+    """Run the commands on the untouched artifact, as it lies on disk, before any other work."""
+    progress.start(f"exploring: {AS_IT_IS}", 0)
     runner.subject = replace(runner.subject, on_disk=lambda plain: plain)  # a one-file executable is no bundle of the artifact's
-    return Tryouts.start(runner, session.artifact.on_disk(before) or before, repeat, session.services.progress)
+    return Tryouts.start(runner, before, repeat, progress)
 
 
 def _tried(drafts: Sequence[_Draft], tryouts: Tryouts) -> tuple[Choice, ...]:
@@ -124,12 +125,16 @@ def _selected(job: Job, findings: Sequence[Finding]) -> tuple[Finding, ...]:
 
 @dataclass(slots=True, kw_only=True)
 class _Explorer:
-    """Makes the choices one after another. What two have in common is made once: a step on a bundle, a result, a compressed file."""
+    """Makes the choices one after another. What two have in common is made once: a step on a bundle, a result, a compressed file.
+
+    `on_disk` gives the files of a bundle as they lie where commands run on them.
+    """
 
     job: Job
     session: Session
     name: str
     before: Side
+    on_disk: Callable[[Bundle], Bundle | None]
     _outcomes: dict[tuple[str, str], Outcome] = field(default_factory=dict)
     _wheels: dict[str, _Result] = field(default_factory=dict)
     _compressed: dict[str, int] = field(default_factory=dict)
@@ -198,7 +203,7 @@ class _Explorer:
         if isinstance(artifact, FrozenArtifact):
             plain = artifact.on_disk(bundle, left_out(self.job, outcome))
         else:
-            plain = artifact.on_disk(bundle) or bundle
+            plain = self.on_disk(bundle) or bundle
         return _Result(plain=plain, installed=plain.size, compressed=self._deflated(plain), sha256=tree_digest(plain))
 
     def _written(self, bundle: Bundle) -> _Result:
@@ -209,7 +214,7 @@ class _Explorer:
             with artifact.rewriting(bundle, folder / self.name, self.session.compressor) as written:
                 side = written.side
             remove_folder(folder)
-        plain = artifact.on_disk(bundle) or bundle
+        plain = self.on_disk(bundle) or bundle
         return _Result(plain=plain, installed=side.bundle.size, compressed=side.account.size, sha256=side.account.sha256)
 
     def _deflated(self, plain: Bundle) -> int:
