@@ -78,18 +78,25 @@ class Tryouts:
     def run(self, results: Sequence[Laid]) -> list[Tried]:
         """Return what comes of the commands on each result; equal ones are run once. Raises StorageError.
 
-        All are run once, then all another time: what slows the machine for a while slows them all.
+        All are run once, then all another time: what slows the machine for a while slows them all. Those that unpack themselves come
+        last, because the disk is busy with what they wrote for some time afterwards.
         """
         digests = [tree_digest(laid.bundle) for laid in results]
         attempts = {digest: _Attempt(laid=laid, runs=[[] for _ in self.expected]) for digest, laid in zip(digests, results, strict=True)}
         self.results = len(attempts)
-        for number in range(1, self.repeat + 1):
-            self.progress.start(f"exploring: run {number} of {self.repeat}", len(attempts))
-            for attempt in attempts.values():
-                self._run_once(attempt)
-                self.progress.advance()
+        self._run_in_turn([attempt for attempt in attempts.values() if not attempt.laid.unpacks])
+        self._run_in_turn([attempt for attempt in attempts.values() if attempt.laid.unpacks])
         tried = {digest: self._judge(attempt) for digest, attempt in attempts.items()}
         return [tried[digest] for digest in digests]
+
+    def _run_in_turn(self, attempts: Sequence[_Attempt]) -> None:
+        """Run rounds that each begin with another result: none is always the first."""
+        for number in range(self.repeat):
+            self.progress.start(f"exploring: run {number + 1} of {self.repeat}", len(attempts))
+            first = number * len(attempts) // self.repeat
+            for attempt in (*attempts[first:], *attempts[:first]):
+                self._run_once(attempt)
+                self.progress.advance()
 
     def _run_once(self, attempt: _Attempt) -> None:
         for expected, runs in zip(self.expected, attempt.runs, strict=True):
