@@ -141,7 +141,7 @@ def mlbundle(project: Path, wheel: Path, tables: str, **more: str) -> subprocess
     return subprocess.run(command, env=environment(**{**OFFLINE, **more}), capture_output=True, text=True, check=False, timeout=300)
 
 
-@pytest.mark.parametrize("jail", [False, True])
+@pytest.mark.parametrize("jail", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_a_wheel_with_further_requirements_is_verified(tmp_path: Path, wheel: Path, jail: bool) -> None:
     if jail and available() is not None:
         pytest.skip(str(available()))
