@@ -25,7 +25,7 @@ from .pipeline import Outcome, Stage, run
 from .proof import open_runner
 from .session import Session, open_session
 from .verification.choices import Choice, Exploration
-from .verification.tryouts import Tried, Tryouts
+from .verification.tryouts import Laid, Tryouts
 from .verification.verify import disturbances
 from .verify_settings import VerifyCommand
 from .workspace import Workspace, temporary_workspace
@@ -46,6 +46,14 @@ class _Result:
     sha256: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Draft:
+    """A choice before it is tried, and what is to be run: nothing where that would tell nothing more."""
+
+    choice: Choice
+    laid: Laid | None = None
+
+
 def explore(job: Job, path: Path, *, command: Sequence[str] = (), repeat: int = 3) -> Exploration:
     """Make and try every choice for the artifact at `path`, which stays as it is; raises MlbundleError.
 
@@ -60,7 +68,8 @@ def explore(job: Job, path: Path, *, command: Sequence[str] = (), repeat: int = 
         before = session.artifact.scan()
         name = path.resolve().name
         tryouts = _start_tryouts(job, session, path, name, before.bundle, repeat)
-        choices = tuple(_Explorer(job=job, session=session, name=name, before=before, tryouts=tryouts).choices())
+        drafts = list(_Explorer(job=job, session=session, name=name, before=before).drafts())
+        choices = _tried(drafts, tryouts) if tryouts else tuple(draft.choice for draft in drafts)
         return Exploration(
             artifact=name,
             kind=session.artifact.kind,
@@ -93,7 +102,19 @@ def _start_tryouts(job: Job, session: Session, path: Path, name: str, before: Bu
     session.services.progress.start(f"exploring: {AS_IT_IS}", 0)
     runner = open_runner(job, session, path, name, before)
     runner.subject = replace(runner.subject, on_disk=lambda plain: plain)  # a one-file executable is no bundle of the artifact's
-    return Tryouts.start(runner, session.artifact.on_disk(before) or before, repeat)
+    return Tryouts.start(runner, session.artifact.on_disk(before) or before, repeat, session.services.progress)
+
+
+def _tried(drafts: Sequence[_Draft], tryouts: Tryouts) -> tuple[Choice, ...]:
+    """Run the commands on all results, and return the choices with what came of it."""
+    results = {number: draft.laid for number, draft in enumerate(drafts) if draft.laid}
+    tried = dict(zip(results, tryouts.run(list(results.values())), strict=True))
+    return tuple(
+        replace(draft.choice, verdict=tried[number].verdict, problem=tried[number].problem, measured=tried[number].measured)
+        if number in tried
+        else draft.choice
+        for number, draft in enumerate(drafts)
+    )
 
 
 def _selected(job: Job, findings: Sequence[Finding]) -> tuple[Finding, ...]:
@@ -109,25 +130,24 @@ class _Explorer:
     session: Session
     name: str
     before: Side
-    tryouts: Tryouts | None
     _outcomes: dict[tuple[str, str], Outcome] = field(default_factory=dict)
     _wheels: dict[str, _Result] = field(default_factory=dict)
     _compressed: dict[str, int] = field(default_factory=dict)
 
-    def choices(self) -> Iterator[Choice]:
+    def drafts(self) -> Iterator[_Draft]:
         """Yield the choices in the order of their table."""
         untouched = Outcome(bundle=self.before.bundle, stages=(), findings=())
         stages = self.job.stages_for(self.session.artifact.kind)
-        yield self._choice(AS_IT_IS, untouched)
+        yield self._own_form(AS_IT_IS, untouched)
         for stage in stages:
-            yield self._choice(stage.name, self._after([stage], stage.name))
+            yield self._own_form(stage.name, self._after([stage], stage.name))
         together = self._after(stages, TOGETHER)
-        yield self._choice(TOGETHER, together)
+        yield self._own_form(TOGETHER, together)
         if isinstance(self.session.artifact, FrozenArtifact):
             yield self._one_file(f"{AS_IT_IS}, one file", untouched, self.session.artifact)
             yield self._one_file("all, one file", together, self.session.artifact)
         if self.session.artifact.kind != "wheel":
-            yield from self._archives(together)
+            yield from map(_untried, self._archives(together))
 
     def _after(self, stages: Sequence[Stage], name: str) -> Outcome:
         """Return what these stages do to the artifact, one after another."""
@@ -146,26 +166,23 @@ class _Explorer:
             self._outcomes[key] = run(bundle, [stage], replace(services, workspace=own))
         return self._outcomes[key]
 
-    def _choice(self, name: str, outcome: Outcome) -> Choice:
+    def _own_form(self, name: str, outcome: Outcome) -> _Draft:
         """Return the artifact as the stages left it, in its own form."""
         made = self._begin(name, outcome, self.session.artifact.kind)
         try:
             result = self._result(outcome)
         except (UnsoundResultError, ArtifactError) as error:
-            return replace(made, verdict="broken", problem=str(error))
+            return _untried(replace(made, verdict="broken", problem=str(error)))
         sized = replace(made, installed=result.installed, compressed=result.compressed, sha256=result.sha256)
         failed = [finding for finding in outcome.findings if finding.code == _LEFT_OUT]
         if failed and len(outcome.stages) == 1:
-            return replace(sized, verdict="failed", problem=failed[0].message)
-        return self._with(sized, self.tryouts.run(result.plain)) if self.tryouts else sized
+            return _untried(replace(sized, verdict="failed", problem=failed[0].message))
+        return _Draft(choice=sized, laid=Laid(bundle=result.plain))
 
     def _begin(self, name: str, outcome: Outcome, form: str) -> Choice:
         self.session.services.progress.start(f"exploring: {name}", 0)
         optimizers = tuple(done.stage.name for done in outcome.stages)
         return Choice(name=name, optimizers=optimizers, form=form, findings=_selected(self.job, outcome.findings))
-
-    def _with(self, choice: Choice, tried: Tried) -> Choice:
-        return replace(choice, verdict=tried.verdict, problem=tried.problem, measured=tried.measured)
 
     def _result(self, outcome: Outcome) -> _Result:
         if self.session.artifact.kind != "wheel":
@@ -204,8 +221,8 @@ class _Explorer:
                 self._compressed[file.sha256] = packed.compressed_size
         return sum(self._compressed[file.sha256] for file in files)
 
-    def _one_file(self, name: str, outcome: Outcome, artifact: FrozenArtifact) -> Choice:
-        """Pack the bundle into one executable, and try that."""
+    def _one_file(self, name: str, outcome: Outcome, artifact: FrozenArtifact) -> _Draft:
+        """Pack the bundle into one executable."""
         made = self._begin(name, outcome, "one-file")
         told = left_out(self.job, outcome)
         executable = self.before.bundle.of_kind(Kind.FROZEN)[0].path
@@ -214,12 +231,9 @@ class _Explorer:
             with artifact.packing(outcome.bundle, place, self.session.compressor, self.job.config.workers, told) as written:
                 (packed,) = written.packed
         except (UnsoundResultError, ArtifactError) as error:
-            return replace(made, verdict="impossible", problem=str(error))
+            return _untried(replace(made, verdict="impossible", problem=str(error)))
         sized = replace(made, installed=packed.size, compressed=packed.size, sha256=packed.sha256)
-        if self.tryouts:
-            sized = self._with(sized, self.tryouts.run(_lone(place, packed.size, packed.sha256), written.side.account.size))
-        place.unlink()
-        return sized
+        return _Draft(choice=sized, laid=Laid(bundle=_lone(place, packed), unpacks=written.side.account.size))
 
     def _archives(self, outcome: Outcome) -> Iterator[Choice]:
         """Pack all together into the archives that are wanted."""
@@ -253,7 +267,12 @@ class _Explorer:
         return packed
 
 
-def _lone(executable: Path, size: int, sha256: str) -> Bundle:
+def _untried(choice: Choice) -> _Draft:
+    return _Draft(choice=choice)
+
+
+def _lone(executable: Path, packed: PackedRow) -> Bundle:
     """Return a folder with nothing in it but one executable."""
     content = DiskContent(executable)
-    return Bundle([File(path=executable.name, size=size, sha256=sha256, mode=0o755, kind=Kind.FROZEN, owner="python", content=content)])
+    file = File(path=executable.name, size=packed.size, sha256=packed.sha256, mode=0o755, kind=Kind.FROZEN, owner="python", content=content)
+    return Bundle([file])

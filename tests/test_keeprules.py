@@ -90,6 +90,8 @@ def test_each_rule_has_a_case_and_says_why() -> None:
         ("_internal/app.pyz/_sysconfigdata__x86_64-linux-gnu.pyc", True),
         ("_internal/lib-dynload/_bz2.cpython-311-x86_64-linux-gnu.so", True),
         ("_internal/app.pyz/pkg/sqlite3.pyc", False),
+        ("_internal/lib-dynload/_sqlite3.cpython-311-x86_64-linux-gnu.so", False),
+        ("_internal/lib-dynload/readline.cpython-311-x86_64-linux-gnu.so", False),
         ("_internal/data.txt", False),
     ],
 )

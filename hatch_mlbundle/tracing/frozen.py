@@ -21,6 +21,8 @@ from hatch_mlbundle.bundles.script_code import script_code
 from hatch_mlbundle.errors import TraceError
 from hatch_mlbundle.storage import storage_error, storage_errors
 
+from .inventory import Inventory, read_inventory
+
 NAME = "mlbundle_trace"
 """Of the script in an executable."""
 PREFIX = "mlbundle-workspace-trace-"
@@ -40,15 +42,19 @@ def {name}():
 del {name}
 """
 _SERVER = Path(__file__).with_name("tree_server.py")
-_SHARED = r".*\.(?:so(?:\.\d+)*|pyd|dll|dylib|pyi?|pyc|h|hpp|cuh)|.*\.dist-info/.*"
+_SHARED = (".so", ".pyd", ".dll", ".dylib", ".py", ".pyi", ".pyc", ".h", ".hpp", ".cuh")
 """No native code writes into these where they lie, so they may be links to the user's own; the hook parts those that Python writes to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tree:
-    """A tree at `path`, and the user's own executables; `remove` begins to remove it, which takes a while, before the context ends."""
+    """A tree at `path`, and what is in the user's own, with its executables.
+
+    `remove` begins to remove the tree, which takes a while, before the context ends.
+    """
 
     path: Path
+    inventory: Inventory
     executables: Mapping[str, Executable]
     remove: Callable[[], None]
 
@@ -66,10 +72,11 @@ def traced_tree(program: Path, records: Path) -> Iterator[Tree]:
         with storage_errors(tree):
             (tree.parent / "hooked").mkdir()
             _hook(tree.parent / "hooked", executables, records)
+            inventory = read_inventory(folder)
             served.wait()
             for path in (tree.parent / "hooked").iterdir():
                 path.replace(tree / path.name)
-        yield Tree(path=tree, executables=executables, remove=served.remove)
+        yield Tree(path=tree, inventory=inventory, executables=executables, remove=served.remove)
 
 
 @contextmanager

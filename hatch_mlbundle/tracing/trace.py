@@ -115,14 +115,13 @@ def traced_folder(tree: Path, run: Callable[[Mapping[str, str]], T]) -> tuple[T,
 
 def _trace_frozen(program: Path, command: Sequence[str]) -> Traced:
     with _records() as records, traced_tree(program, records) as tree:
-        inventory = read_inventory(program.parent)
-        with _watching([inventory], tree.path) as watcher:
+        with _watching([tree.inventory], tree.path) as watcher:
             passed = run_through([str(tree.path / program.name), *command[1:]], {**os.environ, FOLDER: str(records)}, FOLDER)
         tree.remove()
         found = read_records(records)
         _check(found, tree.executables, command[0])
-        used, asked = _used(inventory, tree.executables, found, watcher.opened)
-        sizes = _sizes(inventory, tree.executables)
+        used, asked = _used(tree.inventory, tree.executables, found, watcher.opened)
+        sizes = _sizes(tree.inventory, tree.executables)
     profile = _profile((program.name, *command[1:]), sizes, used, asked)
     return Traced(profile=profile, sizes=sizes, passed=passed, missed=watcher.opened.missed)
 

@@ -127,7 +127,7 @@ def _findings(reverted: Iterable[RevertedRow], *, exact: bool) -> Iterator[Findi
         return
     for step, rows in _by_step(reverted).items():
         which = f"{len(rows):,} changes were put back together" if len(rows) > 1 else "one change was put back with others"
-        message = f"{which} ({_some([row.path for row in rows])}), because with them {rows[0].problem}"
+        message = f"{which} ({_some([row.path for row in rows])}): with them, {rows[0].problem}"
         yield Finding(code="MB602", optimizer=step, message=message)
 
 

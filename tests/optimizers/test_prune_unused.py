@@ -11,7 +11,7 @@ from hatch_mlbundle import application
 from hatch_mlbundle.config import read_config
 from hatch_mlbundle.errors import ProfileError
 from hatch_mlbundle.job import Job, prepare
-from hatch_mlbundle.model import Bundle
+from hatch_mlbundle.model import Bundle, Rewrite
 from hatch_mlbundle.optimizers.prune_unused import PruneUnused, PruneUnusedOptions
 from hatch_mlbundle.plugins import load_registry
 from hatch_mlbundle.profile import FILE_NAME, Profile
@@ -50,6 +50,40 @@ def test_what_no_run_used_goes_and_says_so(tmp_path: Path) -> None:
     assert names(result.dropped) == ["pyz/pkg/lazy.pyc", "other/tool", "pkg/lazy.bin"]
     assert set(result.dropped.values()) == {"no traced run used it"}
     assert (result.kept, result.findings) == ({}, [])
+
+
+ASKED = {"pyz/pkg/found.py": "import pkg.deep", "pkg/found.py": "import pkg.deep", "pkg/alone.py": "x = 1"}
+
+
+def asking(folder: Path, **options: object) -> Plan:
+    """Plan for an application that a run asked for `ASKED`, whether it is there."""
+    bundle = frozen({**APP, **ASKED, "pyz/pkg/deep.py": ""})
+    optimizer = made(folder, bundle, paths_of(APP), **options)
+    asked = frozenset(paths_of(ASKED))
+    Profile(used=frozenset(paths_of(APP)), asked=asked, unused=frozenset(bundle) - asked - set(paths_of(APP))).save(folder / FILE_NAME)
+    optimizer.inputs(folder)
+    return plan_of(optimizer, bundle)
+
+
+def test_what_was_only_asked_for_stays_and_nothing_for_its_sake(tmp_path: Path) -> None:
+    assert names(asking(tmp_path).dropped) == ["pyz/pkg/deep.pyc"]
+
+
+def test_a_source_that_was_only_asked_for_becomes_empty_where_its_module_is_in_the_executable(tmp_path: Path) -> None:
+    result = asking(tmp_path)
+    assert [change.path for change in result.changes if isinstance(change, Rewrite)] == ["_internal/pkg/found.py"]
+    for options in ({"empty_sources": False}, {"keep": ("pkg.found",)}):
+        assert not any(isinstance(change, Rewrite) for change in asking(tmp_path, **options).changes)
+
+
+def test_an_empty_file_takes_the_place_of_a_source(tmp_path: Path) -> None:
+    (tmp_path / "found.py").write_text("x = 1\n")
+    context = FakeContext(tmp_path)
+    task = context.task(bundle_on_disk(tmp_path)["found.py"], tmp_path / "companions")
+    optimizer = PruneUnused(PruneUnusedOptions())
+    optimizer.rewrite(task, context)
+    optimizer.check(task, context)
+    assert task.target.read_bytes() == b""
 
 
 def test_what_is_in_no_inventory_stays_and_is_told_once(tmp_path: Path) -> None:
