@@ -19,6 +19,8 @@ _USED, _UNUSED = 8.0, 1.0
 """All changes of files that the working run used together are so many times as suspicious as all others together."""
 _NATIVE = 16.0
 """Of a crash, changes of native code are so many times as suspicious as others."""
+_FRAMES = 0.125
+"""What a frame of a traceback says is so much of what an error says: the code in it ran, and the fault is mostly elsewhere."""
 
 _Sort: TypeAlias = tuple[int, str, Kind | None, bool]
 """The step, the action, the sort of file, and whether it is used."""
@@ -26,12 +28,13 @@ _Sort: TypeAlias = tuple[int, str, Kind | None, bool]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clues:
-    """What hints at the guilty: paths that the untouched artifact was seen to use, what the failing run named (the most telling first),
-    and whether a signal ended it.
+    """What hints at the guilty: paths that the untouched artifact was seen to use, what the failing run named and what the frames of its
+    tracebacks did (the most telling first), and whether a signal ended it.
     """
 
     used: Collection[str]
     named: Sequence[str] = ()
+    frames: Sequence[str] = ()
     crashed: bool = False
 
 
@@ -47,10 +50,11 @@ def weigh(changes: Mapping[Site, Applied], clues: Clues, modules: ImportPaths) -
     whole = {is_used: sum(mass for sort, mass in masses.items() if sort[3] is is_used) for is_used in (True, False)}
     share = {True: _USED, False: _UNUSED}
     weights = {site: share[sort[3]] * masses[sort] / whole[sort[3]] / counts[sort] for site, sort in sorts.items()}
-    for position, name in enumerate(clues.named, 1):
-        meant = [site for site in changes if _means(name, site.path, modules)]
-        for site in meant:
-            weights[site] += (_USED + _UNUSED) / position**2 / len(meant)
+    for strength, names in ((1.0, clues.named), (_FRAMES, clues.frames)):
+        for position, name in enumerate(names, 1):
+            meant = [site for site in changes if _means(name, site.path, modules)]
+            for site in meant:
+                weights[site] += strength * (_USED + _UNUSED) / position**2 / len(meant)
     return weights
 
 

@@ -89,5 +89,12 @@ def test_of_a_crash_native_code_is_guilty_first() -> None:
     assert weighed(used=used, changes=changes, crashed=True)[native] > 7
 
 
+def test_a_frame_says_less_than_a_name() -> None:
+    changes = dropped(0, *PATHS)
+    weights = weigh(changes, Clues(used=(), named=["words.txt"], frames=["pkg/late.pyc"]), MODULES)
+    assert sorted(weights, key=lambda site: -weights[site])[:2] == [SITES[2], SITES[1]]
+    assert weights[SITES[1]] < weights[SITES[2]] / 5
+
+
 def test_modules_and_data_of_a_package_belong_together() -> None:
     assert by_folder(SITES[0]) == by_folder(SITES[1]) != by_folder(SITES[2])
