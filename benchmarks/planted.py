@@ -1,8 +1,8 @@
 """How many runs of an application it takes to find harmful changes that are planted among thousands of harmless ones.
 
-python benchmarks/planted.py [--seeds N] [--jail] FOLDER [ARGUMENT...]: FOLDER is a frozen bundle, and its executable of the same name is
-run with the arguments. The default optimizers run on it; then a planted step harms one file, drawn at random among all those that a run
-uses. Afterwards two files are harmed by different steps. Without FOLDER only the breakages of tests/verification are planted.
+python benchmarks/planted.py [--seeds A B] [--jail] FOLDER [ARGUMENT...]: FOLDER is a frozen bundle, and its executable of the same name is
+run with the arguments. The default optimizers run on it; then one of their steps is made to harm one more file, drawn at random among all
+those that a run uses. Afterwards two steps harm one file each. Without FOLDER only the breakages of tests/verification are planted.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import random
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,10 +28,11 @@ from hatch_mlbundle.binaries.reader import Reader
 from hatch_mlbundle.importpaths import module_of
 from hatch_mlbundle.job import Job, prepare
 from hatch_mlbundle.model import Bundle, File, Kind
-from hatch_mlbundle.pipeline import Outcome, Stage, run
+from hatch_mlbundle.pipeline import Applied, Done, Outcome, Stage, run
 from hatch_mlbundle.plugins import load_registry
 from hatch_mlbundle.proof import start_proof
 from hatch_mlbundle.session import Session, open_session
+from hatch_mlbundle.verification.replay import replay
 from hatch_mlbundle.verification.verify import Judged, Verifying
 from hatch_mlbundle.verify_settings import VerifySettings
 from tests.verification.breakable import Harm, Planted, planted_job, run_zoo, zoo
@@ -96,16 +97,13 @@ HARMS: Mapping[str, Harming] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """The file that each step harmed, and how; verification made of it; `runs` are those of the application."""
+    """Files that were harmed, by which steps, and what verification made of it; `runs` are those of the application."""
 
-    harms: Mapping[str, tuple[str, Harm]]
+    harms: Sequence[tuple[str, Harm]]
+    steps: Mapping[str, str]
     judged: Judged
     runs: int
     seconds: float
-
-    @property
-    def is_harmless(self) -> bool:
-        return not self.put_back
 
     @property
     def put_back(self) -> set[tuple[str, str]]:
@@ -116,7 +114,21 @@ class Trial:
     def is_found(self) -> bool:
         """Whether every harm is put back and named, and nothing else is."""
         named = {(each.optimizer, each.path) for each in self.judged.outcome.findings if each.code == "MB601"}
-        return {(step, path) for step, (path, _) in self.harms.items()} == self.put_back == named
+        return {(step, path) for path, step in self.steps.items()} == self.put_back == named
+
+
+_STEPS = {"drop": "exclude_modules", "rewrite": "strip", "link": "deduplicate"}
+"""The default step that makes such changes."""
+
+
+def _planted(harms: Mapping[str, Harm]) -> Stage:
+    return Stage(optimizer=Planted("planted", harms), distribution="bench", version="1", identity=["planted"])
+
+
+def _with(done: Done, applied: Applied | None, harmed: Sequence[str]) -> Done:
+    """Return what a step did and that harm, and nothing else to the files that are harmed."""
+    changes = tuple(change for change in done.changes if change.path not in harmed)
+    return replace(done, changes=(*changes, applied) if applied else changes)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -133,19 +145,20 @@ class Bench:
         used = frozenset[str]().union(*(each.used for each in self.proof.expected))
         return sorted(path for path in used if path in self.outcome.bundle)
 
-    def plant(self, harms: Mapping[str, tuple[str, Harm]]) -> Trial:
-        """Do harm to files, by the names of the steps, and verify."""
-        stages = [
-            Stage(optimizer=Planted(step, {path: harm}), distribution="bench", version="1", identity=[step])
-            for step, (path, harm) in harms.items()
-        ]
-        made = run(self.outcome.bundle, stages, self.session.services)
-        outcome = replace(made, stages=(*self.outcome.stages, *made.stages))
+    def plant(self, *harms: tuple[str, Harm]) -> Trial:
+        """Do harm to files, each as part of the default step that makes such changes, and verify."""
+        made = run(self.outcome.bundle, [_planted(dict(harms))], self.session.services).stages[0].changes
+        by_step = {_STEPS[applied.action]: applied for applied in made if applied.action != "keep"}
+        stages = tuple(_with(done, by_step.get(done.stage.name), [path for path, _ in harms]) for done in self.outcome.stages)
+        bundle = replay(self.proof.before, stages, ()).bundle
         start = time.perf_counter()
-        judged = self.proof.judge(outcome)
+        judged = self.proof.judge(replace(self.outcome, bundle=bundle, stages=stages))
         total = judged.report.runs if judged.report else 0
         runs, self.done = total - self.done + BASELINE, total
-        return Trial(harms=harms, judged=judged, runs=runs, seconds=time.perf_counter() - start)
+        seconds = time.perf_counter() - start
+        return Trial(
+            harms=harms, steps={applied.path: step for step, applied in by_step.items()}, judged=judged, runs=runs, seconds=seconds
+        )
 
     def harmful(self, choice: random.Random, kind: str) -> Iterator[tuple[str, Harm]]:
         """Yield random used files that a harm of this kind can be done to."""
@@ -174,17 +187,17 @@ def tell(kind: str, trial: Trial) -> None:
     verdict = "found" if trial.is_found else f"NOT EXACTLY: {sorted(trial.put_back)[:3]}, {len(trial.put_back)} in all"
     line = row(kind, trial.runs, f"{trial.seconds:.0f} s", widths=WIDTHS)
     problem = trial.judged.report.reverted[0].problem if trial.judged.report and trial.judged.report.reverted else ""
-    print(f"{line}  {verdict}  {', '.join(path for path, _ in trial.harms.values())}  ({problem[-100:]})", flush=True)
+    print(f"{line}  {verdict}  {', '.join(f'{step}: {path}' for path, step in trial.steps.items())}  ({problem[-100:]})", flush=True)
 
 
-def single_harms(bench: Bench, seeds: int) -> Iterator[Trial]:
+def single_harms(bench: Bench, seeds: Iterable[int]) -> Iterator[Trial]:
     """Yield, for every seed and kind, the trial with the first file that the application minds."""
-    for seed in range(seeds):
+    for seed in seeds:
         for kind in HARMS:
             choice = random.Random(f"{seed} {kind}")
             for _, harmful in zip(range(TRIES), bench.harmful(choice, kind), strict=False):
-                trial = bench.plant({"planted": harmful})
-                if not trial.is_harmless:
+                trial = bench.plant(harmful)
+                if trial.put_back:
                     tell(kind, trial)
                     yield trial
                     break
@@ -192,11 +205,17 @@ def single_harms(bench: Bench, seeds: int) -> Iterator[Trial]:
 
 def pairs(bench: Bench, singles: Sequence[Trial], seed: int) -> Iterator[Trial]:
     """Yield trials with two of the harms at once, by different steps."""
-    known = [harm for trial in singles for harm in trial.harms.values()]
-    random.Random(seed).shuffle(known)
-    for one, other in zip(known[::2], known[1::2], strict=False):
-        if one[0] != other[0]:
-            trial = bench.plant({"first": one, "second": other})
+    rest = list(singles)
+    random.Random(seed).shuffle(rest)
+    while rest:
+        one = rest.pop()
+        other = next(
+            (each for each in rest if set(each.steps.values()).isdisjoint(one.steps.values()) and each.steps.keys() != one.steps.keys()),
+            None,
+        )
+        if other is not None:
+            rest.remove(other)
+            trial = bench.plant(*one.harms, *other.harms)
             tell("two, of different steps", trial)
             yield trial
 
@@ -218,7 +237,7 @@ def breakages() -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, nargs=2, default=(0, 3), metavar=("FIRST", "END"))
     parser.add_argument("--jail", action="store_true")
     parser.add_argument("folder", type=Path, nargs="?")
     parser.add_argument("arguments", nargs="*")
@@ -232,8 +251,8 @@ def main() -> None:
         changes = sum(applied.action != "keep" for done in bench.outcome.stages for applied in done.changes)
         print(f"{changes:,} changes by the default optimizers; {len(bench.used()):,} files left that a run uses", flush=True)
         print(row("harm", "runs", "", widths=WIDTHS))
-        singles = list(single_harms(bench, options.seeds))
-        doubles = list(pairs(bench, singles, options.seeds))
+        singles = list(single_harms(bench, range(*options.seeds)))
+        doubles = list(pairs(bench, singles, options.seeds[0]))
     for what, trials in (("one file", singles), ("two files", doubles)):
         if trials:
             runs = sorted(trial.runs for trial in trials)

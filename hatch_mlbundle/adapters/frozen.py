@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import shutil
-import signal
 import sys
-import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
@@ -16,8 +14,7 @@ from hatchling.builders.config import BuilderConfig
 from hatchling.builders.plugin.interface import BuilderInterface
 from hatchling.plugin.manager import PluginManager
 
-from hatch_mlbundle import crash
-from hatch_mlbundle.adapters.hatch import one_line, relative
+from hatch_mlbundle.adapters.hatch import ended_by_termination, one_line, relative
 from hatch_mlbundle.adapters.project import FROZEN, project_config
 from hatch_mlbundle.application import finish_frozen
 from hatch_mlbundle.atomic import leftovers, make_folder, temporary_name
@@ -63,7 +60,7 @@ class FrozenBuilder(BuilderInterface[BuilderConfig, PluginManager]):
 
     def build_standard(self, directory: str, **build_data: Any) -> str:
         """Freeze, make small, put in place; return the path of the result."""
-        with one_line(self.app, "what was built before is untouched"), _ended_by_termination():
+        with one_line(self.app, "what was built before is untouched"), ended_by_termination():
             asked, job = self._ready or self._prepare()
             target = self._result(asked, Path(directory))
             check_unused(target)
@@ -159,17 +156,3 @@ def _work_folder(target: Path) -> Iterator[Path]:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def _ended_by_termination() -> Iterator[None]:
-    """Let SIGTERM, which continuous integration sends, end the work as Ctrl-C does: with everything tidied up."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    former = signal.signal(signal.SIGTERM, lambda *_: sys.exit(crash.TERMINATED))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, former)

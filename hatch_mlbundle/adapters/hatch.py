@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import signal
+import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,7 +49,7 @@ class MlbundleBuildHook(BuildHookInterface[BuilderConfig]):
         if self._job is None:
             return
         wheel = Path(artifact_path)
-        with one_line(self.app, f"{wheel.name} stays as hatch built it"), _nothing_stale(self._job, wheel):
+        with one_line(self.app, f"{wheel.name} stays as hatch built it"), _nothing_stale(self._job, wheel), ended_by_termination():
             result = optimize(self._job, wheel, findings=_order_findings(build_data))
             place = saved_manifest_path(self._job, wheel)
             for line in as_text(summary(result.manifest, place and relative(place, self.root), result.verification)).splitlines():
@@ -91,6 +94,20 @@ def one_line(app: Any, consequence: str = "nothing was built") -> Iterator[None]
         app.abort(f"mlbundle: interrupted ({consequence})", crash.INTERRUPTED)
     except Exception as error:
         app.abort(f"{crash.report(error)} ({consequence})", crash.EXIT_CODE)
+
+
+@contextmanager
+def ended_by_termination() -> Iterator[None]:
+    """Let SIGTERM, which continuous integration sends, end the work as Ctrl-C does: with everything tidied up."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    former = signal.signal(signal.SIGTERM, lambda *_: sys.exit(crash.TERMINATED))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, former)
 
 
 def _order_findings(build_data: dict[str, Any]) -> list[Finding]:

@@ -68,9 +68,17 @@ def signal_name(status: int) -> str | None:
 
 def named(observation: Observation) -> list[str]:
     """Return what a failing run names: dotted modules, paths, file names, libraries, folders of metadata; the most telling first."""
-    texts = [_tail(observation.stderr), _tail(observation.stdout)]
-    found = [name for text in texts for name in _all_named(text)]
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(name for text in _texts(observation) for name in _all_named(text)))
+
+
+def frames(observation: Observation) -> list[str]:
+    """Return the source files that tracebacks of a failing run name, the last first: what is written in them ran at least."""
+    found = [match["name"] for text in _texts(observation) for match in reversed(list(_FRAME.finditer(text)))]
+    return list(dict.fromkeys(found))[:_FRAMES]
+
+
+def _texts(observation: Observation) -> list[str]:
+    return [_tail(observation.stderr), _tail(observation.stdout)]
 
 
 def _all_named(text: str) -> Iterator[str]:
@@ -78,8 +86,6 @@ def _all_named(text: str) -> Iterator[str]:
     for pattern in (*_NAMES, _SHOWN_FILE):
         for match in reversed(list(pattern.finditer(text))):
             yield from _names_of(match)
-    for match in list(reversed(list(_FRAME.finditer(text))))[:_FRAMES]:
-        yield from _names_of(match)
 
 
 def _names_of(match: re.Match[str]) -> Iterator[str]:

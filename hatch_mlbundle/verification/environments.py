@@ -33,15 +33,16 @@ class Environment:
 def install(wheel: Path, requirements: Sequence[str], folder: Path) -> Environment:
     """Make a virtual environment below the empty `folder` and install a wheel there with what it needs; raises VerificationError.
 
-    pip fetches what is needed as it is set up on this machine (PIP_INDEX_URL, PIP_FIND_LINKS, ...).
+    pip fetches what is needed as it is set up on this machine (PIP_INDEX_URL, PIP_FIND_LINKS, ...). The current folder, often a project's,
+    hides no module from it.
     """
     place = folder / "environment"
-    _run([sys.executable, "-m", "venv", str(place)], folder, "cannot make a virtual environment to verify the wheel in")
+    _run([sys.executable, "-I", "-m", "venv", str(place)], folder, "cannot make a virtual environment to verify the wheel in")
     python = place / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    pip = [str(python), "-m", "pip", "--quiet", "--disable-pip-version-check", "install", "--no-input"]
+    pip = [str(python), "-I", "-m", "pip", "--quiet", "--disable-pip-version-check", "install", "--no-input"]
     _run([*pip, str(wheel.absolute()), *requirements], folder, f"cannot install {wheel.name} to verify it")
     asked = "import sysconfig; print(sysconfig.get_path('platlib'))"
-    said = _run([str(python), "-c", asked], folder, "cannot find the folder for packages of a virtual environment")
+    said = _run([str(python), "-I", "-c", asked], folder, "cannot find the folder for packages of a virtual environment")
     return Environment(folder=place, python=python, site_packages=Path(said.strip()))
 
 

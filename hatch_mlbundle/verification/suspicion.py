@@ -6,7 +6,6 @@ import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from math import log2
 from posixpath import basename
 from typing import TypeAlias
 
@@ -20,6 +19,8 @@ _USED, _UNUSED = 8.0, 1.0
 """All changes of files that the working run used together are so many times as suspicious as all others together."""
 _NATIVE = 16.0
 """Of a crash, changes of native code are so many times as suspicious as others."""
+_FRAMES = 0.125
+"""What a frame of a traceback says is so much of what an error says: the code in it ran, and the fault is mostly elsewhere."""
 
 _Sort: TypeAlias = tuple[int, str, Kind | None, bool]
 """The step, the action, the sort of file, and whether it is used."""
@@ -27,31 +28,33 @@ _Sort: TypeAlias = tuple[int, str, Kind | None, bool]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clues:
-    """What hints at the guilty: paths that the untouched artifact was seen to use, what the failing run named (the most telling first),
-    and whether a signal ended it.
+    """What hints at the guilty: paths that the untouched artifact was seen to use, what the failing run named and what the frames of its
+    tracebacks did (the most telling first), and whether a signal ended it.
     """
 
     used: Collection[str]
     named: Sequence[str] = ()
+    frames: Sequence[str] = ()
     crashed: bool = False
 
 
 def weigh(changes: Mapping[Site, Applied], clues: Clues, modules: ImportPaths) -> dict[Site, float]:
     """Return a weight for each change; nothing has no weight at all.
 
-    What is named first outweighs everything else. Of changes that are alike there is seldom a single one that breaks what the others do
-    not, so that twice as many are not twice as suspicious: the weight of a sort grows with the logarithm of their number.
+    What is named first outweighs everything else. Each sort of change is as suspicious as another, however many there are of it: of
+    thousands that are alike there is seldom a single one that breaks what the others do not.
     """
     sorts = {site: _sort(site, change, clues.used) for site, change in changes.items()}
     counts = Counter(sorts.values())
-    masses = {sort: _mass(sort, count, crashed=clues.crashed) for sort, count in counts.items()}
+    masses = {sort: _mass(sort, crashed=clues.crashed) for sort in counts}
     whole = {is_used: sum(mass for sort, mass in masses.items() if sort[3] is is_used) for is_used in (True, False)}
     share = {True: _USED, False: _UNUSED}
     weights = {site: share[sort[3]] * masses[sort] / whole[sort[3]] / counts[sort] for site, sort in sorts.items()}
-    for position, name in enumerate(clues.named, 1):
-        meant = [site for site in changes if _means(name, site.path, modules)]
-        for site in meant:
-            weights[site] += (_USED + _UNUSED) / position**2 / len(meant)
+    for strength, names in ((1.0, clues.named), (_FRAMES, clues.frames)):
+        for position, name in enumerate(names, 1):
+            meant = [site for site in changes if _means(name, site.path, modules)]
+            for site in meant:
+                weights[site] += strength * (_USED + _UNUSED) / position**2 / len(meant)
     return weights
 
 
@@ -60,9 +63,8 @@ def _sort(site: Site, change: Applied, used: Collection[str]) -> _Sort:
     return site.step, change.action, file.kind if file else None, site.path in used
 
 
-def _mass(sort: _Sort, count: int, *, crashed: bool) -> float:
-    native = crashed and sort[2] in (Kind.ELF, Kind.MACHO, Kind.PE)
-    return log2(1 + count) * (_NATIVE if native else 1.0)
+def _mass(sort: _Sort, *, crashed: bool) -> float:
+    return _NATIVE if crashed and sort[2] in (Kind.ELF, Kind.MACHO, Kind.PE) else 1.0
 
 
 def _means(name: str, path: str, modules: ImportPaths) -> bool:

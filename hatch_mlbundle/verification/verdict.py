@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from hatch_mlbundle.importpaths import ImportPaths
 from hatch_mlbundle.model import Bundle, Finding
 from hatch_mlbundle.pipeline import Done
-from hatch_mlbundle.trials.evidence import named, signal_name
+from hatch_mlbundle.trials.evidence import frames, named, signal_name
 from hatch_mlbundle.trials.observation import Observation
 
 from .baseline import Expected, by_status_alone, flaky
@@ -24,7 +24,7 @@ _PATIENCE = 10.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Broken:
-    """A command that behaves otherwise than before: what is wrong, in words that follow its name, and what it named, most telling first."""
+    """A command that behaves otherwise than before: what is wrong, in words that follow its name, and what it and its tracebacks named."""
 
     position: int
     expected: Expected
@@ -32,6 +32,7 @@ class Broken:
     is_overrun: bool
     is_crash: bool
     named: tuple[str, ...]
+    frames: tuple[str, ...]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -69,7 +70,8 @@ class Court:
         used = frozenset().union(*(each.used for each in self.expected))
 
         def suspicion() -> Mapping[Site, float]:
-            clues = Clues(used=used, named=self._last.named, crashed=self._last.is_crash) if self._last else Clues(used=used)
+            last = self._last
+            clues = Clues(used=used, named=last.named, frames=last.frames, crashed=last.is_crash) if last else Clues(used=used)
             return weigh(everything, clues, modules)
 
         return find_guilty(list(everything), self._works_with, suspicion, by_folder)
@@ -129,6 +131,7 @@ class Court:
             is_overrun=observation.overrun is not None,
             is_crash=signal_name(observation.status or 0) is not None,
             named=tuple(named(observation)),
+            frames=tuple(frames(observation)),
         )
         self.runner.forget(observation)
         return broken

@@ -126,8 +126,8 @@ def _findings(reverted: Iterable[RevertedRow], *, exact: bool) -> Iterator[Findi
             yield Finding(code="MB601", optimizer=row.step, path=row.path, message=f"was put back: with the change, {row.problem}")
         return
     for step, rows in _by_step(reverted).items():
-        files = _some([row.path for row in rows])
-        message = f"{len(rows):,} changes were put back together ({files}): with them, {rows[0].problem}"
+        which = f"{len(rows):,} changes were put back together" if len(rows) > 1 else "one change was put back with others"
+        message = f"{which} ({_some([row.path for row in rows])}): with them, {rows[0].problem}"
         yield Finding(code="MB602", optimizer=step, message=message)
 
 
@@ -137,7 +137,7 @@ def _accusations(reverted: Sequence[RevertedRow], *, exact: bool) -> Iterator[st
         yield from (f"{row.step}: {row.path}: with the change, {row.problem}" for row in reverted)
         return
     for step, rows in _by_step(reverted).items():
-        yield f"{step}: {len(rows):,} changes together ({_some([row.path for row in rows])}): with them, {rows[0].problem}"
+        yield f"{step}: {len(rows):,} changes ({_some([row.path for row in rows])}): with them, {rows[0].problem}"
 
 
 def _by_step(reverted: Iterable[RevertedRow]) -> dict[str, list[RevertedRow]]:

@@ -13,7 +13,7 @@ import pytest
 
 from hatch_mlbundle.errors import TrialError
 from hatch_mlbundle.trials.comparison import difference
-from hatch_mlbundle.trials.evidence import named, telling_line
+from hatch_mlbundle.trials.evidence import frames, named, telling_line
 from hatch_mlbundle.trials.observation import Observation, Written, observe
 from hatch_mlbundle.trials.process import Bounds, Command
 from hatch_mlbundle.verify_settings import VerifyCommand
@@ -189,7 +189,7 @@ def test_what_a_failing_run_names(tmp_path: Path, code: str, line: str | None, n
 
 def test_frames_of_tracebacks_come_last_first(tmp_path: Path) -> None:
     seen = observed(tmp_path, "import json; json.loads('x')")
-    assert [Path(name).name for name in named(seen)] == ["decoder.py", "__init__.py", "<string>"]
+    assert [Path(name).name for name in frames(seen)] == ["decoder.py", "__init__.py", "<string>"]
 
 
 def test_what_the_bootloader_adds_is_not_the_telling_line(tmp_path: Path) -> None:

@@ -78,16 +78,22 @@ def test_one_change_of_a_sort_is_more_suspicious_than_one_of_many() -> None:
     changes = {**dropped(0, *(f"{number}.py" for number in range(1000))), **dropped(1, "single.py")}
     weights = weighed(used={site.path for site in changes}, changes=changes)
     assert sum(weights.values()) == pytest.approx(8)
-    assert weights[Site(1, "single.py")] > 50 * weights[Site(0, "7.py")]
-    assert weights[Site(1, "single.py")] < sum(weights.values()) / 5
+    assert weights[Site(1, "single.py")] == pytest.approx(1000 * weights[Site(0, "7.py")])
 
 
 def test_of_a_crash_native_code_is_guilty_first() -> None:
     changes = {**dropped(0, *(f"{number}.py" for number in range(100))), **dropped(0, "lib.so", kind=Kind.ELF)}
     used = {site.path for site in changes}
     native = Site(0, "lib.so")
-    assert weighed(used=used, changes=changes)[native] < 2
-    assert weighed(used=used, changes=changes, crashed=True)[native] > 5
+    assert weighed(used=used, changes=changes)[native] < 5
+    assert weighed(used=used, changes=changes, crashed=True)[native] > 7
+
+
+def test_a_frame_says_less_than_a_name() -> None:
+    changes = dropped(0, *PATHS)
+    weights = weigh(changes, Clues(used=(), named=["words.txt"], frames=["pkg/late.pyc"]), MODULES)
+    assert sorted(weights, key=lambda site: -weights[site])[:2] == [SITES[2], SITES[1]]
+    assert weights[SITES[1]] < weights[SITES[2]] / 5
 
 
 def test_modules_and_data_of_a_package_belong_together() -> None:

@@ -49,7 +49,7 @@ def test_modules_and_files_that_are_missed_are_named_and_put_back(tmp_path: Path
         ("MB601", "exclude", "_internal/app.pyz/tools/inner/deep.pyc"),
         ("MB601", "exclude", "_internal/däta/link.txt"),
     }
-    assert says(tmp_path / "small/app") == says(app) == SAID
+    assert says(tmp_path / "small/app") == says(app / "app") == SAID
     assert not any(path.endswith("calendar.pyc") for path in modules(result))
     assert result.verification is not None
     assert [row.path for row in result.verification.reverted] == [path for _, _, path in put_back(result)]

@@ -9,6 +9,7 @@ import io
 import json
 import subprocess
 import sys
+import time
 import zipfile
 from pathlib import Path
 
@@ -135,12 +136,16 @@ def wheel(tmp_path: Path) -> Path:
 
 
 def mlbundle(project: Path, wheel: Path, tables: str, **more: str) -> subprocess.CompletedProcess[str]:
+    """Run mlbundle as its console script does, in a project with a module that nobody must take for that of Python."""
     (project / "pyproject.toml").write_text(tables)
-    command = [sys.executable, "-m", "hatch_mlbundle", "optimize", "--project", str(project), str(wheel)]
-    return subprocess.run(command, env=environment(**{**OFFLINE, **more}), capture_output=True, text=True, check=False, timeout=300)
+    (project / "logging.py").write_text("raise SystemExit(1)\n")
+    code = "import sys; sys.path.remove(''); from hatch_mlbundle.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", code, "optimize", str(wheel)]
+    variables = environment(**{**OFFLINE, **more})
+    return subprocess.run(command, cwd=project, env=variables, capture_output=True, text=True, check=False, timeout=300)
 
 
-@pytest.mark.parametrize("jail", [False, True])
+@pytest.mark.parametrize("jail", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_a_wheel_with_further_requirements_is_verified(tmp_path: Path, wheel: Path, jail: bool) -> None:
     if jail and available() is not None:
         pytest.skip(str(available()))
@@ -184,3 +189,21 @@ def test_what_only_wheels_have_is_refused_for_others(tmp_path: Path) -> None:
     (line,) = result.stderr.splitlines()
     assert line == "mlbundle: tool.mlbundle.verify: '{python} -V' names {python}, which only wheels have"
     assert result.returncode == 2
+
+
+def test_a_build_that_is_ended_leaves_the_wheel_as_hatch_built_it(tmp_path: Path) -> None:
+    code = "import pathlib, sys, time; pathlib.Path(sys.argv[1]).touch(); time.sleep(100)"
+    started = tmp_path / "started"
+    made = project(tmp_path / "project", HOOK + verified(["{python}", "-c", code, str(started)], optimizers='"test_data"'))
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel"]
+    variables = environment(TMPDIR=str(scratch(tmp_path)), **OFFLINE)
+    with subprocess.Popen(command, cwd=made, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        while not started.exists():
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.terminate()
+        out, said = process.communicate(timeout=60)
+    assert (process.returncode, out, said) == (143, "", "")
+    assert list((tmp_path / "scratch").iterdir()) == []
+    assert "tiny_app/tests/test_answer.py" in names(built_wheel(made))
+    assert [path.name for path in (made / "dist").iterdir()] == [built_wheel(made).name]
