@@ -24,12 +24,15 @@ _PATIENCE = 10.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Broken:
-    """A command that behaves otherwise than before: what is wrong, in words that follow its name, and what it and its tracebacks named."""
+    """A command that behaves otherwise than before: what is wrong, in words that follow its name, and what it and its tracebacks named.
+
+    `ends_otherwise` where more than its output differs: its exit status, or a bound that it overran.
+    """
 
     position: int
     expected: Expected
     problem: str
-    is_overrun: bool
+    ends_otherwise: bool
     is_crash: bool
     named: tuple[str, ...]
     frames: tuple[str, ...]
@@ -50,12 +53,12 @@ class Court:
     _runs: int = 0
 
     def first_look(self) -> Broken | None:
-        """Run every command on the result; return what is broken, None where nothing is. What is only flaky is told apart."""
+        """Run every command on the result; return what is broken, None where nothing is. Flaky output is told apart, by another run."""
         if not changes(self.stages):
             return None
         while True:
             broken = self._try(frozenset())
-            if broken is None or broken.expected.is_flaky or broken.is_overrun:
+            if broken is None or broken.expected.is_flaky or broken.ends_otherwise:
                 return broken
             again = self._look(broken.position, replay(self.before, self.stages, ()).bundle)
             if isinstance(again, Broken):
@@ -128,7 +131,7 @@ class Court:
             position=position,
             expected=expected,
             problem=problem,
-            is_overrun=observation.overrun is not None,
+            ends_otherwise=observation.overrun is not None or observation.status != expected.observation.status,
             is_crash=signal_name(observation.status or 0) is not None,
             named=tuple(named(observation)),
             frames=tuple(frames(observation)),

@@ -349,7 +349,7 @@ def test_laws(edges: list[tuple[str, str]], random: object) -> None:
 
 
 def test_an_empty_bundle_and_a_disabled_word_are_fine() -> None:
-    assert plan({}) == Plan({}, {}, [])
+    assert plan({}) == Plan({}, {}, [], [])
     optimizer = TestData(replace(TestDataOptions(), folders=(), files=(), compiled=()))
     assert not plan_of(optimizer, bundle_of(package())).dropped
 
