@@ -25,8 +25,6 @@ _READING = (
     *("os.rename", "os.remove", "os.link", "os.getxattr", "os.utime", "os.chmod"),
 )
 """Audit events (PEP 578; the table in Python's library reference) whose first argument is a path that had better be there."""
-_WRITING = frozenset(("os.chmod", "os.chown", "os.setxattr", "os.truncate", "os.utime"))
-"""Audit events whose first argument is a path of what is changed where it lies."""
 _SILENT = ("stat", "lstat", "access", "readlink", "_path_exists", "_path_isfile", "_path_isdir", "_path_islink", "_path_lexists")
 """Functions of the module `posix` (or `nt`) that look at files and raise no audit event."""
 _SETS = ("supports_dir_fd", "supports_effective_ids", "supports_fd", "supports_follow_symlinks")
@@ -35,22 +33,25 @@ _MAPS = "/proc/self/maps"
 
 def start(folder: str, roots: "Iterable[str]") -> None:
     """Write down, in new files in `folder`, what this process and its forks use below `roots` from now on."""
-    _start(_Recorder(folder, roots), "", parting=False)
+    _start(_Recorder(folder, roots), "")
 
 
-def start_frozen(folder: str, executable: str, depth: int) -> None:
-    """Do the same in a frozen application whose files lie `depth` folders below its root; `folder` holds unless a variable says else."""
+def start_frozen(folder: str, executable: str, depth: int, bundle: str) -> None:
+    """Do the same in a frozen application whose files lie `depth` folders below its root; `folder` holds unless a variable says else.
+
+    What lies in the root may be links to the folder `bundle`.
+    """
     root: str = sys._MEIPASS  # type: ignore[attr-defined]
     for _ in range(depth):
         root = os.path.dirname(root)
-    recorder = _Recorder(os.environ.get("MLBUNDLE_TRACE") or folder, [root])
+    recorder = _Recorder(os.environ.get("MLBUNDLE_TRACE") or folder, [root, bundle])
     _watch_archive(recorder, executable)
-    _start(recorder, executable, parting=True)
+    _start(recorder, executable)
 
 
-def _start(recorder: "_Recorder", executable: str, *, parting: bool) -> None:
+def _start(recorder: "_Recorder", executable: str) -> None:
     recorder.write("s", executable)
-    _watch_events(recorder, parting=parting)
+    _watch_events(recorder)
     _watch_silent(recorder)
     _look_back(recorder)
     _watch_the_end(recorder)
@@ -99,23 +100,6 @@ class _Recorder:
         if record not in self._seen:
             self._seen.add(record)
             self.write(letter, record[1:])
-
-    def part(self, path: "Any") -> None:
-        """Replace a file below a root that has several names by a copy with the same mode."""
-        if path is None or path.__class__ is int:
-            return
-        path = os.path.abspath(os.fsdecode(path))
-        if not os.path.normcase(path).startswith(self._prefixes) or os.path.islink(path) or not os.path.isfile(path):
-            return
-        status = os.lstat(path)
-        if status.st_nlink < 2:
-            return
-        copy = f"{path}.{os.getpid()}.mlbundle-part"
-        with open(path, "rb") as read, open(copy, "wb") as written:
-            while piece := read.read(1 << 20):
-                written.write(piece)
-        os.chmod(copy, status.st_mode & 0o7777)
-        os.replace(copy, path)
 
     def write(self, letter: str, text: str) -> None:
         """Write a record to this process's file."""
@@ -256,28 +240,17 @@ def _watch_archive(recorder: "_Recorder", executable: str) -> None:
         recorder.write("p", executable)
 
 
-def _watch_events(recorder: "_Recorder", *, parting: bool) -> None:
-    """Take down what is read; where `parting`, give the application a file of its own before it changes one that it shares."""
-    watched = {*_READING, "import", *(_WRITING if parting else ())}
-    changing = os.O_WRONLY | os.O_RDWR | os.O_APPEND | os.O_TRUNC | os.O_CREAT
-    take, part = recorder.path, recorder.part
+def _watch_events(recorder: "_Recorder") -> None:
+    reading = frozenset(_READING)
+    take = recorder.path
 
     def hook(event: str, arguments: "tuple[Any, ...]") -> None:
-        if event not in watched:
-            return
-        if event == "import":
-            if arguments[1] is not None:
-                take(arguments[1])
-        elif event == "open":
-            if parting and arguments[2] and arguments[2] & changing:
-                _safely(lambda: part(arguments[0]))
+        if event in reading:
             take(arguments[0])
-        else:
-            if parting and event in _WRITING:
-                _safely(lambda: part(arguments[0]))
-            elif event == "os.exec":
+            if event == "os.exec":
                 _safely(recorder.libraries)
-            take(arguments[0])
+        elif event == "import" and arguments[1] is not None:
+            take(arguments[1])
 
     sys.addaudithook(hook)
 

@@ -19,7 +19,7 @@ from hatch_mlbundle.errors import TraceError
 from hatch_mlbundle.profile import Profile
 from hatch_mlbundle.storage import storage_errors
 
-from .frozen import PREFIX, hooked, traced_tree
+from .frozen import PREFIX, double_of, hooked
 from .interpreter import find_interpreter, hook_environment, installed_in, read_installed
 from .inventory import Inventory, read_inventory
 from .records import Records, read_records
@@ -114,14 +114,13 @@ def traced_folder(tree: Path, run: Callable[[Mapping[str, str]], T]) -> tuple[T,
 
 
 def _trace_frozen(program: Path, command: Sequence[str]) -> Traced:
-    with _records() as records, traced_tree(program, records) as tree:
-        with _watching([tree.inventory], tree.path) as watcher:
-            passed = run_through([str(tree.path / program.name), *command[1:]], {**os.environ, FOLDER: str(records)}, FOLDER)
-        tree.remove()
+    with _records() as records, double_of(program.parent, records) as double:
+        with _watching([double.inventory]) as watcher:
+            passed = run_through([str(double.path / program.name), *command[1:]], {**os.environ, FOLDER: str(records)}, FOLDER)
         found = read_records(records)
-        _check(found, tree.executables, command[0])
-        used, asked = _used(tree.inventory, tree.executables, found, watcher.opened)
-        sizes = _sizes(tree.inventory, tree.executables)
+        _check(found, double.executables, command[0])
+        used, asked = _used(double.inventory, double.executables, found, watcher.opened)
+        sizes = _sizes(double.inventory, double.executables)
     profile = _profile((program.name, *command[1:]), sizes, used, asked)
     return Traced(profile=profile, sizes=sizes, passed=passed, missed=watcher.opened.missed)
 
@@ -178,9 +177,9 @@ def _records() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _watching(inventories: Iterable[Inventory], root: Path | None = None) -> Watcher:
-    """Return a watcher of the folders that hold files of these inventories, or of those like them in another root."""
-    return Watcher((root or each.root, folder) for each in inventories for folder in each.holding())
+def _watching(inventories: Iterable[Inventory]) -> Watcher:
+    """Return a watcher of the folders that hold files of these inventories."""
+    return Watcher((each.root, folder) for each in inventories for folder in each.holding())
 
 
 def _check(found: Records, executables: Mapping[str, Executable], what: str) -> None:

@@ -89,12 +89,6 @@ def main():
     if command == "child":
         open(os.path.join(FILES, "child.txt")).close()
         print("child")
-    elif command == "write":
-        for name in ("opened.txt", os.path.join("..", "pets", "source.py")):
-            with open(os.path.join(FILES, name), "a") as stream:
-                stream.write("written")
-        os.chmod(os.path.join(ROOT, "libreader.so"), 0o700)
-        open(os.path.join(FILES, "new.txt"), "w").close()
     elif command == "pickle":
         import copy, inspect, pickle
         assert pickle.loads(pickle.dumps(os.stat)) is os.stat and copy.deepcopy(os.stat) is os.stat

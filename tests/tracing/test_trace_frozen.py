@@ -101,12 +101,6 @@ def test_runs_are_united_and_what_is_gone_leaves(bundle: Path, tmp_path: Path) -
     assert "2 files of the profile are no longer in the application, and left it" in second.stderr
 
 
-def test_the_users_own_bundle_is_never_written_to(bundle: Path, tmp_path: Path) -> None:
-    before = state(bundle)
-    traced(tmp_path, "--", bundle / "app", "write")
-    assert state(bundle) == before
-
-
 def test_a_failing_command_counts_only_when_it_is_allowed_to(bundle: Path, tmp_path: Path) -> None:
     result = traced(tmp_path, "--", bundle / "app", "fail", status=3)
     assert f"the command failed (exit status 3): {PROFILE} stays as it was" in result.stderr
