@@ -19,6 +19,8 @@ _USED, _UNUSED = 8.0, 1.0
 """All changes of files that the working run used together are so many times as suspicious as all others together."""
 _NATIVE = 16.0
 """Of a crash, changes of native code are so many times as suspicious as others."""
+_SILENT = 4.0
+"""What was made otherwise is so many times as suspicious as what was dropped: whoever misses a file mostly names it."""
 _FRAMES = 0.125
 """What a frame of a traceback says is so much of what an error says: the code in it ran, and the fault is mostly elsewhere."""
 
@@ -64,7 +66,9 @@ def _sort(site: Site, change: Applied, used: Collection[str]) -> _Sort:
 
 
 def _mass(sort: _Sort, *, crashed: bool) -> float:
-    return _NATIVE if crashed and sort[2] in (Kind.ELF, Kind.MACHO, Kind.PE) else 1.0
+    _, action, kind, _ = sort
+    native = _NATIVE if crashed and kind in (Kind.ELF, Kind.MACHO, Kind.PE) else 1.0
+    return native if action == "drop" else native * _SILENT
 
 
 def _means(name: str, path: str, modules: ImportPaths) -> bool:
