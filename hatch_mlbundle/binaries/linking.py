@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from posixpath import basename, dirname, join, normpath
 from typing import Any
 
+from hatch_mlbundle.errors import BinaryError
 from hatch_mlbundle.links import resolve
 from hatch_mlbundle.model import Bundle
 
 from . import elf_format as fmt
-from .elf import Elf, dynamic_symbols, dynamic_values
+from .elf import Elf, dynamic_symbols, dynamic_values, read_elf
 from .reader import Reader
 
 _LOOKS_AT_ITSELF = frozenset({"dladdr", "dladdr1", "dlinfo"})
@@ -47,6 +49,15 @@ class Linking:
     def from_json(cls, facts: Mapping[str, Any]) -> Linking:
         """Read what `to_json` wrote."""
         return cls(**{**facts, "needed": tuple(facts["needed"]), "search": tuple(facts["search"])})
+
+
+def examine_linking(path: Path) -> Any:
+    """Return the linking of a file as JSON, None where it is no ELF file that can be read."""
+    try:
+        with Reader(path) as reader:
+            return linking_of(reader, read_elf(reader)).to_json()
+    except BinaryError:
+        return None
 
 
 def linking_of(reader: Reader, elf: Elf) -> Linking:

@@ -9,10 +9,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import partial
 from posixpath import basename
 
-from hatch_mlbundle.binaries.elf import read_elf
-from hatch_mlbundle.binaries.linking import Linking, linking_of
-from hatch_mlbundle.binaries.reader import Reader
-from hatch_mlbundle.errors import BinaryError
+from hatch_mlbundle.binaries.linking import Linking, examine_linking
 from hatch_mlbundle.importpaths import ImportPaths, is_compiled, is_in_pyz, module_of
 from hatch_mlbundle.importtime import Needs, examine_needs
 from hatch_mlbundle.links import resolve
@@ -99,7 +96,7 @@ class Staying:
         elves = self._bundle.of_kind(Kind.ELF)
         if not any(file.path in self._going for file in elves):
             return {}
-        facts = self._context.examine("linking", elves, partial(_examine_linking, context=self._context))
+        facts = self._context.examine("linking", elves, lambda file: examine_linking(self._context.local(file)))
         return {path: Linking.from_json(fact) for path, fact in facts.items() if fact is not None}
 
     def _find_providers(self) -> dict[str, list[str]]:
@@ -193,11 +190,3 @@ def _entries_of(file: File) -> Iterator[tuple[str, str]]:
 def _groups_in(file: File, *, groups: Sequence[str]) -> Json:
     code = file.read()
     return [group for group in groups if group.encode() in code]
-
-
-def _examine_linking(file: File, *, context: Context) -> Json:
-    try:
-        with Reader(context.local(file)) as reader:
-            return linking_of(reader, read_elf(reader)).to_json()
-    except BinaryError:
-        return None

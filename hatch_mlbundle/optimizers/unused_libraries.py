@@ -10,11 +10,8 @@ from functools import partial
 from posixpath import basename, dirname
 from typing import ClassVar
 
-from hatch_mlbundle.binaries.elf import read_elf
-from hatch_mlbundle.binaries.linking import Linking, linking_of
-from hatch_mlbundle.binaries.reader import Reader
+from hatch_mlbundle.binaries.linking import Linking, examine_linking
 from hatch_mlbundle.bundles.scripts import scripts_in
-from hatch_mlbundle.errors import BinaryError
 from hatch_mlbundle.importpaths import ImportPaths
 from hatch_mlbundle.librarynames import Wanted, names_in, names_in_code, wanted_for
 from hatch_mlbundle.links import resolve
@@ -50,7 +47,7 @@ class UnusedLibraries(Optimizer[UnusedLibrariesOptions]):
     def plan(self, bundle: Bundle, context: Context) -> Iterable[Change]:
         """Yield a Drop for each unused library and each link to it where `remove` is set, largest first; else report them."""
         elves = bundle.of_kind(Kind.ELF, Kind.FROZEN)
-        facts = context.examine(f"{self.name}: linking", elves, partial(_examine_linking, context=context))
+        facts = context.examine(f"{self.name}: linking", elves, lambda file: examine_linking(context.local(file)))
         linking = {path: Linking.from_json(fact) for path, fact in facts.items() if fact is not None}
         graph = _Graph(bundle, linking)
         suspects = [path for path in graph.unreached() if context.selects(path)]
@@ -154,14 +151,6 @@ def _names(fact: Json, wanted: Wanted, other: str, path: str, packages: _Package
 def _is_data(file: File) -> bool:
     """Say whether a file may tell a program what to open; lists of installed files name every library."""
     return file.kind in _DATA or basename(file.path) == "entry_points.txt"
-
-
-def _examine_linking(file: File, *, context: Context) -> Json:
-    try:
-        with Reader(context.local(file)) as reader:
-            return linking_of(reader, read_elf(reader)).to_json()
-    except BinaryError:
-        return None
 
 
 def _examine_names(file: File, *, parts: Sequence[str], bares: Sequence[str]) -> Json:
