@@ -74,7 +74,7 @@ def main() -> None:
         trace(work / "default" / source.name / source.name, work / "mlbundle-profile.json")
         shutil.rmtree(work / "default")
         target = work / "pruned" / source.name
-        archive = {"archive": ["tar.zst"], "packing": {"zstd-level": 19, "zstd-window": 27}}
+        archive = {"archive": ["tar.zst"], "packing": {"zstd-level": 22, "zstd-window": 27}}
         result = optimize(job(work, optimizers=STEPS, verify=verify(source.name), **archive), source, target)
         show("with a profile of five runs", size_of(target), folder_limit)
         show("tar.zst", result.manifest.packed[0].size, archive_limit)
