@@ -23,8 +23,9 @@ _METADATA = re.compile(r"(.*?/|)[^/]+\.(?:dist|egg)-info/")
 class ProfileMatch:
     """A profile beside a bundle: `unknown` are files of the bundle that it does not list, `missing` what it lists as used and is not there.
 
-    `foreign` says that it is of another application. Metadata, whose folder is called by the version, does not count; nor, where one of
-    the two is no frozen bundle, do the files of packages that the other has nothing of.
+    `foreign` says that it is of another application; where nothing is missing it is of the same, however many files are new. Metadata,
+    whose folder is called by the version, does not count; nor, where one of the two is no frozen bundle, do the files of packages that the
+    other has nothing of.
     """
 
     def __init__(self, profile: Profile, paths: Collection[str]) -> None:
@@ -45,7 +46,8 @@ class ProfileMatch:
         wanted = [path for path, key in known.items() if path in profile.used and is_ours(path, key)]
         there = set(keys.values())
         self.missing = tuple(path for path in wanted if known[path] not in there)
-        self.foreign = not wanted or len(self.missing) > _SHARE * len(wanted) or len(self.unknown) > _SHARE * len(counted)
+        mostly_new = bool(self.missing) and len(self.unknown) > _SHARE * len(counted)
+        self.foreign = not wanted or len(self.missing) > _SHARE * len(wanted) or mostly_new
 
     def is_used(self, path: str) -> bool:
         """Say whether a run used this file of the bundle."""

@@ -86,9 +86,13 @@ def test_the_profile_of_a_frozen_application_fits_a_wheel_of_it() -> None:
     [
         ((), (), FROZEN),
         (("_internal/app.pyz/x.pyc", "_internal/y", "app"), (), ("app", "_internal/app.pyz/app.pyc")),
-        (FROZEN[:2], (), (*FROZEN,)),
         (("other/__init__.py",), ("other/mod.py",), VENV),
     ],
 )
 def test_a_profile_with_little_in_common_is_foreign(used: Iterable[str], unused_: Iterable[str], paths: Iterable[str]) -> None:
     assert match(used, unused_, paths).foreign
+
+
+def test_a_profile_of_which_nothing_is_missing_is_of_the_same_application_however_many_files_are_new() -> None:
+    found = match(FROZEN[:2], (), FROZEN)
+    assert (found.foreign, found.unknown, found.missing) == (False, FROZEN[2:], ())
