@@ -89,11 +89,11 @@ def by_pyinstaller(which: str, folder: Path, *, strip: bool, upx: bool) -> Path:
 
 
 def by_mlbundle(which: str, folder: Path, *, one_file: bool) -> Path:
-    """Build the example as a user would: the one file is made by the same configuration with one more line."""
+    """Build the example with the default steps: the one file is made by the same configuration with one more line."""
     project = folder / f"project-{one_file}"
     shutil.copytree(EXAMPLES / f"frozen-{which}", project, ignore=shutil.ignore_patterns("dist"))
     pyproject = project / "pyproject.toml"
-    text = pyproject.read_text(encoding="utf-8")
+    text, _, _ = pyproject.read_text(encoding="utf-8").partition("\n[tool.mlbundle]")  # what a profile adds, usage_profile.py measures
     if one_file:
         text = text.replace("[tool.hatch.build.targets.frozen]\n", "[tool.hatch.build.targets.frozen]\none-file = true\n")
         text += "\n[tool.mlbundle]\ncompression-level = 12\n"
