@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gzip
 import shutil
 import struct
@@ -97,6 +98,7 @@ _FILES = {
 @cache
 def _built() -> Path:
     root = Path(mkdtemp(prefix="mlbundle-tests-breakable-")) / "zoo"
+    atexit.register(shutil.rmtree, root.parent, ignore_errors=True)
     for name, content in _FILES.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(content, encoding="utf-8")
