@@ -58,3 +58,11 @@ def _decode_values(hint: Any, values: dict[str, Any], path: str) -> dict[str, An
 
 def _wrong(path: str, expected: str, value: object) -> ManifestError:
     return ManifestError(f"{path}: must be {expected}, not {str(value)[:40]!r}")
+
+
+def foreign_version(document: Mapping[str, Any], known: str) -> str | None:
+    """Return why a document cannot be read by who knows the version `known` of its format, None where it can: majors must agree."""
+    version, major = document.get("format_version"), known.partition(".")[0]
+    if isinstance(version, str) and version.partition(".")[0] == major:
+        return None
+    return f"has format version {version!r}, this release reads {major}.x; use the release that wrote it"

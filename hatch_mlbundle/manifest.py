@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from .atomic import make_folder, replace_atomically
-from .decode import decode
+from .decode import decode, foreign_version
 from .errors import ManifestError
 from .model import Finding
 
@@ -188,10 +188,8 @@ def _document(text: str | bytes, where: str) -> dict[str, Any]:
 def _check_format(document: object, where: str) -> None:
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise ManifestError(f'{where}: is no size manifest (it lacks "format": "{FORMAT}")')
-    version = document.get("format_version")
-    major = FORMAT_VERSION.partition(".")[0]
-    if not isinstance(version, str) or version.partition(".")[0] != major:
-        raise ManifestError(f"{where}: has format version {version!r}, this release reads {major}.x; use the release that wrote it")
+    if problem := foreign_version(document, FORMAT_VERSION):
+        raise ManifestError(f"{where}: {problem}")
 
 
 def _plain(value: Any) -> Any:

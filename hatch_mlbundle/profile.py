@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .atomic import replace_atomically
+from .decode import foreign_version
 from .errors import ProfileError
 
 FORMAT = "mlbundle-profile"
@@ -101,10 +102,8 @@ def load_profile(path: Path) -> Profile:
 def _check_format(document: object, where: str) -> None:
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise ProfileError(f'{where}: is no profile (it lacks "format": "{FORMAT}"); {_ANEW}')
-    version = document.get("format_version")
-    major = FORMAT_VERSION.partition(".")[0]
-    if not isinstance(version, str) or version.partition(".")[0] != major:
-        raise ProfileError(f"{where}: has format version {version!r}, this release reads {major}.x; use the release that wrote it")
+    if problem := foreign_version(document, FORMAT_VERSION):
+        raise ProfileError(f"{where}: {problem}")
 
 
 def _command(run: object, where: str) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from functools import partial
 from posixpath import basename, dirname, join, normpath
 
 from .bytecode import examine_bytecode
+from .entrypoints import entry_points
 from .importpaths import ImportPaths, companion_of, installed, module_of
 from .model import Bundle, File, Kind
 from .optimizer import Context, Json
@@ -91,16 +92,12 @@ class Usage:
         for file in files:
             if basename(file.path) != "entry_points.txt":
                 continue
-            parser = configparser.ConfigParser(delimiters=("=",), interpolation=None, strict=False)
             try:
-                parser.read_string(file.read().decode("utf-8", "replace"))
+                for _, name, module in entry_points(file):
+                    for path in self._modules.find(module):
+                        self.keep(path, f"{file.path} names it: the entry point {name!r}")
             except configparser.Error as error:
                 self.unread[file.path] = str(error).splitlines()[0]
-                continue
-            for section in parser.sections():
-                for name, value in parser.items(section):
-                    for path in self._modules.find(re.split(r"[:\s\[]", value.strip(), maxsplit=1)[0]):
-                        self.keep(path, f"{file.path} names it: the entry point {name!r}")
 
     def _follow_links(self, files: Iterable[File]) -> None:
         for file in files:

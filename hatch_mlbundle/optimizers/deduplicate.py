@@ -10,10 +10,7 @@ from functools import partial
 from posixpath import basename, dirname, splitext
 from typing import ClassVar
 
-from hatch_mlbundle.binaries.elf import read_elf
-from hatch_mlbundle.binaries.linking import Linking, found_beside, linking_of
-from hatch_mlbundle.binaries.reader import Reader
-from hatch_mlbundle.errors import BinaryError
+from hatch_mlbundle.binaries.linking import Linking, examine_linking, found_beside
 from hatch_mlbundle.filegroups import is_metadata
 from hatch_mlbundle.importpaths import PYZ, companion_of, module_of
 from hatch_mlbundle.librarynames import names_in
@@ -59,7 +56,7 @@ class Deduplicate(Optimizer[DeduplicateOptions]):
             return
         copies = [file for group in groups for file in group]
         elves = [file for file in copies if file.kind is Kind.ELF]
-        facts = context.examine(f"{self.name}: linking", elves, partial(_examine, context=context))
+        facts = context.examine(f"{self.name}: linking", elves, lambda file: examine_linking(context.local(file)))
         rules = _Rules(
             bundle=bundle,
             linking={path: Linking.from_json(fact) for path, fact in facts.items() if fact is not None},
@@ -187,14 +184,6 @@ def _is_for_windows(bundle: Bundle) -> bool:
 
 def _folded(path: str) -> str:
     return unicodedata.normalize("NFC", path).casefold()
-
-
-def _examine(file: File, *, context: Context) -> Json:
-    try:
-        with Reader(context.local(file)) as reader:
-            return linking_of(reader, read_elf(reader)).to_json()
-    except BinaryError:
-        return None
 
 
 def _external_data(bundle: Bundle, copies: Sequence[File], context: Context) -> dict[str, str]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import configparser
-import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from posixpath import basename
 
 from hatch_mlbundle.binaries.linking import Linking, examine_linking
+from hatch_mlbundle.entrypoints import entry_points
 from hatch_mlbundle.importpaths import ImportPaths, is_compiled, is_in_pyz, module_of
 from hatch_mlbundle.importtime import Needs, examine_needs
 from hatch_mlbundle.links import resolve
@@ -164,8 +165,9 @@ class Staying:
         found: defaultdict[str, list[str]] = defaultdict(list)
         for file in self._bundle.values():
             if basename(file.path) == "entry_points.txt":
-                for group, module in _entries_of(file):
-                    found[group] += [path for path in _loaded(self._modules.find(module)) if path in self._going]
+                with suppress(configparser.Error):
+                    for group, _, module in entry_points(file):
+                        found[group] += [path for path in _loaded(self._modules.find(module)) if path in self._going]
         return {group: paths for group, paths in found.items() if paths and group not in _STARTED}
 
 
@@ -173,18 +175,6 @@ def _loaded(paths: Iterable[str]) -> list[str]:
     """Return which of the files that provide a module Python loads: what is in an executable comes first."""
     found = list(paths)
     return [path for path in found if is_in_pyz(path)] or found
-
-
-def _entries_of(file: File) -> Iterator[tuple[str, str]]:
-    """Yield the group and the module of each entry point (PyPA, entry points specification); of a damaged file, none."""
-    parser = configparser.ConfigParser(delimiters=("=",), interpolation=None, strict=False)
-    try:
-        parser.read_string(file.read().decode("utf-8", "replace"))
-    except configparser.Error:
-        return
-    for group in parser.sections():
-        for _, value in parser.items(group):
-            yield group, re.split(r"[:\s\[]", value.strip(), maxsplit=1)[0]
 
 
 def _groups_in(file: File, *, groups: Sequence[str]) -> Json:

@@ -30,18 +30,6 @@ CPP = '#include <iostream>\n#include <string>\nint main() { std::string s("runs"
 Try = Callable[..., Ended]
 
 
-@pytest.fixture(params=["bwrap", "launcher"])
-def maker(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Let the jail be made by either."""
-    if request.param == "bwrap" and shutil.which("bwrap") is None:
-        pytest.skip("there is no bubblewrap")
-    if request.param == "launcher":
-        monkeypatch.setenv("PATH", "/nowhere")
-        if available() is not None:
-            pytest.skip(str(available()))
-    return str(request.param)
-
-
 @pytest.fixture
 def attempt(tmp_path: Path, maker: str) -> Try:
     """Run a command in a clean root with a bundle, an empty working folder, and what else is given."""

@@ -16,7 +16,6 @@ from hatch_mlbundle.application import Result, optimize
 from hatch_mlbundle.job import prepare
 from hatch_mlbundle.manifest import SUFFIX, Manifest
 from hatch_mlbundle.plugins import load_registry
-from hatch_mlbundle.trials.jail import available
 from hatch_mlbundle.verification import report
 from tests.frozensmith import SAID, frozen_folder, says
 from tests.projects import build, frozen_project
@@ -53,18 +52,6 @@ def test_modules_and_files_that_are_missed_are_named_and_put_back(tmp_path: Path
     assert not any(path.endswith("calendar.pyc") for path in modules(result))
     assert result.verification is not None
     assert [row.path for row in result.verification.reverted] == [path for _, _, path in put_back(result)]
-
-
-@pytest.fixture(params=["bwrap", "launcher"])
-def maker(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Let the clean root be made by either."""
-    if request.param == "bwrap" and shutil.which("bwrap") is None:
-        pytest.skip("there is no bubblewrap")
-    if request.param == "launcher":
-        monkeypatch.setenv("PATH", "/nowhere")
-    if available() is not None:
-        pytest.skip(str(available()))
-    return str(request.param)
 
 
 def test_a_library_that_only_this_machine_has_is_caught_in_a_clean_root(tmp_path: Path, maker: str) -> None:
