@@ -32,8 +32,9 @@ from hatch_mlbundle.pipeline import Applied, Done, Outcome, Stage, run
 from hatch_mlbundle.plugins import load_registry
 from hatch_mlbundle.proof import start_proof
 from hatch_mlbundle.session import Session, open_session
+from hatch_mlbundle.verification.judged import Judged
 from hatch_mlbundle.verification.replay import replay
-from hatch_mlbundle.verification.verify import Judged, Verifying
+from hatch_mlbundle.verification.verify import Verifying
 from hatch_mlbundle.verify_settings import VerifySettings
 from tests.verification.breakable import Harm, Planted, planted_job, run_zoo, zoo
 from tests.verification.test_breakages import BREAKAGES, SETTINGS

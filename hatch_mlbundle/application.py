@@ -30,8 +30,8 @@ from .job import Job
 from .manifest import CompanionRow, Manifest, PackedRow
 from .model import CHUNK, Bundle, Finding, Kind
 from .pipeline import Outcome, Planned, plan, run
-from .proof import start_proof
 from .session import Session, open_session
+from .verification.judged import Proof, Trust
 from .verification.report import Verification
 
 _Write: TypeAlias = Callable[[Bundle, Sequence[LeftOut]], AbstractContextManager[Written]]
@@ -105,8 +105,8 @@ def plan_for(job: Job, path: Path) -> Plan:
         _check_writable(session)
         before = session.artifact.scan()
         stages, findings = plan(before.bundle, job.stages_for(session.artifact.kind), session.services)
-        selected = _selected(job.config, (*_idle(job.config), *findings))
-        return Plan(before=before, stages=tuple(stages), findings=selected)
+        told = selected(job.config, (*_idle(job.config), *findings))
+        return Plan(before=before, stages=tuple(stages), findings=told)
 
 
 def analyze(job: Job, path: Path) -> Manifest:
@@ -170,7 +170,7 @@ class _Made:
 def _make(job: Job, session: Session, path: Path | None, target: Path, findings: Sequence[Finding], write: _Write) -> _Made:
     """Run the pipeline and write the artifact. What lies beside it is replaced with it, not where it stays as it is."""
     before = session.artifact.scan()
-    proof = start_proof(job, session, path, target.name, before.bundle)
+    proof = _proof(job, session, path, target.name, before.bundle)
     judged = proof.judge(run(before.bundle, job.stages_for(session.artifact.kind), session.services))
     outcome, verification = judged.outcome, judged.report
     told = _told(job.config, (*findings, *_idle(job.config), *outcome.findings))
@@ -192,6 +192,15 @@ def _make(job: Job, session: Session, path: Path | None, target: Path, findings:
                 sink.write(text)
             commits.enter_context(replacing_report(verification, job, target, manifest.artifact.after.sha256))
     return _Made(result=Result(manifest=manifest, verification=verification), text=text, lasting=_is_lasting(manifest, outcome))
+
+
+def _proof(job: Job, session: Session, path: Path | None, name: str, before: Bundle) -> Proof:
+    """Return the proof that the configuration asks for, its first half done; raises VerificationError."""
+    if not job.config.settings.verify.commands:
+        return Trust()
+    from .proof import start_proof  # costs 50 ms, and most builds need none
+
+    return start_proof(job, session, path, name, before)
 
 
 def _archives(job: Job, session: Session, folder: Path, target: Path, commits: ExitStack) -> Iterator[PackedRow]:
@@ -256,17 +265,18 @@ def _idle(config: Config) -> list[Finding]:
     return [Finding(code="MB002", message=f"[tool.mlbundle.{name}] {advice}") for name in config.idle]
 
 
-def _selected(config: Config, findings: Sequence[Finding]) -> tuple[Finding, ...]:
+def selected(config: Config, findings: Sequence[Finding]) -> tuple[Finding, ...]:
+    """Return the findings that the configuration does not ignore."""
     ignored = config.settings.ignore
     return tuple(finding for finding in findings if not (ignored and finding.code.startswith(ignored)))
 
 
 def _told(config: Config, findings: Sequence[Finding]) -> tuple[Finding, ...]:
     """Return the findings that are not ignored; raises FindingsError where there are any and `strict` is set."""
-    selected = _selected(config, findings)
-    if selected and config.settings.strict:
-        raise FindingsError(selected)
-    return selected
+    told = selected(config, findings)
+    if told and config.settings.strict:
+        raise FindingsError(told)
+    return told
 
 
 def _manifest(

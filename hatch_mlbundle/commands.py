@@ -1,6 +1,7 @@
 """What each command of `mlbundle` does with its parsed options.
 
-The reports, and rich with them, are imported where something is drawn: they cost as much time as a small wheel does.
+The reports, and rich with them, are imported where something is drawn, and what runs commands where some are run: they cost as much
+time as a small wheel does.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ from typing import Any, TypeAlias, get_args
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
 from . import application
-from . import explore as exploring
 from .adapters.project import FROZEN, WHEEL, Places, find_project, project_config
 from .atomic import make_folder, replace_atomically
 from .beside import saved_manifest_path
@@ -31,8 +31,6 @@ from .job import Job, cache_of, prepare
 from .model import Change
 from .plugins import Registry, load_registry, optimizer_entries
 from .progress import Progress, Silence
-from .trials.measure import measure_in_turn
-from .trials.process import Bounds, Command
 from .units import format_size
 
 Action: TypeAlias = Callable[[argparse.Namespace], None]
@@ -76,6 +74,8 @@ def analyze(options: argparse.Namespace) -> None:
 
 def explore(options: argparse.Namespace) -> None:
     """Make and try every choice for an artifact, and show what each comes to."""
+    from . import explore as exploring
+
     if options.output:
         check_apart(options.output, options.artifact)
     with _job(options, options.artifact) as job:
@@ -120,6 +120,9 @@ def cache(options: argparse.Namespace) -> None:
 
 def measure(options: argparse.Namespace) -> None:
     """Measure the time and memory of a command, or of two programs with the same arguments."""
+    from .trials.measure import measure_in_turn
+    from .trials.process import Bounds, Command
+
     program, *arguments = options.command
     programs = [program] if options.against is None else [program, options.against]
     commands = [Command(arguments=(each, *arguments), folder=Path.cwd(), environment=dict(os.environ)) for each in programs]

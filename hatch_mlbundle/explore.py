@@ -7,7 +7,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from .application import left_out, rewriting
+from .application import left_out, rewriting, selected
 from .bundles.archives.pack import pack
 from .bundles.artifact import Side
 from .bundles.atomic_folder import remove_folder
@@ -20,7 +20,7 @@ from .config import ArchiveFormat
 from .errors import ArtifactError, UnsoundResultError
 from .job import Job
 from .manifest import PackedRow
-from .model import Bundle, DiskContent, File, Finding, Kind
+from .model import Bundle, DiskContent, File, Kind
 from .pipeline import Outcome, Stage, run
 from .progress import Progress
 from .proof import open_runner
@@ -84,7 +84,7 @@ def explore(job: Job, path: Path, *, command: Sequence[str] = (), repeat: int = 
             results=tryouts.results if tryouts else 0,
             jail=job.config.settings.verify.jail,
             choices=choices,
-            findings=_selected(job, (*tryouts.findings, *disturbances(tryouts.runner))) if tryouts else (),
+            findings=selected(job.config, (*tryouts.findings, *disturbances(tryouts.runner))) if tryouts else (),
         )
 
 
@@ -116,11 +116,6 @@ def _tried(drafts: Sequence[_Draft], tryouts: Tryouts) -> tuple[Choice, ...]:
         else draft.choice
         for number, draft in enumerate(drafts)
     )
-
-
-def _selected(job: Job, findings: Sequence[Finding]) -> tuple[Finding, ...]:
-    ignored = job.config.settings.ignore
-    return tuple(finding for finding in findings if not (ignored and finding.code.startswith(ignored)))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -187,7 +182,7 @@ class _Explorer:
     def _begin(self, name: str, outcome: Outcome, form: str) -> Choice:
         self.session.services.progress.start(f"exploring: {name}", 0)
         optimizers = tuple(done.stage.name for done in outcome.stages)
-        return Choice(name=name, optimizers=optimizers, form=form, findings=_selected(self.job, outcome.findings))
+        return Choice(name=name, optimizers=optimizers, form=form, findings=selected(self.job.config, outcome.findings))
 
     def _result(self, outcome: Outcome) -> _Result:
         if self.session.artifact.kind != "wheel":

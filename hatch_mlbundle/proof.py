@@ -1,48 +1,29 @@
-"""The proof that an artifact still works, from the configuration: nothing where it names no commands."""
+"""The proof that an artifact still works, by the commands in the configuration."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Protocol
 
 from .atomic import make_folder
 from .errors import ConfigurationError
 from .job import Job
 from .model import Bundle, Finding
-from .pipeline import Outcome
 from .session import Session
 from .trials.bundle_files import bundle_mounts
 from .trials.jail import jail
 from .trials.mounts import Mount
 from .trials.process import Wrap
 from .trials.python_files import python_mounts
+from .verification.judged import Proof, Trust
 from .verification.runner import Runner, title
 from .verification.subject import Subject, folder_subject, wheel_subject
 from .verification.traced import tracer
-from .verification.verify import Judged, Verifying
+from .verification.verify import Verifying
 from .verify_settings import VerifySettings
 
 _PLACEHOLDERS = ("bundle", "python")
-
-
-class Proof(Protocol):
-    """Judges what the pipeline did."""
-
-    def judge(self, outcome: Outcome) -> Judged:
-        """Return what is left of an outcome; raises VerificationError where it is not to be had."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Trust:
-    """A proof that nobody asked for, or that cannot be had: `findings` says why."""
-
-    findings: tuple[Finding, ...] = ()
-
-    def judge(self, outcome: Outcome) -> Judged:
-        return Judged(outcome=replace(outcome, findings=(*outcome.findings, *self.findings)), report=None)
 
 
 def start_proof(job: Job, session: Session, path: Path | None, name: str, before: Bundle) -> Proof:
@@ -50,11 +31,8 @@ def start_proof(job: Job, session: Session, path: Path | None, name: str, before
 
     `path` is where the artifact lies, `name` what it will be called.
     """
-    settings = job.config.settings.verify
-    if not settings.commands:
-        return _Trust()
     if path is None or session.artifact.on_disk(before) is None:
-        return _Trust((Finding(code="MB605", message="was not verified: the bundle is still to be collected; verify the finished one"),))
+        return Trust((Finding(code="MB605", message="was not verified: the bundle is still to be collected; verify the finished one"),))
     runner = open_runner(job, session, path, name, before)
     return Verifying.start(runner, before, tracer(runner), session.services.progress)
 

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from statistics import median
 from typing import Any
 
 from hatch_mlbundle.optimizer import Risk
-from hatch_mlbundle.trials.observation import Observation
 
 FORMAT = "mlbundle-verification"
 FORMAT_VERSION = "1.0"
@@ -92,12 +89,3 @@ class Verification:
         """Return the report on an artifact, by its file name and SHA-256."""
         document: dict[str, Any] = {"format": FORMAT, "format_version": FORMAT_VERSION, "artifact": {"name": artifact, "sha256": sha256}}
         return json.dumps({**document, **asdict(self)}, indent=2) + "\n"
-
-
-def measured(observations: Sequence[Observation]) -> Measured:
-    """Return the medians of some runs, at least one."""
-    return Measured(
-        runs=len(observations),
-        seconds=round(median(each.seconds for each in observations), 4),
-        peak_memory=int(median(each.peak_memory for each in observations)),
-    )

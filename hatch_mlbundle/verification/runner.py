@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from statistics import median
 
 from hatch_mlbundle.bundles.atomic_folder import remove_folder
 from hatch_mlbundle.model import Bundle
@@ -15,6 +16,7 @@ from hatch_mlbundle.trials.observation import Observation, observe
 from hatch_mlbundle.trials.process import Bounds, Command, Wrap
 from hatch_mlbundle.verify_settings import VerifyCommand, VerifySettings
 
+from .report import Measured
 from .subject import Subject
 
 _PASSED = ("PATH", "LANG", "SYSTEMROOT", "SYSTEMDRIVE", "COMSPEC", "PATHEXT", "LD_LIBRARY_PATH")
@@ -46,16 +48,22 @@ class Runner:
     runs: int = 0
     disturbed: dict[str, list[str]] = field(default_factory=dict)
 
-    def run(self, bundle: Bundle, command: VerifyCommand, seconds: float | None = None) -> Observation:
-        """Run a command on a snapshot, for `seconds` at most where that is less than its own limit; raises MlbundleError."""
+    def run(self, bundle: Bundle, command: VerifyCommand, *, seconds: float | None = None, unpacks: int = 0) -> Observation:
+        """Run a command on a snapshot, for `seconds` at most where that is less than its own limit; raises MlbundleError.
+
+        It may write `unpacks` bytes more than others: what the snapshot unpacks when it starts.
+        """
+        bounds = self._bounds(command)
+        if seconds:
+            bounds = replace(bounds, seconds=min(bounds.seconds, seconds))
         try:
-            return self._run(bundle, command, seconds, {}, None)
+            return self._run(bundle, command, replace(bounds, written=bounds.written + unpacks), {}, None)
         finally:
             self.tend(command)
 
     def run_untended(self, bundle: Bundle, command: VerifyCommand, variables: Mapping[str, str], writable: str | None) -> Observation:
         """Run a command with more variables, and one more folder to write to; `tend` is to be called afterwards."""
-        return self._run(bundle, command, None, variables, writable)
+        return self._run(bundle, command, self._bounds(command), variables, writable)
 
     def difference(self, before: Observation, after: Observation, command: VerifyCommand) -> str | None:
         """Return what `trials.comparison.difference` says, with placeholders for folders that have another name in every build."""
@@ -77,17 +85,19 @@ class Runner:
             self.disturbed.setdefault(title(command), changed)
 
     def _run(
-        self, bundle: Bundle, command: VerifyCommand, seconds: float | None, variables: Mapping[str, str], writable: str | None
+        self, bundle: Bundle, command: VerifyCommand, bounds: Bounds, variables: Mapping[str, str], writable: str | None
     ) -> Observation:
         self.subject.become(bundle)
         with storage_errors(self.work):
             self._make_work_folder()
-        limit = command.timeout or self.settings.timeout
-        bounds = Bounds(seconds=min(limit, seconds or limit), written=self.settings.max_written, processes=self.settings.max_processes)
         self.runs += 1
         wrap = self.clean_root(writable) if self.clean_root else None
         into = self.folder / f"run-{self.runs}"
         return observe(self._command(command, variables), bounds, into, files=command.files, wrap=wrap)
+
+    def _bounds(self, command: VerifyCommand) -> Bounds:
+        settings = self.settings
+        return Bounds(seconds=command.timeout or settings.timeout, written=settings.max_written, processes=settings.max_processes)
 
     @property
     def work(self) -> Path:
@@ -124,3 +134,12 @@ def _filled(text: str, places: Mapping[str, str]) -> str:
     for name, path in places.items():
         text = text.replace(f"{{{name}}}", path)
     return text
+
+
+def measured(observations: Sequence[Observation]) -> Measured:
+    """Return the medians of some runs, at least one."""
+    return Measured(
+        runs=len(observations),
+        seconds=round(median(each.seconds for each in observations), 4),
+        peak_memory=int(median(each.peak_memory for each in observations)),
+    )

@@ -16,8 +16,8 @@ from hatch_mlbundle.verify_settings import VerifyCommand
 
 from .baseline import Expected
 from .replay import replay
-from .report import AS_IT_IS, IN_ALL, StepResult, measured
-from .runner import Runner
+from .report import AS_IT_IS, IN_ALL, StepResult
+from .runner import Runner, measured
 
 _RISKS: tuple[Risk, ...] = get_args(Risk)
 """From least to greatest."""

@@ -20,7 +20,7 @@ from .stand import Stand, Store
 _DATA = re.compile(r"[^/]+\.data/data/(.+)")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Subject:
     """An artifact that can become one snapshot after another, always at the same place.
 
@@ -32,13 +32,13 @@ class Subject:
     on_disk: Callable[[Bundle], Bundle | None]
     places: Mapping[str, Path]
     environment: Environment | None = None
-    _shown: list[Bundle] = field(default_factory=list)
+    _shown: Bundle | None = field(default=None, init=False)
 
     def become(self, bundle: Bundle) -> None:
         """Lay the files of a snapshot; raises StorageError, UnsoundResultError."""
-        if self._shown != [bundle]:
+        if self._shown != bundle:
             self.stand.become(self.on_disk(bundle) or bundle)
-            self._shown[:] = [bundle]
+            self._shown = bundle
 
 
 def folder_subject(artifact: Artifact, name: str, folder: Path, pool: Executor) -> Subject:

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from hatch_mlbundle.bundles.folder import tree_digest
 from hatch_mlbundle.errors import TrialError
 from hatch_mlbundle.model import Bundle, Finding
 from hatch_mlbundle.progress import Progress
-from hatch_mlbundle.schema import Size
 from hatch_mlbundle.trials.observation import Observation
 from hatch_mlbundle.verify_settings import VerifyCommand
 
 from .baseline import Expected, take_baseline
 from .choices import TriedCommand, Verdict
-from .report import Measured, measured
-from .runner import Runner, title
+from .report import Measured
+from .runner import Runner, measured, title
 from .traced import Traced
 
 
@@ -113,14 +112,10 @@ class Tryouts:
 
     def _look(self, attempt: _Attempt, expected: Expected) -> tuple[Observation | None, str | None]:
         """Run a command, and return what it did, None where it could not be started, and what of that is otherwise."""
-        settings = self.runner.settings
-        self.runner.settings = replace(settings, max_written=Size(settings.max_written + attempt.laid.unpacks))
         try:
-            observation = self.runner.run(attempt.laid.bundle, expected.command)
+            observation = self.runner.run(attempt.laid.bundle, expected.command, unpacks=attempt.laid.unpacks)
         except TrialError as error:
             return None, f"cannot be run: {error}"
-        finally:
-            self.runner.settings = settings
         problem = self.runner.difference(expected.observation, observation, expected.command)
         self.runner.forget(observation)
         return observation, problem

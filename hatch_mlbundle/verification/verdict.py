@@ -123,7 +123,7 @@ class Court:
                 raise OutOfRunsError
             self._runs += 1
             limit = expected.observation.seconds * _SLOWER + _PATIENCE
-        observation = self.runner.run(bundle, expected.command, limit)
+        observation = self.runner.run(bundle, expected.command, seconds=limit)
         problem = self.runner.difference(expected.observation, observation, expected.command)
         if problem is None:
             return observation

@@ -12,9 +12,10 @@ from hatch_mlbundle.progress import Progress
 from hatch_mlbundle.trials.observation import Observation
 
 from .baseline import Expected, Tracer, take_baseline
+from .judged import Judged
 from .replay import Site, replay
-from .report import CommandRow, Measured, RevertedRow, StepResult, Verification, measured
-from .runner import Runner, title
+from .report import CommandRow, Measured, RevertedRow, StepResult, Verification
+from .runner import Runner, measured, title
 from .search import Found
 from .steps import Walk
 from .verdict import Court
@@ -23,14 +24,6 @@ _REFUSED = 'verify: the result behaves otherwise than the artifact; exclude thes
 
 _SHOWN = 3
 """Files that a finding names where many were put back."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Judged:
-    """What is left of an outcome after verification, and the report, None where there was none."""
-
-    outcome: Outcome
-    report: Verification | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
