@@ -43,6 +43,14 @@ class BinaryError(MlbundleError):
     """A native library or executable whose headers cannot be believed."""
 
 
+class ModelError(MlbundleError):
+    """A model file that is damaged, hostile, or not what it claims to be."""
+
+
+class AccuracyError(MlbundleError):
+    """A model cannot be run on the samples of [tool.mlbundle.accuracy], or the user's command gives no number."""
+
+
 class UnsoundResultError(MlbundleError):
     """A rewritten file failed its check; the pipeline keeps the original and reports why."""
 

@@ -191,7 +191,25 @@ class Link:
     target: str
 
 
-Change: TypeAlias = Drop | Keep | Rewrite | Add | Link
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Convert:
+    """Let the optimizer's `convert` make new files out of some that belong together: all of it is carried out, or nothing.
+
+    `sources` are the files it makes anew: one that is not written again goes. `outputs` are the paths that it may write, a source's
+    own or free ones; `reads` are other files that it looks at, which stay as they are. `path` is the source that the change is about.
+    `saves` and `key` are as in Rewrite.
+    """
+
+    path: str
+    reason: str
+    sources: tuple[str, ...]
+    outputs: tuple[str, ...]
+    reads: tuple[str, ...] = ()
+    saves: int | None = None
+    key: str = ""
+
+
+Change: TypeAlias = Drop | Keep | Rewrite | Add | Link | Convert
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

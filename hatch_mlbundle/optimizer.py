@@ -14,6 +14,10 @@ from .schema import Glob
 Json: TypeAlias = Any
 """What the json module reads and writes: None, bool, int, float, str, lists and string-keyed dicts of these."""
 
+Detail: TypeAlias = Mapping[str, Json]
+"""What the manifest says of how a file was made anew, by key. Lists of what was done to each tensor are under `tensors`: mappings with
+`name`, `shape`, `before` and `after` (how it is stored), `size` (bytes, two of them: before, after), `sqnr` (dB; None where it is exact)."""
+
 ArtifactKind: TypeAlias = Literal["wheel", "folder", "frozen"]
 """A wheel, any folder, or what PyInstaller made: a folder with frozen executables, or the tables of a spec file."""
 
@@ -44,8 +48,32 @@ class Options:
 OptionsT = TypeVar("OptionsT", bound=Options)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """How a changed model does on the user's samples, by the metric of [tool.mlbundle.accuracy]; `keeps` says whether within its bound."""
+
+    metric: str
+    value: float
+    keeps: bool
+
+
+class Judge(Protocol):
+    """What [tool.mlbundle.accuracy] sets up: measures a changed model against the original."""
+
+    def measure(self, original: Path, candidate: Path) -> Measured | None:
+        """Return how `candidate` does; both are a model's file (ONNX), or the root of its folder (transformers, sentence-transformers).
+
+        None where nothing that is installed can run such a model, which is told as a finding. Raises AccuracyError where it
+        cannot be run or the samples do not fit it.
+        """
+
+
 class Context(Protocol):
     """What the pipeline offers an optimizer while it plans and works."""
+
+    @property
+    def judge(self) -> Judge | None:
+        """What measures accuracy; None where [tool.mlbundle.accuracy] asks for nothing."""
 
     def selects(self, path: str) -> bool:
         """Say whether the step's `include` and `exclude` let this file be changed; changes to others are ignored."""
@@ -75,6 +103,20 @@ class Task:
     source: Path
     target: Path
     companions: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConvertTask:
+    """One `Convert` to carry out: read `sources` (also what the change only `reads`), write into the empty folder `target`.
+
+    `sources` gives the path on disk of each, in a tree laid out as the bundle is; read-only. Each output goes to `target / its path`,
+    or nowhere. `scratch` is an empty folder for the work between.
+    """
+
+    change: Convert
+    sources: Mapping[str, Path]
+    target: Path
+    scratch: Path
 
 
 class Optimizer(ABC, Generic[OptionsT]):
@@ -119,13 +161,21 @@ class Optimizer(ABC, Generic[OptionsT]):
     def plan(self, bundle: Bundle, context: Context) -> Iterable[Change]:
         """Yield the changes to make, each with its reason; change nothing."""
 
-    def rewrite(self, task: Task, context: Context) -> None:
+    def rewrite(self, task: Task, context: Context) -> Detail | None:
         """Write `task.target`, or leave it absent where nothing can be gained; raises MlbundleError to keep the original.
 
-        A KeptError says why without a finding; any other is one.
+        A KeptError says why without a finding; any other is one. What it returns goes into the manifest's `details`.
         Called from several threads at once, for each `Rewrite` that `plan` yielded.
         """
         raise NotImplementedError(f"{self.name} plans rewrites but does not carry them out")
+
+    def convert(self, task: ConvertTask, context: Context) -> Mapping[str, Detail]:
+        """Write the outputs of a `Convert` that `plan` yielded, or none where nothing can be gained; raises as `rewrite` does.
+
+        What it returns, by an output's path, goes into the manifest's `details`. The outputs are taken where they are smaller, all
+        together, than the sources; what proves them sound is done here, too: an UnsoundResultError keeps the sources.
+        """
+        raise NotImplementedError(f"{self.name} plans conversions but does not carry them out")
 
     def check(self, task: Task, context: Context) -> None:
         """Prove that `task.target` serves as well as `task.source`; raises UnsoundResultError where it does not."""

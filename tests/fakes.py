@@ -8,15 +8,16 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from hatch_mlbundle.identify import HEAD, identify
-from hatch_mlbundle.model import Bundle, DiskContent, File, Finding, Kind
-from hatch_mlbundle.optimizer import Json, Task
+from hatch_mlbundle.model import Bundle, Convert, DiskContent, File, Finding, Kind
+from hatch_mlbundle.optimizer import ConvertTask, Json, Judge, Task
 
 
 class FakeContext:
     """Implements `Context` over a folder that holds the bundle's files; findings are gathered in `findings`."""
 
-    def __init__(self, root: Path, *, excluded: Sequence[str] = ()) -> None:
+    def __init__(self, root: Path, *, excluded: Sequence[str] = (), judge: Judge | None = None) -> None:
         self.root = root
+        self.judge = judge
         self.excluded = frozenset(excluded)
         self.findings: list[Finding] = []
         self.examined: list[str] = []
@@ -44,6 +45,14 @@ class FakeContext:
         source = self.local(file)
         companions.mkdir(parents=True, exist_ok=True)
         return Task(file=file, source=source, target=source.with_name(f".{source.name}.new"), companions=companions)
+
+    def convert_task(self, change: Convert, work: Path) -> ConvertTask:
+        """Return a task as the pipeline would make it: its folders are new ones below `work`."""
+        target, scratch = work / "target", work / "scratch"
+        target.mkdir(parents=True)
+        scratch.mkdir()
+        sources = {path: self.root / path for path in (*change.sources, *change.reads)}
+        return ConvertTask(change=change, sources=sources, target=target, scratch=scratch)
 
 
 def file_of(root: Path, path: Path) -> File:
