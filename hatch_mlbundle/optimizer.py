@@ -8,15 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, Protocol, TypeAlias, TypeVar
 
-from .model import Bundle, Change, File, Finding
+from .model import Bundle, Change, Convert, File, Finding
 from .schema import Glob
 
 Json: TypeAlias = Any
 """What the json module reads and writes: None, bool, int, float, str, lists and string-keyed dicts of these."""
 
 Detail: TypeAlias = Mapping[str, Json]
-"""What the manifest says of how a file was made anew, by key. Lists of what was done to each tensor are under `tensors`: mappings with
-`name`, `shape`, `before` and `after` (how it is stored), `size` (bytes, two of them: before, after), `sqnr` (dB; None where it is exact)."""
+"""What the manifest says of how a file was made anew, by key. What was done to each tensor is under `tensors`, a list of mappings with
+`name`, `shape`, `before` and `after` (how it is stored), `size` (bytes: before, after), `sqnr` (dB; None where it is exact)."""
 
 ArtifactKind: TypeAlias = Literal["wheel", "folder", "frozen"]
 """A wheel, any folder, or what PyInstaller made: a folder with frozen executables, or the tables of a spec file."""

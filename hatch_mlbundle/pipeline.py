@@ -16,7 +16,7 @@ from .examine import examine
 from .globs import selector
 from .identify import HEAD, identify
 from .model import Add, Bundle, Change, Drop, File, Finding, Kind, Link, MemoryContent, Rewrite
-from .optimizer import Json, Optimizer
+from .optimizer import Json, Judge, Optimizer
 from .progress import Progress
 from .rewriting import Rewriter, Rewritten
 from .storage import fatal_storage_error
@@ -79,13 +79,14 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """What every stage works with. `refuses` returns why the artifact cannot have a change, or None."""
+    """What every stage works with. `refuses` returns why the artifact cannot have a change, or None; `judge` is as in Context."""
 
     workspace: Workspace
     cache: Cache | None
     pool: Executor
     progress: Progress
     refuses: Callable[[Change], str | None]
+    judge: Judge | None = None
 
 
 class StageContext:
@@ -97,6 +98,11 @@ class StageContext:
         options = stage.optimizer.options
         self._selects = selector(options.include, options.exclude)
         self.findings: list[Finding] = []
+
+    @property
+    def judge(self) -> Judge | None:
+        """What measures accuracy, None where nothing is asked for."""
+        return self._services.judge
 
     def selects(self, path: str) -> bool:
         """Say whether the stage may change the file."""

@@ -17,7 +17,7 @@ from .cache import Cache, Entry, link_or_copy
 from .canonical import digest, sha256_of_file
 from .errors import KeptError, MlbundleError, StorageError, UnsoundResultError
 from .model import DiskContent, File, Finding, Rewrite
-from .optimizer import Context, Json, Optimizer, Task
+from .optimizer import Context, Json, Judge, Optimizer, Task
 from .progress import Progress
 from .storage import fatal_storage_error, storage_errors
 from .workspace import Workspace
@@ -50,6 +50,10 @@ class _TaskContext:
         self._stage = stage
         self._optimizer = optimizer
         self.findings: list[Finding] = []
+
+    @property
+    def judge(self) -> Judge | None:
+        return self._stage.judge
 
     def selects(self, path: str) -> bool:
         return self._stage.selects(path)
