@@ -1,6 +1,6 @@
-"""Find the smallest setting that keeps the bound of accuracy: of some settings, or the fewest tensors to be stored more finely.
+"""Find the smallest setting that keeps the bound of accuracy: one for all tensors, or with the fewest tensors stored more finely.
 
-Both go on what `attempt` measures. The last attempt need not be the chosen one: whoever overwrites makes the chosen one again.
+All go on what `attempt` measures. The last attempt need not be the chosen one: whoever overwrites makes the chosen one again.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from hatch_mlbundle.optimizer import Json, Measured
+from hatch_mlbundle.optimizer import Json, Measured, SearchBy
 
 _DIGITS = 6
 """Significant digits of a measured value in the manifest."""
@@ -27,6 +27,33 @@ class Trial:
     def keeps(self) -> bool:
         """Whether it was measured to be within the bound."""
         return self.measured is not None and self.measured.keeps
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """A setting for the whole model, but that the `promoted` most harmful tensors take the next finer one."""
+
+    setting: str
+    promoted: int = 0
+
+
+def smallest_within(
+    settings: Sequence[str], count: int, attempt: Callable[[Choice], Trial], by: SearchBy
+) -> tuple[Choice | None, list[Trial]]:
+    """Return the smallest choice that keeps the bound, None where none does, and all trials; `settings` go from the smallest result up.
+
+    By model, it is the first setting that keeps the bound; by tensor, the setting before that with the fewest of `count` tensors
+    promoted to it, where that keeps the bound. With the search off, only the first setting is tried. It takes at most one attempt a
+    setting, and log2(count) more (rounded up).
+    """
+    allowed = settings[:1] if by == "off" else settings
+    setting, trials = first_within(allowed, lambda each: attempt(Choice(setting=each)))
+    if setting is None or setting == settings[0] or by != "tensor":
+        return (None if setting is None else Choice(setting=setting)), trials
+    coarser = settings[settings.index(setting) - 1]
+    promoted, more = _bisect(count, lambda number: attempt(Choice(setting=coarser, promoted=number)))
+    trials += more
+    return (Choice(setting=coarser, promoted=promoted) if promoted < count else Choice(setting=setting)), trials
 
 
 def first_within(settings: Iterable[str], attempt: Callable[[str], Trial]) -> tuple[str | None, list[Trial]]:
@@ -58,6 +85,13 @@ def fewest_promotions(count: int, attempt: Callable[[int], Trial]) -> tuple[int 
     trials.append(attempt(count))
     if not trials[1].keeps:
         return None, trials
+    fewest, more = _bisect(count, attempt)
+    return fewest, trials + more
+
+
+def _bisect(count: int, attempt: Callable[[int], Trial]) -> tuple[int, list[Trial]]:
+    """Return how few promotions do, and the trials, where none is known not to do and all `count` are known to do."""
+    trials: list[Trial] = []
     fails, keeps = 0, count
     while keeps - fails > 1:
         middle = (fails + keeps) // 2

@@ -5,8 +5,8 @@ import math
 
 import pytest
 
-from hatch_mlbundle.accuracy.search import Trial, fewest_promotions, first_within, trial_rows, unmeasured
-from hatch_mlbundle.optimizer import Measured
+from hatch_mlbundle.accuracy.search import Choice, Trial, fewest_promotions, first_within, smallest_within, trial_rows, unmeasured
+from hatch_mlbundle.optimizer import Measured, SearchBy
 
 
 def trial(setting: str, size: int, value: float, *, bound: float = 0.999) -> Trial:
@@ -71,3 +71,43 @@ def test_rows_are_json_with_rounded_values() -> None:
     assert [row["value"] for row in rows[1:]] == [None, None]
     assert [row["metric"] for row in rows] == ["cosine", "cosine", None]
     json.dumps(rows, allow_nan=False)
+
+
+SETTINGS = ["int8", "int8 in groups", "fp16"]
+TENSORS = 40
+
+
+def attempted(choice: Choice, *, enough: tuple[str, int]) -> Trial:
+    """Return a trial that keeps the bound from a setting and a number of promotions on; each promotion makes the model larger."""
+    fineness = TENSORS * SETTINGS.index(choice.setting) + choice.promoted
+    needed = TENSORS * SETTINGS.index(enough[0]) + enough[1]
+    return trial(f"{choice.setting}, {choice.promoted}", 1000 + fineness, 0.9995 if fineness >= needed else 0.99)
+
+
+@pytest.mark.parametrize("enough", [("int8", 0), ("int8", 1), ("int8", 39), ("int8 in groups", 0), ("int8 in groups", 17), ("fp16", 0)])
+def test_by_tensor_the_smallest_mixture_of_neighbouring_settings_is_found(enough: tuple[str, int]) -> None:
+    choice, trials = smallest_within(SETTINGS, TENSORS, lambda each: attempted(each, enough=enough), "tensor")
+    assert choice == Choice(setting=enough[0], promoted=enough[1])
+    assert len(trials) <= len(SETTINGS) + 6
+    assert attempted(choice, enough=enough) == min((each for each in trials if each.keeps), key=lambda each: each.size)
+
+
+def test_by_model_one_setting_is_for_all_tensors() -> None:
+    choice, trials = smallest_within(SETTINGS, TENSORS, lambda each: attempted(each, enough=("int8", 1)), "model")
+    assert choice == Choice(setting="int8 in groups")
+    assert len(trials) == 2
+
+
+def test_with_the_search_off_what_is_asked_for_is_measured_alone() -> None:
+    for enough, chosen in ((("int8", 0), Choice(setting="int8")), (("int8", 1), None)):
+        choice, trials = smallest_within(SETTINGS, TENSORS, lambda each, enough=enough: attempted(each, enough=enough), "off")
+        assert (choice, len(trials)) == (chosen, 1)
+
+
+@pytest.mark.parametrize("by", ["tensor", "model", "off"])
+def test_where_nothing_does_nothing_is_chosen(by: SearchBy) -> None:
+    choice, trials = smallest_within(SETTINGS, TENSORS, lambda each: trial(each.setting, 1, 0.5), by)
+    assert choice is None
+    assert len(trials) == (1 if by == "off" else 3)
+    choice, trials = smallest_within(SETTINGS, TENSORS, lambda each: unmeasurable(each.setting), by)
+    assert (choice, unmeasured(trials)) == (None, True)
