@@ -118,11 +118,11 @@ class Comparer:
             self._why = "the original's outputs differ from run to run"
 
     def _save(self, arrays: list[list[Any]], number: int) -> list[Path]:
-        import numpy
+        import numpy as np
 
         paths = [self._scratch / f"feed-{number}-{position}.npz" for position in range(len(arrays))]
         for path, feed in zip(paths, arrays, strict=True):
-            numpy.savez(path, *feed)
+            np.savez(path, *feed)
         return paths
 
     def _likeness(self, before: str, after: str) -> Likeness:

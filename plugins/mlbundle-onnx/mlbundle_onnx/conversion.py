@@ -101,4 +101,3 @@ class Conversion:
         if self.size(folder) >= sum(self._task.sources[path].stat().st_size for path in self._task.change.sources):
             raise KeptError("not smaller when rewritten")
         return self.take(folder, {**detail, "comparison": self.checked(folder, self.measured(folder))})
-

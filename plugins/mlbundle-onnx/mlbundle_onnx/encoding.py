@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import ml_dtypes
 import numpy as np
+
 from hatch_mlbundle.errors import ModelError
 
 from .wire import Range
@@ -175,7 +176,7 @@ def write_groups(source: Source, out: int, offset: int) -> tuple[Error, Array]:
 
 def scales_of(largest_values: Array) -> Array:
     """Return the scales by which values up to these fill int8's range."""
-    scales = (largest_values / np.float32(_BITS)).astype(np.float32)
+    scales: Array = (largest_values / np.float32(_BITS)).astype(np.float32)
     scales[scales < np.finfo(np.float32).tiny] = 1
     return scales
 
@@ -184,7 +185,8 @@ def _quantized(values: Array, scale: Array) -> Array:
     scaled = values / scale
     np.rint(scaled, out=scaled)
     np.clip(scaled, -_BITS, _BITS, out=scaled)
-    return scaled.astype(np.int8)
+    stored: Array = scaled.astype(np.int8)
+    return stored
 
 
 def _error(before: Array, after: Array) -> Error:
@@ -220,7 +222,7 @@ def _pread(file: int, size: int, offset: int) -> bytes:
 
 
 def _pwrite(file: int, values: Array, offset: int) -> None:
-    view = memoryview(np.ascontiguousarray(values).reshape(-1).view(np.uint8))
+    view = memoryview(np.ascontiguousarray(values).tobytes())
     while view:
         count = os.pwrite(file, view, offset)
         view, offset = view[count:], offset + count

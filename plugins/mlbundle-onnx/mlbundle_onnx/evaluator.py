@@ -58,12 +58,12 @@ class OnnxEvaluator(Evaluator):
 
 
 def _run(session: Any, feed: dict[str, Any], count: int, *, is_batched: bool) -> Iterator[Outputs]:
-    import numpy
+    import numpy as np
 
     if not is_batched:
         feed = {name: _fitting(array, each) for (name, array), each in zip(feed.items(), _ordered(session, feed), strict=True)}
     given = zip((each.name for each in session.get_outputs()), session.run(None, feed), strict=True)
-    outputs = {name: array for name, array in given if isinstance(array, numpy.ndarray) and array.dtype.kind in "biuf"}
+    outputs = {name: array for name, array in given if isinstance(array, np.ndarray) and array.dtype.kind in "biuf"}
     if is_batched:
         yield from unbatched(outputs, count)
     else:
@@ -82,11 +82,11 @@ def _fitting(array: Any, declared: Any) -> Any:
 
 def _takes_batches(inputs: Mapping[str, Any], samples: Samples) -> bool:
     """Say whether every input has a free first dimension, and one axis more than the samples' rows."""
-    import numpy
+    import numpy as np
 
     row = samples.rows[0]
     return all(
-        len(each.shape) == numpy.ndim(row[name]) + 1 and not (isinstance(each.shape[0], int) and each.shape[0] > 0)
+        len(each.shape) == np.ndim(row[name]) + 1 and not (isinstance(each.shape[0], int) and each.shape[0] > 0)
         for name, each in inputs.items()
     )
 

@@ -9,6 +9,8 @@ import os
 import signal
 import sys
 import warnings
+from collections.abc import Callable
+from typing import Any
 
 
 def main(path: str) -> None:
@@ -27,7 +29,7 @@ def main(path: str) -> None:
     answers.close()
 
 
-def run(model, checks, feeds, outputs, times=1):  # type: ignore[no-untyped-def]
+def run(model: str, checks: bool, feeds: list[list[str]], outputs: str, times: int = 1) -> dict[str, Any]:  # noqa: FBT001 - from JSON
     """Check the model, open it, and run it on the first of the lists of feeds (.npz files) that it runs on.
 
     `outputs` is the start of the names of the files that its outputs go to, one for each time and feed.
@@ -52,7 +54,7 @@ def run(model, checks, feeds, outputs, times=1):  # type: ignore[no-untyped-def]
     return {"ran": None, "reason": reason}
 
 
-def check(model):  # type: ignore[no-untyped-def]
+def check(model: str) -> dict[str, Any]:
     """Check the model's structure alone."""
     import onnx
 
@@ -60,7 +62,7 @@ def check(model):  # type: ignore[no-untyped-def]
     return {}
 
 
-def quantize_dynamic(model, target, ops, keep, per_channel, reduce_range):  # type: ignore[no-untyped-def]
+def quantize_dynamic(model: str, target: str, ops: list[str], keep: list[str], *, per_channel: bool, reduce_range: bool) -> dict[str, Any]:
     """Let onnxruntime make a model that quantizes what goes into its operators as it runs."""
     import logging
 
@@ -81,7 +83,7 @@ def quantize_dynamic(model, target, ops, keep, per_channel, reduce_range):  # ty
     return {}
 
 
-def slim(model, target):  # type: ignore[no-untyped-def]
+def slim(model: str, target: str) -> dict[str, Any]:
     """Let onnxslim simplify the graph."""
     import onnx
     import onnxslim
@@ -92,7 +94,7 @@ def slim(model, target):  # type: ignore[no-untyped-def]
     return {}
 
 
-def _session(model):  # type: ignore[no-untyped-def]
+def _session(model: str) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -101,18 +103,18 @@ def _session(model):  # type: ignore[no-untyped-def]
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
-def _run_on(session, files, start):  # type: ignore[no-untyped-def]
-    import numpy
+def _run_on(session: Any, files: list[str], start: str) -> None:
+    import numpy as np
 
     for number, file in enumerate(files):
-        with numpy.load(file) as feed:
+        with np.load(file) as feed:
             arrays = [feed[f"arr_{position}"] for position in range(len(feed.files))]
         inputs = session.get_inputs()
         given = session.run(None, {each.name: array for each, array in zip(inputs, arrays, strict=True)})
-        numpy.savez(f"{start}{number}.npz", *[each for each in given if isinstance(each, numpy.ndarray) and each.dtype != object])
+        np.savez(f"{start}{number}.npz", *[each for each in given if isinstance(each, np.ndarray) and each.dtype != object])
 
 
-def _limit():  # type: ignore[no-untyped-def]
+def _limit() -> None:
     """End with the process that asked; leave no core dump; take no more memory than there is."""
     with contextlib.suppress(Exception):
         import ctypes
@@ -126,7 +128,7 @@ def _limit():  # type: ignore[no-untyped-def]
         resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
 
 
-_ACTIONS = {"run": run, "check": check, "quantize_dynamic": quantize_dynamic, "slim": slim}
+_ACTIONS: dict[str, Callable[..., dict[str, Any]]] = {"run": run, "check": check, "quantize_dynamic": quantize_dynamic, "slim": slim}
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")

@@ -17,7 +17,7 @@ SUFFIX = ".onnx"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """A model of the bundle whose files are all there. `data` gives the path of its external data by location; `facts` are the examiner's."""
+    """A model of the bundle, all its files there: `data` gives the path of external data by location; `facts` are the examiner's."""
 
     file: File
     data: Mapping[str, str]

@@ -53,7 +53,7 @@ class OnnxQuantizeOptions(Options):
         "With dynamic, use 7 bits of 8 for weights: x86 processors without VNNI overflow otherwise where values are large.", default=False
     )
     min_cosine: float | None = option(
-        "Cosine that outputs keep on generated inputs, where [tool.mlbundle.accuracy] gives no samples; unset means 0.99, 0.9 with dynamic.",
+        "Cosine that outputs keep on generated inputs, where there are no samples of your own; unset means 0.99, with dynamic 0.9.",
         default=None,
     )
     max_opened: Size = option(

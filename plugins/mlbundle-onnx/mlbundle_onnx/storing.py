@@ -137,7 +137,7 @@ class _Writer:
 
         original, shape = weight.tensor.data_type, tuple(weight.tensor.dims)
         nodes: list[Any] = []
-        steps: list[tuple[str, list[str], dict[str, int]]] = [("Cast", [], {"to": original})]
+        steps: list[tuple[str, list[str], dict[str, Any]]] = [("Cast", [], {"to": original})]
         if encoded.scales is not None:
             scale = self._constant(weight, "scale", encoded.scales.tobytes(), TensorProto.FLOAT, encoded.scale_dims, nodes)
             steps = [("Cast", [], {"to": TensorProto.FLOAT}), ("Mul", [scale], {})]

@@ -20,5 +20,3 @@ def weigh(model: Model) -> dict[str, Json]:
             number += 1
             types[type_of(tensor)] = types.get(type_of(tensor), 0) + size_of(tensor)
     return {"weights": number, "types": dict(sorted(types.items()))}
-
-

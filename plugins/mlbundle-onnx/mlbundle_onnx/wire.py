@@ -6,6 +6,7 @@ Encoding: https://protobuf.dev/programming-guides/encoding/. Field numbers: onnx
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -104,7 +105,7 @@ class _Window:
         self._buffer = b""
         self.size = size
 
-    def bytes(self, start: int, end: int) -> bytes:
+    def take(self, start: int, end: int) -> bytes:
         if not self._start <= start <= end <= self._start + len(self._buffer):
             if end - start > _WINDOW:
                 return self._read(start, end - start)
@@ -117,7 +118,7 @@ class _Window:
     def varint(self, position: int, end: int) -> tuple[int, int]:
         """Return the number at `position` and where it ends."""
         value = 0
-        data = self.bytes(position, min(position + 10, end))
+        data = self.take(position, min(position + 10, end))
         for count, byte in enumerate(data):
             value |= (byte & 0x7F) << (7 * count)
             if byte < 0x80:
@@ -173,7 +174,7 @@ def _body(window: _Window, position: int, end: int, kind: int) -> tuple[int, int
 def _append(out: bytearray, window: _Window, start: int, end: int) -> None:
     if len(out) + end - start > LARGEST_SKELETON:
         raise ModelError(f"has more than {LARGEST_SKELETON >> 20} MiB beside the data of its tensors")
-    out += window.bytes(start, end)
+    out += window.take(start, end)
 
 
 def _external(start: int, length: int) -> bytes:
@@ -184,7 +185,7 @@ def _external(start: int, length: int) -> bytes:
 def _splice(data: bytes, message: str, locations: Mapping[str, Path]) -> Iterator[Piece]:
     """Yield the pieces of a message; parts without a marker are yielded whole."""
     markers = [marker.encode() for marker in locations]
-    window = _Window(_Memory(data), len(data))  # type: ignore[arg-type]
+    window = _Window(io.BytesIO(data), len(data))
     position = plain = 0
     while position < len(data):
         first = position
@@ -219,20 +220,6 @@ def _tensor(content: bytes, locations: Mapping[str, Path]) -> Iterator[Piece]:
     yield tensor.SerializeToString(deterministic=True)
     yield _head(_RAW_DATA, length)
     yield Range(path, int(entries["offset"]), length)
-
-
-class _Memory:
-    """Bytes as the stream that a window reads."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self._position = 0
-
-    def seek(self, position: int) -> None:
-        self._position = position
-
-    def read(self, length: int) -> bytes:
-        return self._data[self._position : self._position + length]
 
 
 def _length(piece: Piece) -> int:
