@@ -190,10 +190,10 @@ def _quantized(values: Array, scale: Array) -> Array:
 
 
 def _error(before: Array, after: Array) -> Error:
-    signal = before.astype(np.float64)
-    noise = signal - after
     fits = bool(np.isfinite(after).all())
     with np.errstate(over="ignore", invalid="ignore"):
+        signal = before.astype(np.float64)
+        noise = signal - after
         return Error(float(np.square(signal).sum()), float(np.square(noise).sum()), fits)
 
 
