@@ -34,6 +34,7 @@ def quantize(work: Conversion, options: OnnxQuantizeOptions, folder: Path) -> di
     target.parent.mkdir(parents=True, exist_ok=True)
     kept = selector(options.keep, ()) if options.keep else None
     nodes = [node.name for scope in model.scopes for node in scope.body.node if kept and node.name and kept(node.name)]
+    nodes += [f"{name}_MatMul" for name in nodes]  # what quantize_dynamic makes of a Gemm
     scratch = work.folder("work")
     whole = scratch / "whole.onnx"
     embed(work.original.path, work.original.files, whole)
