@@ -63,7 +63,7 @@ def test_a_wheel(tmp_path: Path) -> None:
 def sampled(folder: Path, **accuracy: Any) -> dict[str, Any]:
     ids = np.random.default_rng(0).integers(0, ROWS, (8, 9))
     np.savez(folder / "samples.npz", input_ids=ids)
-    return {"accuracy": {"samples": "samples.npz", **accuracy}}
+    return {"accuracy": {"samples": "samples.npz", **{name.replace("_", "-"): value for name, value in accuracy.items()}}}
 
 
 def test_the_users_samples_decide(tmp_path: Path) -> None:
