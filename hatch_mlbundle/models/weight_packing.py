@@ -16,8 +16,9 @@ import numpy as np
 
 from hatch_mlbundle.errors import ModelError, UnsoundResultError
 from hatch_mlbundle.models.planes import choose_layout, encode
-from hatch_mlbundle.runtime.planes import FREE_SIZE, HEAD_SIZE, MAX_RATIO, SUFFIX, Head, write_head
-from hatch_mlbundle.runtime.unpack import SIGNPOST, sha256_of_original
+from hatch_mlbundle.runtime.planes import FREE_SIZE, HEAD_SIZE, MAX_RATIO, Head, write_head
+from hatch_mlbundle.runtime.signpost import COMPRESSED, SIGN
+from hatch_mlbundle.runtime.unpack import sha256_of_original
 
 BLOCK = 1 << 19
 """Bytes that are packed by themselves: smaller ones fit what changes within a file better (0.05 % at half of it), and take longer."""
@@ -25,6 +26,7 @@ BLOCK = 1 << 19
 _WINDOWS, _WINDOW = 16, 1 << 17
 """An estimate is made from this many parts of a file, of this many bytes each."""
 _DEFLATE_LEVEL = 6
+_WHAT_TO_DO = b"This model is packed for the download. Unpack the folder that it is in by  python -m hatch_mlbundle.runtime.unpack FOLDER"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +63,7 @@ def pack_file(source: Path, target: Path, *, workers: int | None = None) -> Pack
             stream.write(data)
         after = stream.tell()
         if size > max(FREE_SIZE, after * MAX_RATIO):
-            raise ModelError(f"{source}: {size} bytes that pack to {after}: it holds nothing; leave it out, or exclude it from packing")
+            raise ModelError(f"{size} bytes pack to {after}: it holds next to nothing, and no reader believes that; leave it out")
         stream.seek(0)
         stream.write(write_head(Head(BLOCK, size, digest.digest())))
     return Packed(before=size, after=after, sha256=digest.hexdigest(), layouts=dict(sorted(layouts.items())))
@@ -97,11 +99,10 @@ def estimate(path: Path) -> Estimate:
 def signpost(name: str) -> bytes:
     """Return what stands under a packed file's name: every loader refuses it, and a person who looks finds what to do.
 
-    No format begins like this: safetensors reads a header of 5 * 10^18 bytes, a pickle ends in an unknown opcode, and protobuf in a
-    group that never began. Loaders that read it by offsets find it too short.
+    No format begins like this: safetensors reads a header of 5 * 10^18 bytes; a pickle takes the start for a number and a string of
+    78 bytes, behind which the first blank is no opcode; protobuf ends a group that never began. What is read by offsets is too short.
     """
-    folder = "the folder that holds this file"
-    return SIGNPOST + f"{name} is packed, in {name}{SUFFIX}: run python -m hatch_mlbundle.runtime.unpack on {folder}.\n".encode()
+    return SIGN + _WHAT_TO_DO + f" ({name}{COMPRESSED} holds it)\n".encode(errors="backslashreplace")
 
 
 def _blocks(stream: BinaryIO, size: int, look: Callable[[bytes], object]) -> Iterator[bytes]:

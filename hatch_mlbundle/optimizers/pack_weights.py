@@ -12,7 +12,7 @@ from hatch_mlbundle.errors import KeptError, MissingLibraryError
 from hatch_mlbundle.globs import matcher
 from hatch_mlbundle.model import Bundle, Change, Convert, File, Finding, Keep, Kind
 from hatch_mlbundle.optimizer import Context, ConvertTask, Detail, Json, Optimizer, Options, Risk, option
-from hatch_mlbundle.runtime.planes import SUFFIX
+from hatch_mlbundle.runtime.signpost import COMPRESSED, is_signpost
 from hatch_mlbundle.schema import Glob, Size
 
 _FILES = ("*.safetensors", "*.pt", "*.pth", "pytorch_model*.bin", "*.onnx", "*.onnx_data", "*.onnx.data", "*.gguf")
@@ -41,17 +41,17 @@ class PackWeights(Optimizer[PackWeightsOptions]):
         import zlib
 
         try:
-            import numpy
+            import numpy as np
         except ImportError as error:
             raise MissingLibraryError("pack_weights needs numpy, which is not installed: pip install 'hatch-mlbundle[models]'") from error
-        return {"numpy": numpy.__version__, "zlib": zlib.ZLIB_RUNTIME_VERSION}
+        return {"numpy": np.__version__, "zlib": zlib.ZLIB_RUNTIME_VERSION}
 
     def plan(self, bundle: Bundle, context: Context) -> Iterable[Change]:
         """Yield a Convert for each file that gets smaller, and a Keep, with its reason, for each that would gain too little."""
         files = [file for file in self._named(bundle, context) if context.selects(file.path) and file.size >= self.options.min_size]
         facts = context.examine(self.name, files, partial(_examine, context=context))
         for file in files:
-            packed = file.path + SUFFIX
+            packed = file.path + COMPRESSED
             fact = facts[file.path]
             if packed in bundle:
                 message = f"{PurePosixPath(packed).name} is there already, so that it cannot be packed; take that away"
@@ -68,7 +68,7 @@ class PackWeights(Optimizer[PackWeightsOptions]):
         from hatch_mlbundle.models.weight_packing import check_packed, pack_file, signpost
 
         path = task.change.path
-        target = task.target / (path + SUFFIX)
+        target = task.target / (path + COMPRESSED)
         target.parent.mkdir(parents=True, exist_ok=True)
         result = pack_file(task.sources[path], target)
         text = signpost(PurePosixPath(path).name)
@@ -78,11 +78,11 @@ class PackWeights(Optimizer[PackWeightsOptions]):
         check_packed(target, result.sha256)
         (task.target / path).write_bytes(text)
         detail = {"setting": "planes", "sha256": result.sha256, "size": [result.before, result.after], "layouts": result.layouts}
-        return {path + SUFFIX: detail}
+        return {path + COMPRESSED: detail}
 
     def remedy(self, path: str, module: str | None) -> str:
         """Return how to unpack a file that was packed."""
-        return f"run python -m hatch_mlbundle.runtime.unpack on the folder that holds {path}{SUFFIX}"
+        return f"run python -m hatch_mlbundle.runtime.unpack on the folder that holds {path}{COMPRESSED}"
 
     def _named(self, bundle: Bundle, context: Context) -> list[File]:
         """Return the files that `files` names, sorted by path; a glob of the user's own that matches nothing is told."""
@@ -101,14 +101,15 @@ class PackWeights(Optimizer[PackWeightsOptions]):
         if packed > size * needed:
             return f"packing would save {_percent(packed, size)} only"
         if deflated is not None and packed > deflated * needed:
-            return f"deflate, which wheels and archives use, saves {_percent(deflated, size)}, and packing would save {_percent(packed, size)}"
+            return (
+                f"deflate, which wheels and archives use, saves {_percent(deflated, size)}, and packing would save {_percent(packed, size)}"
+            )
         return None
 
 
 def _examine(file: File, *, context: Context) -> Json:
     """Return about what the file takes packed and deflated (bytes); None where it stands for one that was packed."""
     from hatch_mlbundle.models.weight_packing import estimate
-    from hatch_mlbundle.runtime.unpack import is_signpost
 
     path = context.local(file)
     if is_signpost(path):
@@ -123,7 +124,7 @@ def _conversion(file: File, packed: int, deflated: int) -> Convert:
         path=file.path,
         reason=f"packed by byte planes, which {saving}; to be unpacked once before it is used",
         sources=(file.path,),
-        outputs=(file.path, file.path + SUFFIX),
+        outputs=(file.path, file.path + COMPRESSED),
         saves=file.size - packed,
     )
 

@@ -20,8 +20,6 @@ from typing import Any, NamedTuple
 
 MAGIC = b"MLPACK\r\n"
 VERSION = 1
-SUFFIX = ".mlpack"
-"""What is added to the name of a file that is packed."""
 MAX_BLOCK = 1 << 20
 """Bytes of the original that a block may stand for, at most: what a reader must be able to hold, several times."""
 MAX_RATIO = 1000
@@ -176,9 +174,9 @@ def _numpy() -> Any:
     """Return numpy, which turns numbers five times as fast, or None where it is not installed."""
     if not _found:
         try:
-            import numpy
+            import numpy as np
         except ImportError:
             _found.append(None)
         else:
-            _found.append(numpy)
+            _found.append(np)
     return _found[0]

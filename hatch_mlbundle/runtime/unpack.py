@@ -20,12 +20,9 @@ from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
 from . import place_lock
-from .planes import HEAD_SIZE, LENGTH, MOST_BESIDE, SUFFIX, Head, decode, read_head
+from .planes import HEAD_SIZE, LENGTH, MOST_BESIDE, Head, decode, read_head
+from .signpost import COMPRESSED, is_signpost
 
-SIGNPOST = b"MLBUNDLE\n"
-"""What a file begins with that stands under the name of a packed one and says so."""
-
-_SIGNPOST_SIZE = 4096
 _WORKERS = 8
 _CHUNK = 1 << 20
 _UNWRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -66,17 +63,6 @@ def sha256_of_original(packed: BinaryIO, size: int) -> bytes:
     return digest.digest()
 
 
-def is_signpost(path: str | os.PathLike[str]) -> bool:
-    """Say whether a file only tells that the one of this name was packed."""
-    if not os.path.isfile(path):
-        return False
-    try:
-        with open(path, "rb") as stream:
-            return stream.read(len(SIGNPOST)) == SIGNPOST and os.fstat(stream.fileno()).st_size <= _SIGNPOST_SIZE
-    except OSError:
-        return False
-
-
 def cache_folder() -> str:
     """Return where originals go whose own folder cannot be written: MLBUNDLE_UNPACKED_DIR, else below the user's cache folder."""
     chosen = os.environ.get("MLBUNDLE_UNPACKED_DIR")
@@ -95,15 +81,15 @@ def cache_folder() -> str:
 def _packed_below(path: str) -> Iterable[str]:
     if not os.path.isdir(path):
         return [path]
-    found = (os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names if name.endswith(SUFFIX))
+    found = (os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names if name.endswith(COMPRESSED))
     return sorted(each for each in found if not os.path.islink(each))
 
 
 def _original(packed: str) -> str:
     name = os.path.basename(packed)
-    if not name.endswith(SUFFIX) or name == SUFFIX:
-        raise ValueError(f"{packed}: the name of a packed file ends in {SUFFIX}; give it back the name that it came with")
-    return packed[: -len(SUFFIX)]
+    if not name.endswith(COMPRESSED) or name == COMPRESSED:
+        raise ValueError(f"{packed}: the name of a packed file ends in {COMPRESSED}; give it back the name that it came with")
+    return packed[: -len(COMPRESSED)]
 
 
 def _unpack_in_place(packed: str, *, keep: bool) -> str:
@@ -159,7 +145,9 @@ def _is_file(path: str) -> bool:
 
 def _is_done(original: str, head: Head) -> bool:
     """Say whether the original is there; raises ValueError where a file is in its place that is neither it nor a signpost."""
-    if not os.path.lexists(original) or is_signpost(original):
+    if not os.path.lexists(original):
+        return False
+    if os.path.isfile(original) and is_signpost(original):
         return False
     if os.path.isfile(original) and os.path.getsize(original) == head.size and _sha256(original) == head.sha256:
         return True
@@ -184,8 +172,7 @@ def _write(packed: BinaryIO, head: Head, original: str, mode: int) -> None:
             return
         try:
             with open(place.descriptor, "wb", closefd=False) as stream:
-                for data in _originals(packed, head):
-                    stream.write(data)
+                stream.writelines(_originals(packed, head))
                 stream.flush()
                 os.fsync(stream.fileno())
             os.chmod(unfinished, mode)
@@ -241,7 +228,7 @@ def main(arguments: list[str] | None = None) -> int:
     import argparse
 
     parser = argparse.ArgumentParser(prog="python -m hatch_mlbundle.runtime.unpack", description="Unpack packed weight files.")
-    parser.add_argument("paths", nargs="+", metavar="PATH", help=f"a packed file (*{SUFFIX}), or a folder: everything below it")
+    parser.add_argument("paths", nargs="+", metavar="PATH", help=f"a packed file (*{COMPRESSED}), or a folder: everything below it")
     parser.add_argument("--keep", action="store_true", help="leave the packed files where they are")
     options = parser.parse_args(arguments)
     for path in options.paths:
