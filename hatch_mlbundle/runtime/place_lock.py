@@ -7,7 +7,9 @@ it over. Whoever waited finds out that the name went with the finished file, and
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import stat
 import sys
 import time
 from collections.abc import Iterator
@@ -46,7 +48,7 @@ class Place:
 def locked(path: str) -> Iterator[Place]:
     """Create the file, or take over what a process that is gone left of it, and hold it; waits while another process does.
 
-    Never follows a link. Raises OSError.
+    Never writes through a link. Raises OSError.
     """
     place = _take(path)
     while place is None:
@@ -62,6 +64,9 @@ def _take(path: str) -> Place | None:
     flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
     descriptor = os.open(path, flags, 0o600)
     try:
+        info = os.fstat(descriptor)
+        if not stat.S_ISREG(info.st_mode) or info.st_nlink > 1:
+            raise FileExistsError(errno.EEXIST, "it is a link or no file; remove it", path)
         _lock(descriptor)
         if _is_at(descriptor, path):
             os.ftruncate(descriptor, 0)
@@ -81,11 +86,10 @@ def _is_at(descriptor: int, path: str) -> bool:
 
 
 if sys.platform == "win32":
+    import msvcrt
 
     def _lock(descriptor: int) -> None:
         """Lock a byte far behind the end: on Windows nobody else could read or write a locked one."""
-        import msvcrt
-
         while True:
             os.lseek(descriptor, 1 << 40, os.SEEK_SET)
             try:
@@ -99,10 +103,9 @@ if sys.platform == "win32":
         """Windows brings names to the disk by itself."""
 
 else:
+    import fcntl
 
     def _lock(descriptor: int) -> None:
-        import fcntl
-
         fcntl.flock(descriptor, fcntl.LOCK_EX)
 
     def _settle(folder: str) -> None:

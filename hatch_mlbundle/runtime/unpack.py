@@ -24,6 +24,7 @@ from .planes import HEAD_SIZE, LENGTH, MOST_BESIDE, Head, decode, read_head
 from .signpost import COMPRESSED, is_signpost
 
 _WORKERS = 8
+_TRIES = 3
 _CHUNK = 1 << 20
 _UNWRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS}
 
@@ -164,6 +165,19 @@ def _sha256(path: str) -> bytes:
 
 def _write(packed: BinaryIO, head: Head, original: str, mode: int) -> None:
     """Write the original under another name, check it, and only then give it its own."""
+    for _ in range(_TRIES):
+        try:
+            _write_once(packed, head, original, mode)
+            return
+        except PermissionError:
+            if os.name != "nt":
+                raise
+            # between closing the finished file and renaming it another process opened it, which then writes it again
+            packed.seek(HEAD_SIZE)
+    _write_once(packed, head, original, mode)
+
+
+def _write_once(packed: BinaryIO, head: Head, original: str, mode: int) -> None:
     folder, name = os.path.split(original)
     unfinished = os.path.join(folder, f".{name}.mlbundle-unpacking")
     with place_lock.locked(unfinished) as place:
@@ -240,7 +254,8 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"unpacked {_unpack_in_place(packed, keep=options.keep)}")  # noqa: T201 - it is a command
         except (OSError, ValueError) as error:
             failed = True
-            print(f"mlbundle: {error}", file=sys.stderr)  # noqa: T201
+            line = f"{packed}: {error.strerror or error}" if isinstance(error, OSError) else error
+            print(f"mlbundle: {line}", file=sys.stderr)  # noqa: T201
     return int(failed)
 
 
