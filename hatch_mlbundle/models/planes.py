@@ -45,13 +45,9 @@ def choose_layout(block: Bytes) -> Layout:
     if len(sample) < 8:
         return Layout(width=1, bits=(8.0,))
     by_lane = _histograms(sample)
-    best: tuple[float, Layout] | None = None
-    for layout in _candidates(sample, by_lane):
-        cost = round(sum(map(_worth, layout.bits)) / layout.width + _WIDER * WIDTHS.index(layout.width), 3)
-        if best is None or cost < best[0]:
-            best = cost, layout
-    assert best is not None  # noqa: S101 - there is always the layout of single bytes
-    return best[1]
+    plain = [Layout(width=width, bits=_entropies(by_lane.reshape(8 // width, width, 256).sum(axis=0))) for width in WIDTHS]
+    best = min(plain, key=_cost)
+    return best if best.width == 1 else min(best, _turned(best, sample), key=_cost)
 
 
 def encode(block: Bytes, layout: Layout) -> bytes:
@@ -80,20 +76,21 @@ def _histograms(sample: Bytes) -> Any:
     return np.bincount(keys.ravel(), minlength=2048).reshape(8, 256)
 
 
-def _candidates(sample: Bytes, by_lane: Any) -> Iterator[Layout]:
-    for width in WIDTHS:
-        bits = _entropies(by_lane.reshape(8 // width, width, 256).sum(axis=0))
-        yield Layout(width=width, bits=bits)
-        if width > 1:
-            # the exponent's byte has the least entropy but for bytes that are all the same
-            top = min(range(width), key=lambda place: (round(bits[place], 6) == 0, bits[place], -place))
-            phase = (top + 1) % width
-            yield Layout(width=width, turned=True, phase=phase, bits=_bits_when_turned(sample, bits, top))
+def _cost(layout: Layout) -> float:
+    """Return about how many bits a byte takes."""
+    return round(sum(map(_worth, layout.bits)) / layout.width + _WIDER * WIDTHS.index(layout.width), 3)
 
 
-def _bits_when_turned(sample: Bytes, bits: tuple[float, ...], top: int) -> tuple[float, ...]:
+def _turned(plain: Layout, sample: Bytes) -> Layout:
+    """Return the layout of the same width with the exponent a byte of its own, wherever the numbers begin."""
+    # the exponent's byte has the least entropy but for bytes that are all the same
+    top = min(range(plain.width), key=lambda place: (round(plain.bits[place], 6) == 0, plain.bits[place], -place))
+    phase = (top + 1) % plain.width
+    return Layout(width=plain.width, turned=True, phase=phase, bits=_bits_when_turned(sample, plain.bits, phase))
+
+
+def _bits_when_turned(sample: Bytes, bits: tuple[float, ...], phase: int) -> tuple[float, ...]:
     width = len(bits)
-    phase = (top + 1) % width
     low, high = _turned_planes(sample[phase : len(sample) - (width - phase) % width].reshape(-1, width))
     rest = tuple(bits[(phase + place) % width] for place in range(width - 2))
     return (*rest, *_entropies(np.stack([np.bincount(plane, minlength=256) for plane in (low, high)])))

@@ -20,8 +20,9 @@ from hatch_mlbundle.runtime.planes import FREE_SIZE, HEAD_SIZE, MAX_RATIO, Head,
 from hatch_mlbundle.runtime.signpost import COMPRESSED, SIGN
 from hatch_mlbundle.runtime.unpack import sha256_of_original
 
-BLOCK = 1 << 19
-"""Bytes that are packed by themselves: smaller ones fit what changes within a file better (0.05 % at half of it), and take longer."""
+BLOCK = 1 << 18
+"""Bytes that are packed by themselves. Larger ones fit what changes within a file worse: float16 in ONNX, where tensors begin anywhere,
+is saved 0.5 % less in blocks of 512 KiB, and 0.2 % more in blocks of 128 KiB, which take a quarter longer."""
 
 _WINDOWS, _WINDOW = 16, 1 << 17
 """An estimate is made from this many parts of a file, of this many bytes each."""

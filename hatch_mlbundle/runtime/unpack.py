@@ -49,11 +49,14 @@ def unpacked(path: str | os.PathLike[str]) -> str:
     if not os.path.exists(packed) and _is_file(original):
         return original  # another process was faster
     try:
-        return _unpack_in_place(packed, keep=False)
+        _unpack_in_place(packed, keep=True)
     except OSError as error:
         if error.errno not in _UNWRITABLE:
             raise
-    return _unpack_into_cache(packed)
+        return _unpack_into_cache(packed)
+    with contextlib.suppress(OSError):
+        os.unlink(packed)
+    return original
 
 
 def sha256_of_original(packed: BinaryIO, size: int) -> bytes:
