@@ -98,10 +98,10 @@ def decode(block: memoryview, size: int) -> bytearray:
     for coding, length in stored:
         planes.append(_decode_plane(coding, block[at : at + length], count))
         at += length
-    data = bytearray(size)
-    data[:phase] = block[start : start + phase]
-    data[phase + count * width :] = block[start + phase : start + loose]
-    _interleave(memoryview(data)[phase : phase + count * width], planes, turned=bool(turned))
+    data = _interleaved(planes, turned=bool(turned)) if count else bytearray()
+    if loose:
+        data[:0] = block[start : start + phase]
+        data += block[start + phase : start + loose]
     return data
 
 
@@ -127,23 +127,23 @@ def _decode_plane(coding: int, stored: memoryview, count: int) -> bytes | memory
     raise ValueError("a block has a part of a wrong length")
 
 
-def _interleave(data: memoryview, planes: list[bytes | memoryview], *, turned: bool) -> None:
-    """Put the bytes of each number together in `data`."""
+def _interleaved(planes: list[bytes | memoryview], *, turned: bool) -> bytearray:
+    """Return the numbers, their bytes together again."""
+    width = len(planes)
+    data = bytearray(len(planes[0]) * width)
     numpy = _numpy()
-    if not data:
-        return
     if numpy is not None:
         _interleave_by_numpy(numpy, data, planes, turned=turned)
-        return
+        return data
     if turned:
         planes[-2:] = _turn_back(bytes(planes[-2]), bytes(planes[-1]))
     for place, plane in enumerate(planes):
-        data[place :: len(planes)] = plane if isinstance(plane, memoryview) else memoryview(plane)
+        data[place::width] = plane
+    return data
 
 
-def _interleave_by_numpy(numpy: Any, data: memoryview, planes: list[bytes | memoryview], *, turned: bool) -> None:
-    width = len(planes)
-    numbers = numpy.frombuffer(data, numpy.uint8).reshape(-1, width)
+def _interleave_by_numpy(numpy: Any, data: bytearray, planes: list[bytes | memoryview], *, turned: bool) -> None:
+    numbers = numpy.frombuffer(data, numpy.uint8).reshape(-1, len(planes))
     arrays = [numpy.frombuffer(plane, numpy.uint8) for plane in planes]
     if turned:
         upper = arrays[-1].astype("<u2")

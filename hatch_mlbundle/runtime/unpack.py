@@ -39,15 +39,17 @@ def unpack(path: str | os.PathLike[str], *, keep: bool = False) -> tuple[str, ..
 
 
 def unpacked(path: str | os.PathLike[str]) -> str:
-    """Return the path of the original of a packed file, unpacked first where that was not done yet.
+    """Return the path of a weight file that may be packed, unpacked first where that was not done yet.
 
-    It is unpacked in place, and in the user's cache folder (`cache_folder`) where the file's own cannot be written. Several processes
-    may ask at once: one does the work, the others wait. Raises ValueError, in one line, where the file is damaged, and OSError.
+    `path` is the packed file's, or the original's. It is unpacked in place, and in the user's cache folder (`cache_folder`) where the
+    file's own cannot be written. Several processes may ask at once: one does the work, the others wait. Raises ValueError, in one line,
+    where the file is damaged, and OSError.
     """
-    packed = os.fspath(path)
+    name = os.fspath(path)
+    packed = name if name.endswith(COMPRESSED) else name + COMPRESSED
     original = _original(packed)
-    if not os.path.exists(packed) and _is_file(original):
-        return original  # another process was faster
+    if not os.path.exists(packed) and _is_file(original):  # it never was packed, or another process was faster
+        return original
     try:
         _unpack_in_place(packed, keep=True)
     except OSError as error:

@@ -250,6 +250,18 @@ def test_unpacked_gives_the_path_however_often_it_is_asked(tmp_path: Path) -> No
         unpacked(tmp_path / "other.mlpack")
 
 
+def test_unpacked_takes_the_name_of_the_original_packed_or_not(tmp_path: Path) -> None:
+    packed = model(tmp_path)
+    original = tmp_path / "model.safetensors"
+    for _ in range(2):
+        assert unpacked(original) == str(original)
+        assert original.read_bytes() == DATA
+    assert not packed.exists()
+    original.write_bytes(signpost(original.name))
+    with pytest.raises(FileNotFoundError):
+        unpacked(original)
+
+
 ASK = """
 import concurrent.futures.thread, os, sys
 import numpy
