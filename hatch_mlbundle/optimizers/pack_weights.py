@@ -80,10 +80,6 @@ class PackWeights(Optimizer[PackWeightsOptions]):
         detail = {"setting": "planes", "sha256": result.sha256, "size": [result.before, result.after], "layouts": result.layouts}
         return {path + COMPRESSED: detail}
 
-    def remedy(self, path: str, module: str | None) -> str:
-        """Return how to unpack a file that was packed."""
-        return f"run python -m hatch_mlbundle.runtime.unpack on the folder that holds {path}{COMPRESSED}"
-
     def _named(self, bundle: Bundle, context: Context) -> list[File]:
         """Return the files that `files` names, sorted by path; a glob of the user's own that matches nothing is told."""
         chosen = self.options.files

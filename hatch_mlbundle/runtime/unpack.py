@@ -23,6 +23,7 @@ from . import place_lock
 from .planes import HEAD_SIZE, LENGTH, MOST_BESIDE, Head, decode, read_head
 from .signpost import COMPRESSED, is_signpost
 
+_FOLDER = "MLBUNDLE_UNPACKED_DIR"
 _WORKERS = 8
 _TRIES = 3
 _CHUNK = 1 << 20
@@ -41,15 +42,17 @@ def unpack(path: str | os.PathLike[str], *, keep: bool = False) -> tuple[str, ..
 def unpacked(path: str | os.PathLike[str]) -> str:
     """Return the path of a weight file that may be packed, unpacked first where that was not done yet.
 
-    `path` is the packed file's, or the original's. It is unpacked in place, and in the user's cache folder (`cache_folder`) where the
-    file's own cannot be written. Several processes may ask at once: one does the work, the others wait. Raises ValueError, in one line,
-    where the file is damaged, and OSError.
+    `path` is the packed file's, or the original's. It is unpacked in place; where its folder cannot be written, or where the environment
+    has MLBUNDLE_UNPACKED_DIR, into `cache_folder`. Several processes may ask at once: one does the work, the others wait. Raises
+    ValueError, in one line, where the file is damaged, and OSError.
     """
     name = os.fspath(path)
     packed = name if name.endswith(COMPRESSED) else name + COMPRESSED
     original = _original(packed)
     if not os.path.exists(packed) and _is_file(original):  # it never was packed, or another process was faster
         return original
+    if os.environ.get(_FOLDER):
+        return _unpack_into_cache(packed)
     try:
         _unpack_in_place(packed, keep=True)
     except OSError as error:
@@ -70,8 +73,8 @@ def sha256_of_original(packed: BinaryIO, size: int) -> bytes:
 
 
 def cache_folder() -> str:
-    """Return where originals go whose own folder cannot be written: MLBUNDLE_UNPACKED_DIR, else below the user's cache folder."""
-    chosen = os.environ.get("MLBUNDLE_UNPACKED_DIR")
+    """Return where originals go that do not go into their own folder: MLBUNDLE_UNPACKED_DIR, else below the user's cache folder."""
+    chosen = os.environ.get(_FOLDER)
     if chosen:
         return os.path.abspath(chosen)
     home = os.path.expanduser("~")
@@ -116,7 +119,7 @@ def _unpack_into_cache(packed: str) -> str:
         folder = os.path.join(cache_folder(), head.sha256.hex())
         os.makedirs(folder, mode=0o700, exist_ok=True)
         if hasattr(os, "geteuid") and os.stat(folder).st_uid != os.geteuid():
-            raise ValueError(f"{folder} is another user's; set MLBUNDLE_UNPACKED_DIR to a folder of your own")
+            raise ValueError(f"{folder} is another user's; set {_FOLDER} to a folder of your own")
         original = os.path.join(folder, os.path.basename(_original(packed)))
         if not _is_file(original) or os.path.getsize(original) != head.size:  # only what was checked ever gets its name
             _write(stream, head, original, 0o600)

@@ -7,6 +7,7 @@ import pickle
 import struct
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +66,30 @@ def test_numbers_of_any_type_at_any_place_come_back(dtype: str, seed: int, count
 @settings(max_examples=150, deadline=None)
 def test_any_bytes_come_back(data: bytes, times: int) -> None:
     assert round_trip(data * times) == data * times
+
+
+@given(data=st.binary(max_size=200), size=st.integers(0, 300), by_numpy=st.booleans())
+@settings(max_examples=300, deadline=None)
+def test_any_bytes_are_a_block_or_refused(data: bytes, size: int, by_numpy: bool) -> None:
+    before = list(planes._found)
+    planes._found[:] = [np if by_numpy else None]
+    try:
+        assert len(decode(memoryview(data), size)) == size
+    except ValueError:
+        pass
+    finally:
+        planes._found[:] = before
+
+
+@given(place=st.integers(0, 4000), value=st.integers(0, 255))
+@settings(max_examples=300, deadline=None)
+def test_a_spoilt_block_is_another_or_refused(place: int, value: int) -> None:
+    original = WEIGHTS[:1000].tobytes()
+    block = np.frombuffer(original, np.uint8)
+    written = bytearray(encode(block, choose_layout(block)))[LENGTH.size :]
+    written[place % len(written)] = value
+    with suppress(ValueError):
+        assert len(decode(memoryview(written), len(original))) == len(original)
 
 
 @pytest.mark.parametrize("dtype", ["<f2", "<f4", "<f8"])

@@ -148,6 +148,9 @@ def test_a_wheel_from_end_to_end(tmp_path: Path, workers: int) -> None:
     assert outcome.manifest.artifact.after.size < outcome.manifest.artifact.before.size - 90_000
     rows = {row.path: row for row in outcome.manifest.files}
     assert [row.after.size if row.after else None for row in (rows["pkg/noise.pt"],)] == [len(NOISE)]
+    assert [(row.path, row.detail["sha256"]) for row in outcome.manifest.details] == [
+        (f"{MODEL}.mlpack", hashlib.sha256(WEIGHTS).hexdigest())
+    ]
     with zipfile.ZipFile(tmp_path / "warm" / wheel.name) as archive:
         archive.extractall(tmp_path / "installed")
     assert is_signpost(tmp_path / "installed" / MODEL)

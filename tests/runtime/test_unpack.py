@@ -273,7 +273,22 @@ print(path, os.path.getsize(path), os.stat(path).st_ino)
 """
 
 
-@POSIX
+def test_a_folder_that_the_environment_names_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    packed = model(tmp_path / "application")
+    monkeypatch.setenv("MLBUNDLE_UNPACKED_DIR", str(tmp_path / "cache"))
+    expected = tmp_path / "cache" / hashlib.sha256(DATA).hexdigest() / "model.safetensors"
+    for _ in range(2):
+        assert unpacked(packed) == str(expected)
+        assert expected.read_bytes() == DATA
+    assert names(tmp_path / "application") == ["model.safetensors", "model.safetensors.mlpack"]
+    packed.write_bytes(packed.read_bytes()[:-1])
+    expected.unlink()
+    with pytest.raises(ValueError, match="ends too early"):
+        unpacked(packed)
+    assert names(expected.parent) == []
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the cache folder is that of Linux")
 def test_a_folder_that_cannot_be_written_is_unpacked_into_the_cache(tmp_path: Path) -> None:
     shared = Path(tempfile.mkdtemp())  # pytest's own folders are closed to other users
     shared.chmod(0o755)
@@ -283,13 +298,13 @@ def test_a_folder_that_cannot_be_written_is_unpacked_into_the_cache(tmp_path: Pa
     (shared / "cache").chmod(0o777)
     (shared / "application").chmod(0o555)
     try:
-        environment = {**os.environ, "MLBUNDLE_UNPACKED_DIR": str(shared / "cache"), "PYTHONDONTWRITEBYTECODE": "1"}
+        environment = {**os.environ, "XDG_CACHE_HOME": str(shared / "cache"), "PYTHONDONTWRITEBYTECODE": "1"}
         asked = [
             subprocess.run([sys.executable, "-c", ASK, packed], capture_output=True, text=True, env=environment, cwd=ROOT) for _ in range(2)
         ]
         assert [result.stderr for result in asked] == ["", ""]
         assert asked[0].stdout == asked[1].stdout
-        path = shared / "cache" / hashlib.sha256(DATA).hexdigest() / "model.safetensors"
+        path = shared / "cache" / "mlbundle" / "unpacked" / hashlib.sha256(DATA).hexdigest() / "model.safetensors"
         assert asked[0].stdout.startswith(f"{path} {len(DATA)} ")
         assert path.read_bytes() == DATA
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
