@@ -101,4 +101,5 @@ def test_all_faults_are_told_at_once() -> None:
 def test_the_manifest_says_what_was_asked() -> None:
     decisive = decisive_settings(read(samples="s.npz", timeout=3.0))
     assert decisive["accuracy"]["samples"] == "s.npz"
-    assert not {"timeout", "at-least", "at-most", "reduce"} & set(decisive["accuracy"])
+    assert decisive["accuracy"]["at-least"] == 0.999
+    assert not {"timeout", "at-most", "reduce"} & set(decisive["accuracy"])
