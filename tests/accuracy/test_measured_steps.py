@@ -75,6 +75,7 @@ def test_by_tensor_the_most_harmful_layers_are_stored_more_finely(wheel: Path, t
     assert not fewer["keeps"]
     assert manifest.findings == ()
     assert manifest.configuration["accuracy"]["at-least"] == 0.998
+    assert ("tiny-runtime", "1.5") in [(tool.name, tool.version) for tool in manifest.tools]
 
 
 def test_by_model_all_layers_are_stored_alike(wheel: Path, tmp_path: Path) -> None:
