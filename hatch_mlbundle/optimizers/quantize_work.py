@@ -74,7 +74,7 @@ class _Search:
         folder = self._task.scratch / "attempt"
         try:
             if choice.setting == "keep":
-                size, changed = self._files.size, dict[str, Path]()
+                size, changed = sum(self._task.sources[path].stat().st_size for path in self._task.change.sources), dict[str, Path]()
             else:
                 results = self.make(folder / "made", choice)
                 size = sum(path.stat().st_size for path in (folder / "made").rglob("*") if path.is_file())
