@@ -82,7 +82,10 @@ def decibels(error: ErrorSum | None) -> float | None:
 
 def best_size(header: Header, policy: Policy) -> int:
     """Return the bytes of the file where every tensor could be stored in the smallest way; tied tensors are not looked for."""
-    encodings = {each.name: policy.encoding(policy.ladder(each, LADDERS[policy.target][0])[0]) for each in header.tensors}
+    settings = {each.name: policy.ladder(each, LADDERS[policy.target][0])[0] for each in header.tensors}
+    if set(settings.values()) <= {"keep"}:
+        return header.size
+    encodings = {name: policy.encoding(setting) for name, setting in settings.items()}
     try:
         return (arrange_packed(header, encodings, {}) if policy.packed else arrange_plain(header, encodings)).size
     except KeptError:

@@ -99,7 +99,7 @@ class _Search:
     def words(self, choice: Choice) -> str:
         """Return a choice as it is told."""
         coarse, fine = (self._word(each) for each in self._steps(choice))
-        return f"{coarse}, {choice.promoted} tensors {fine}" if choice.promoted else coarse
+        return f"{coarse}, {choice.promoted} of {self.count} tensors {fine}" if choice.promoted else coarse
 
     def _word(self, setting: Setting) -> str:
         return "as it was" if setting == "keep" else self._policy.words(setting)
