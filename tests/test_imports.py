@@ -22,7 +22,7 @@ LAYERS = [
     ["runtime.*"],
     CORE.split(),
     ["binaries.*", "bundles.*", "freezing.*", "models.*", "tracing.*", "trials.*"],
-    ["accounting", "examine", "pipeline", "rewriting", "workspace"],
+    ["accounting", "drafts", "examine", "objections", "pipeline", "rewriting", "workspace"],
     ["verification.*"],
     ["optimizers.*", "reports.*"],
     ["plugins"],
