@@ -44,6 +44,8 @@ _START = """\
     space["start"]({modules!r}, {first!r}),
 ))({{"__name__": "mlbundle_embedded"}})
 """
+_BOOTSTRAP = ("_struct", "struct", "zlib")
+"""What PyInstaller's own scripts need, and every executable has (`get_bootstrap_modules`)."""
 _LEVEL = 9
 """How hard zlib compresses, as PyInstaller does."""
 _LARGEST = 1 << 26
@@ -93,7 +95,7 @@ def modules_in(bundle: Bundle, contents: str, executable: str) -> set[str]:
     """Return the dotted names of the modules that an executable finds in its bundle, below the folder of contents ("" for the root)."""
     prefix = f"{contents}/" if contents else ""
     others = {archive for path in bundle if (archive := archive_of(path)) and not archive.endswith(f"{executable}.pyz/")}
-    found = {"sys"}
+    found = set(_BOOTSTRAP)
     for path in bundle:
         module = module_of(path)
         if module is not None and archive_of(path) not in others:

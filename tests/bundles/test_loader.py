@@ -42,12 +42,24 @@ if len(sys.argv) == 1:
     print(found["w"].tobytes().hex()[:64], float(found["w"].sum(dtype="f8")))
 """
 SPEC = """\
+import sys
+sys.path.insert(0, SPECPATH)
 a = Analysis(["app.py"], datas=[("model", "model")])
-from hatch_mlbundle.adapters.pyinstaller import optimize
-optimize(a)
+from pack import pack
+pack(a)
 pyz = PYZ(a.pure)
 exe = EXE(pyz, a.scripts, exclude_binaries=True, name="app")
 coll = COLLECT(exe, a.binaries, a.datas, name="app")
+"""
+PACK = """\
+from pathlib import Path
+from hatch_mlbundle.adapters.pyinstaller import _tables
+from hatch_mlbundle.application import optimize_tables
+from hatch_mlbundle.optimizer import Options
+from tests.bundles.test_loader import Packing, job_of
+def pack(analysis):
+    folder = Path("build").resolve()
+    optimize_tables(job_of(folder, Packing(Options())), [_tables(analysis)], folder / "mlbundle", Path("dist/app").resolve())
 """
 WEIGHTS = np.random.default_rng(5).normal(size=(256, 64)).astype(np.float32)
 PACKED = int8_row("w", WEIGHTS)
@@ -143,11 +155,15 @@ def test_a_second_build_leaves_it_as_it_is(small: Path, tmp_path: Path) -> None:
     before = (folder / "app").read_bytes()
     application.optimize(job_of(tmp_path, Packing(Options())), folder)
     assert (folder / "app").read_bytes() == before
-    with open_executables(folder) as executables:
-        executable = executables["app"]
-        paths = {f"{MODEL}.mlbundle": b"", **{f"_internal/{name}.py": b"" for name in ("numpy", "json", "struct", "zlib")}}
-        again, scripts = with_loader(executable, bundle_of({**paths, "_internal/os.py": b""}))
-        assert [entry.name for entry in again.archive.entries].count(LOADER) == 1 - len(scripts)
+
+
+def test_another_loader_takes_the_place_of_an_earlier_one(small: Path) -> None:
+    without = {f"{MODEL}.mlbundle": b"", "_internal/numpy/__init__.py": b"", "_internal/re.py": b""}
+    with open_executables(small) as executables:
+        for files, count in ((without, 1), ({**without, "_internal/json/__init__.py": b""}, 1), ({"_internal/re.py": b""}, 0)):
+            other, scripts = with_loader(executables["app"], bundle_of(files))
+            assert [name for name, _ in scripts] == [LOADER] * count
+            assert [entry.name for entry in other.archive.entries].count(LOADER) == 1 - count
 
 
 def test_the_same_application_comes_out_each_time(plain: Path, small: Path, tmp_path: Path) -> None:
@@ -187,11 +203,13 @@ def test_without_numpy_nothing_is_packed(plain: Path, tmp_path: Path) -> None:
 def test_a_spec_files_application_has_it(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(APP)
     (tmp_path / "app.spec").write_text(SPEC)
-    (tmp_path / "model").mkdir()
-    write_pair(tmp_path / "model/model.safetensors", PACKED)
-    (tmp_path / "pyproject.toml").write_text("[tool.mlbundle]\noptimizers = []\n")
+    (tmp_path / "pack.py").write_text(PACK)
+    safetensors.save_file({"w": WEIGHTS}, (tmp_path / "model").mkdir() or tmp_path / "model/model.safetensors")
     result = pyinstaller(tmp_path, "app.spec")
     assert result.returncode == 0, result.stderr
+    assert (tmp_path / "dist/app" / f"{MODEL}.mlbundle").is_file()
+    assert scripts_of(tmp_path / "dist/app")[:2] == ["pyiboot01_bootstrap", LOADER]
+    assert run(tmp_path / "dist/app/app").stdout.strip() == line_of(PACKED.expected)
 
 
 # What the loader needs, and finds
@@ -255,9 +273,5 @@ def test_the_modules_of_an_executable_are_its_own_and_those_beside_it(small: Pat
     found = modules_in(bundle_of(files), "_internal", "app")
     assert {"numpy", "pkg.mod", "_json", "re", "collections.abc"} <= found
     assert "json" not in found
-    assert modules_in(bundle_of({**files, "_internal/base_library.zip": b"no zip"}), "_internal", "app") == {
-        "sys",
-        "numpy",
-        "pkg.mod",
-        "_json",
-    }
+    damaged = bundle_of({**files, "_internal/base_library.zip": b"no zip"})
+    assert modules_in(damaged, "_internal", "app") == {"_struct", "struct", "zlib", "numpy", "pkg.mod", "_json"}
