@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
-from hatch_mlbundle.runtime.container import MAGIC, PREFIX, SUFFIX, VERSION, Entry, aligned
+from hatch_mlbundle.runtime.container import PREFIX, VERSION, Entry, aligned
+from hatch_mlbundle.runtime.signpost import MAGIC, PACKED, SIGN
 
 Ranges: TypeAlias = Mapping[str, tuple[int, int]]
 """Where the parts of a tensor lie in the file: bytes from its start, first and behind the last."""
@@ -62,13 +63,13 @@ def plan_packed(tensors: Iterable[PackedTensor], metadata: Mapping[str, str]) ->
     return PackedLayout(header=header, parts=parts, size=start + end)
 
 
-def signpost(name: str, suffix: str = SUFFIX) -> bytes:
+def signpost(name: str, suffix: str = PACKED) -> bytes:
     """Return what stays under the name of a file whose weights are now in a file of this suffix beside it.
 
     As a safetensors header its first bytes are an absurd length: a loader that does not know it raises instead of loading garbage.
     """
     advice = "call hatch_mlbundle.runtime.install() before they are loaded"
-    return MAGIC + f"\n{name}: the weights are in {name}{suffix}, packed by hatch-mlbundle; {advice}\n".encode()
+    return SIGN + f"{name}: the weights are in {name}{suffix}, packed by hatch-mlbundle; {advice}\n".encode()
 
 
 def _ranges(tensor: PackedTensor, rows: Mapping[str, dict[str, Any]], end: int) -> tuple[Ranges, int]:

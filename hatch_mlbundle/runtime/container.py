@@ -19,19 +19,19 @@ from __future__ import annotations
 import json
 import struct
 
+from .signpost import MAGIC, PACKED
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Any, NoReturn
 
-MAGIC = b"MLBUNDLE"
 VERSION = 1
+SUFFIX = PACKED
 ALIGNMENT = 64
 """Bytes: parts begin at multiples of it, counted from the start of the file."""
 PREFIX = struct.Struct("<8sIIQ")
 """What is before the JSON: magic, version, zero, the JSON's length."""
-SUFFIX = ".mlbundle"
-"""What the name of a packed file has after that of the file it stands for."""
 SIZES = {
     **dict.fromkeys(("BOOL", "U8", "I8", "F8_E4M3", "F8_E5M2", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ"), 1),
     **dict.fromkeys(("I16", "U16", "F16", "BF16"), 2),

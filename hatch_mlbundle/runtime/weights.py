@@ -8,7 +8,8 @@ from __future__ import annotations
 import _thread
 import os
 
-from .container import MAGIC, SUFFIX, Entry, product, read_header
+from .container import Entry, product, read_header
+from .signpost import is_signpost, packed_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,22 +18,7 @@ if TYPE_CHECKING:
 
     Path = str | os.PathLike[str]
 
-_SIGN = MAGIC + b"\n"
-"""What a signpost begins with: the packed file itself has a number after the magic."""
-
-
-def is_signpost(path: Path) -> bool:
-    """Say whether a file is what stays under the name of one whose weights were packed; False where it cannot be read."""
-    try:
-        with open(path, "rb", buffering=0) as stream:
-            return stream.read(len(_SIGN)) == _SIGN
-    except OSError:
-        return False
-
-
-def packed_path(path: Path) -> str:
-    """Return the path of the packed file that stands for the file at `path`."""
-    return os.fspath(path) + SUFFIX
+__all__ = ["PackedFile", "is_signpost", "load_file"]
 
 
 def load_file(path: Path) -> dict[str, Any]:
@@ -45,7 +31,10 @@ def load_file(path: Path) -> dict[str, Any]:
 
 
 class PackedFile:
-    """A packed file, open for reading by any number of threads. Raises ValueError where it cannot be right, OSError."""
+    """A packed file, open for reading by any number of threads until it is closed or forgotten.
+
+    Raises ValueError where it cannot be right, OSError.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = os.fspath(path)
@@ -66,6 +55,10 @@ class PackedFile:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_stream"):
+            self._stream.close()
 
     def close(self) -> None:
         """Close the file; what is read afterwards raises ValueError."""
