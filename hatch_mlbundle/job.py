@@ -88,7 +88,7 @@ def prepare(config: Config, registry: Registry, *, project: Path | None = None, 
     return Job(
         config=config,
         stages=tuple(stages),
-        tools=tool_rows({**programs, **archive_libraries(config.settings.archive)}),
+        tools=tool_rows({**programs, **(inquiry.programs if inquiry else {}), **archive_libraries(config.settings.archive)}),
         project=project,
         progress=progress or Silence(),
         inquiry=inquiry,
@@ -111,11 +111,13 @@ def _inquiry(config: Config, registry: Registry, project: Path) -> tuple[Inquiry
 
 def _evaluator(registered: RegisteredEvaluator) -> Evaluator:
     try:
-        return registered.evaluator()
+        evaluator = registered.evaluator()
+        evaluator.programs()
     except Exception as error:
         told = " ".join(f"{type(error).__name__}: {error}".split())
         name = registered.evaluator.name
         raise ConfigurationError([f"plugin {registered.distribution}: evaluator {name!r} cannot be made ({told}); uninstall it"]) from error
+    return evaluator
 
 
 def cache_of(config: Config, project: Path) -> Cache:
