@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from hatch_mlbundle.models.casting import ErrorSum, why_unfit
+
 from .choosing import BFLOAT16_OPSET, Chooser, Rules, channel_axis
 from .datafile import DataFile
-from .encoding import GROUP, Error, Layout, Source, largest, scales_of, write_channels, write_float, write_groups
+from .encoding import GROUP, Layout, Source, largest, scales_of, write_channels, write_float, write_groups
 from .external import type_of
 from .modelfile import Weight
 
@@ -24,7 +26,7 @@ class Encoded:
     dims: tuple[int, ...]
     start: int
     length: int
-    error: Error
+    error: ErrorSum
     scales: Any = None
     scale_dims: tuple[int, ...] = ()
 
@@ -43,26 +45,30 @@ class Encoder:
         self._files = {True: outside, False: embedded}
         self._done: dict[tuple[Any, ...], Encoded] = {}
 
-    def encode(self, weight: Weight) -> Encoded | None:
-        """Write the weight in the first form that loses little enough, None where none does. Weights that share data go on sharing it."""
+    def encode(self, weight: Weight) -> Encoded | str:
+        """Write the weight in the first form that loses little enough; return why where none does.
+
+        Weights that share data go on sharing it.
+        """
         form, out = self._chooser.form(weight), self._files[weight.is_outside]
         if weight.data is None:
-            return None
+            return "not stored as raw data"
         axis = channel_axis(weight) if form == "int8" else 0
         key = (weight.data, tuple(weight.tensor.dims), weight.tensor.data_type, axis, form, weight.scope.opset >= BFLOAT16_OPSET)
         if key in self._done:
             return self._done[key]
+        reasons: list[str] = []
         with Source(weight.data, type_of(weight.tensor)) as source:
-            encoded = self._int8(weight, source, out, axis) if form == "int8" else None
-            encoded = encoded or self._float(weight, source, out)
+            encoded = self._int8(weight, source, out, axis, reasons) if form == "int8" else None
+            encoded = encoded or self._float(weight, source, out, reasons)
         if encoded is None:
             out.take(out.end, 0)
-            return None
+            return "; ".join(dict.fromkeys(reasons))
         out.take(encoded.start, encoded.length)
         self._done[key] = encoded
         return encoded
 
-    def _float(self, weight: Weight, source: Source, out: DataFile) -> Encoded | None:
+    def _float(self, weight: Weight, source: Source, out: DataFile, reasons: list[str]) -> Encoded | None:
         if type_of(weight.tensor) not in ("FLOAT", "DOUBLE"):
             return None
         dims, length = tuple(weight.tensor.dims), 2 * source.count
@@ -70,33 +76,37 @@ class Encoder:
         for dtype, words in (("FLOAT16", "F16"), ("BFLOAT16", "BF16")):
             if dtype == "FLOAT16" or weight.scope.opset >= BFLOAT16_OPSET:
                 error = write_float(source, dtype, out.descriptor, start)
-                if self._is_fine(error):
+                if self._is_fine(error, words, reasons):
                     return Encoded(type=dtype, words=words, dims=dims, start=start, length=length, error=error)
         return None
 
-    def _int8(self, weight: Weight, source: Source, out: DataFile, axis: int) -> Encoded | None:
+    def _int8(self, weight: Weight, source: Source, out: DataFile, axis: int, reasons: list[str]) -> Encoded | None:
         dims = tuple(weight.tensor.dims)
         start = out.start(source.count)
         layout = Layout.of(dims, axis) if self._rules.per_channel else Layout(1, 1, source.count)
         values = largest(source, layout)
         if values is None:
+            reasons.append("it holds values that are not finite")
             return None
         scales = scales_of(values)
         error = write_channels(source, layout, scales, out.descriptor, start)
         scale_dims = (len(scales), *(1,) * (len(dims) - 1 - axis)) if self._rules.per_channel else (1,)
         words = _words(axis, len(dims)) if self._rules.per_channel else "I8"
-        if not self._is_fine(error):
+        if not self._is_fine(error, words, reasons):
             if source.count % GROUP:
                 return None
             error, scales = write_groups(source, out.descriptor, start)
             dims, scale_dims, words = (source.count // GROUP, GROUP), (source.count // GROUP, 1), f"I8 in groups of {GROUP}"
-        if not self._is_fine(error):
-            return None
+            if not self._is_fine(error, words, reasons):
+                return None
         place = {"start": start, "length": source.count}
         return Encoded(type="INT8", words=words, dims=dims, error=error, scales=scales, scale_dims=scale_dims, **place)
 
-    def _is_fine(self, error: Error) -> bool:
-        return error.fits and (error.sqnr is None or error.sqnr >= self._rules.min_sqnr)
+    def _is_fine(self, error: ErrorSum, words: str, reasons: list[str]) -> bool:
+        """Say whether the error may be; where not, the reason is added."""
+        why = why_unfit(error, words, self._rules.min_sqnr)
+        reasons += [why] if why else []
+        return why is None
 
 
 def _words(axis: int, rank: int) -> str:

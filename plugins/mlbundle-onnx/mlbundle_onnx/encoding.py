@@ -1,7 +1,4 @@
-"""Store numbers in fewer bytes, streaming: read a block, encode it, write it, and sum up the error.
-
-Signal-to-quantization-noise ratio: 10 log10(sum x^2 / sum (x - x')^2), in dB; None where nothing was lost.
-"""
+"""Store numbers in fewer bytes, streaming: read a block, encode it, write it, and sum up the error (hatch_mlbundle/models/casting.py)."""
 
 from __future__ import annotations
 
@@ -17,13 +14,14 @@ import ml_dtypes
 import numpy as np
 
 from hatch_mlbundle.errors import ModelError
+from hatch_mlbundle.models.casting import ErrorSum, cast_chunk, compare, total
 
 from .wire import Range
 
 GROUP = 32
 """Elements that share a scale where one for a row is too coarse."""
 
-_BLOCK = 1 << 19
+_BLOCK = 1 << 17
 _THREADS = 4
 _BITS = 127.0
 
@@ -62,24 +60,8 @@ class Block:
         return math.prod(self.shape)
 
 
-@dataclass(frozen=True, slots=True)
-class Error:
-    """Sums of squares of the values and of their errors; `fits` says that each value is finite before and after."""
-
-    signal: float
-    noise: float
-    fits: bool = True
-
-    @property
-    def sqnr(self) -> float | None:
-        """The ratio in dB; None where nothing was lost."""
-        if self.noise == 0:
-            return None
-        return 10 * math.log10(self.signal / self.noise) if self.signal > 0 else -math.inf
-
-
 def blocks(layout: Layout) -> Iterator[Block]:
-    """Yield blocks of some 500,000 elements that cover a tensor."""
+    """Yield blocks of some 130,000 elements that cover a tensor."""
     plane = layout.channels * layout.inner
     if plane <= _BLOCK:
         step = max(1, _BLOCK // max(1, plane))
@@ -109,13 +91,13 @@ class Source(AbstractContextManager["Source"]):
         os.close(self._file)
 
     def read(self, block: Block) -> Array:
-        """Return a block's values, as float32 or, where they are that, float64; raises ModelError where the file ends before."""
+        """Return a block's values as float32; raises ModelError where the file ends before."""
         size = block.count * self._dtype.itemsize
         data = _pread(self._file, size, self._data.start + block.start * self._dtype.itemsize)
         if len(data) < size:
             raise ModelError(f"{self._data.path.name}: ends early")
-        values = np.frombuffer(data, self._dtype).reshape(block.shape)
-        return values if self._dtype.itemsize == 8 else values.astype(np.float32, copy=False)
+        with np.errstate(over="ignore"):
+            return np.frombuffer(data, self._dtype).astype(np.float32, copy=False).reshape(block.shape)
 
 
 def largest(source: Source, layout: Layout) -> Array | None:
@@ -123,55 +105,54 @@ def largest(source: Source, layout: Layout) -> Array | None:
     found = np.zeros(layout.channels, np.float32)
 
     def look(block: Block) -> tuple[slice, Array]:
-        with np.errstate(over="ignore", invalid="ignore"):
-            return block.channels, np.abs(source.read(block)).max(axis=(0, 2)).astype(np.float32)
+        with np.errstate(invalid="ignore"):
+            values = source.read(block)
+            return block.channels, np.maximum(values.max(axis=(0, 2)), -values.min(axis=(0, 2)))
 
     for channels, values in _each(look, blocks(layout)):
         found[channels] = np.maximum(found[channels], values)
     return found if np.isfinite(found).all() else None
 
 
-def write_float(source: Source, dtype: str, out: int, offset: int) -> Error:
-    """Write all values as FLOAT16 or BFLOAT16 to the open file `out`; what it returns has `fits` false where one is or gets non-finite."""
+def write_float(source: Source, dtype: str, out: int, offset: int) -> ErrorSum:
+    """Write all values as FLOAT16 or BFLOAT16 to the open file `out`, and return the error."""
 
-    def write(block: Block) -> Error:
-        values = source.read(block)
-        with np.errstate(over="ignore", invalid="ignore"):
-            stored = values.astype(FLOATS[dtype])
-            after = stored.astype(values.dtype)
+    def write(block: Block) -> ErrorSum:
+        values = source.read(block).reshape(-1)
+        stored = np.empty(values.shape, FLOATS[dtype])
+        error = cast_chunk(values, stored)
         _pwrite(out, stored, offset + 2 * block.start)
-        return _error(values, after)
+        return error
 
-    return _sum(_each(write, blocks(Layout(source.count, 1, 1))))
+    return total(_each(write, blocks(Layout(source.count, 1, 1))))
 
 
-def write_channels(source: Source, layout: Layout, scales: Array, out: int, offset: int) -> Error:
-    """Write all values as int8, `value = int8 x scale` of the channel, to the open file `out`."""
+def write_channels(source: Source, layout: Layout, scales: Array, out: int, offset: int) -> ErrorSum:
+    """Write all values as int8, `value = int8 x scale` of the channel, to the open file `out`, and return the error."""
 
-    def write(block: Block) -> Error:
+    def write(block: Block) -> ErrorSum:
         values = source.read(block)
-        scale = scales[block.channels].reshape(1, -1, 1)
-        stored = _quantized(values, scale)
+        stored, after = _quantized(values, scales[block.channels].reshape(1, -1, 1))
         _pwrite(out, stored, offset + block.start)
-        return _error(values, stored.astype(np.float32) * scale)
+        return compare(values.reshape(-1), after)
 
-    return _sum(_each(write, blocks(layout)))
+    return total(_each(write, blocks(layout)))
 
 
-def write_groups(source: Source, out: int, offset: int) -> tuple[Error, Array]:
+def write_groups(source: Source, out: int, offset: int) -> tuple[ErrorSum, Array]:
     """Write all values as int8 with a scale for each 32 to the open file `out`; return the error, and the scales."""
     scales = np.empty(source.count // GROUP, np.float32)
 
-    def write(block: Block) -> Error:
+    def write(block: Block) -> ErrorSum:
         values = source.read(block).reshape(-1, GROUP)
-        scale = scales_of(np.abs(values).max(axis=1, keepdims=True).astype(np.float32))
+        scale = scales_of(np.maximum(values.max(axis=1, keepdims=True), -values.min(axis=1, keepdims=True)))
         first = block.start // GROUP
         scales[first : first + len(scale)] = scale.ravel()
-        stored = _quantized(values, scale)
+        stored, after = _quantized(values, scale)
         _pwrite(out, stored, offset + block.start)
-        return _error(values, stored.astype(np.float32) * scale)
+        return compare(values.reshape(-1), after)
 
-    return _sum(_each(write, blocks(Layout(source.count // GROUP, 1, GROUP)))), scales
+    return total(_each(write, blocks(Layout(source.count // GROUP, 1, GROUP)))), scales
 
 
 def scales_of(largest_values: Array) -> Array:
@@ -181,28 +162,13 @@ def scales_of(largest_values: Array) -> Array:
     return scales
 
 
-def _quantized(values: Array, scale: Array) -> Array:
-    scaled = values / scale
-    np.rint(scaled, out=scaled)
-    np.clip(scaled, -_BITS, _BITS, out=scaled)
-    stored: Array = scaled.astype(np.int8)
-    return stored
-
-
-def _error(before: Array, after: Array) -> Error:
-    fits = bool(np.isfinite(after).all())
-    with np.errstate(over="ignore", invalid="ignore"):
-        signal = before.astype(np.float64)
-        noise = signal - after
-        return Error(float(np.square(signal).sum()), float(np.square(noise).sum()), fits)
-
-
-def _sum(errors: Iterator[Error]) -> Error:
-    signal = noise = 0.0
-    fits = True
-    for each in errors:
-        signal, noise, fits = signal + each.signal, noise + each.noise, fits and each.fits
-    return Error(signal, noise, fits)
+def _quantized(values: Array, scale: Array) -> tuple[Array, Array]:
+    """Return values as int8, and what a loader makes of them again, as a vector."""
+    rounded = np.rint(values / scale)
+    np.clip(rounded, -_BITS, _BITS, out=rounded)
+    stored: Array = rounded.astype(np.int8)
+    rounded *= scale
+    return stored, rounded.reshape(-1)
 
 
 def _each(work: Callable[[Block], T], todo: Iterator[Block]) -> Iterator[T]:

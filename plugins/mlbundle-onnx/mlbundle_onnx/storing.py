@@ -105,10 +105,9 @@ class _Writer:
         return rows
 
     def _store(self, weight: Weight) -> dict[str, Json] | None:
-        why = self._chooser.why_kept(weight)
-        encoded = None if why else self._encoder.encode(weight)
-        if encoded is None:
-            return _kept_row(weight, why or "not finite, or too coarse in every form")
+        encoded = self._chooser.why_kept(weight) or self._encoder.encode(weight)
+        if isinstance(encoded, str):
+            return _kept_row(weight, encoded)
         row = _row(weight, encoded)
         self._edit(weight, encoded)
         return row
