@@ -14,7 +14,9 @@ CODE = re.compile(r"\bMB\d{3}\b")
 
 
 def codes_in_the_source() -> set[str]:
-    return {code for path in PACKAGE.rglob("*.py") for code in CODE.findall(path.read_text(encoding="utf-8"))}
+    packages = [PACKAGE, *PACKAGE.parent.glob("plugins/*/mlbundle_*")]
+    sources = (path for package in packages for path in package.rglob("*.py"))
+    return {code for path in sources for code in CODE.findall(path.read_text(encoding="utf-8"))}
 
 
 def sections() -> dict[str, str]:

@@ -19,6 +19,7 @@ from steps import converted, planned, reasons
 
 from hatch_mlbundle.errors import KeptError, MissingLibraryError, ModelError, UnsoundResultError
 from hatch_mlbundle.model import Convert, Keep
+from hatch_mlbundle.optimizer import Options
 
 
 def test_what_is_planned_for_a_model_and_its_data(root: Path) -> None:
@@ -250,3 +251,10 @@ def test_a_changed_model_stays_a_plain_file(root: Path, tmp_path: Path) -> None:
     assert (target / "m.onnx").stat().st_nlink == 1
     assert isinstance(change, Convert)
     assert not isinstance(change, Keep)
+
+
+@pytest.mark.parametrize("options", [OnnxQuantizeOptions, OnnxSlimOptions])
+def test_every_option_is_in_the_documentation(options: type) -> None:
+    text = (Path(__file__).parents[3] / "docs" / "onnx.md").read_text(encoding="utf-8")
+    own = {each.name for each in fields(options)} - {each.name for each in fields(Options)}
+    assert [name for name in own if f"| `{name.replace('_', '-')}` |" not in text] == []
