@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,8 +86,10 @@ class Comparer:
         if answer["ran"] is None:
             raise UnsoundResultError(f"it does not run, as the original does: {one_line(answer['reason'])}")
         likeness = self._likeness("original-0-", "candidate-0-")
-        if likeness.cosine < least:
-            raise UnsoundResultError(f"its outputs have a cosine of {likeness.cosine:.5f} to the original's, less than {least:g}")
+        if not likeness.keeps(least):
+            cosine, error = f"{likeness.cosine:.5f}", f"{likeness.relative_error:.3g}"
+            told = f"its outputs have a cosine of {cosine} to the original's, and a relative error of {error}"
+            raise UnsoundResultError(f"{told}; `min-cosine` is {least:g}")
         return {"inputs": GENERATED, **described(likeness), "samples": len(self._feeds)}
 
     def report(self, context: Context, path: str) -> None:
@@ -109,7 +111,7 @@ class Comparer:
         try:
             answer = call(self._scratch, "run", model=str(self._original.path), checks=checks, feeds=names, outputs=outputs, times=2)
         except ProgramError as error:
-            raise ModelError(f"the original cannot be opened: {one_line(str(error), self._original.path.parent)}") from error
+            raise ModelError(f"the original itself fails: {one_line(str(error), self._original.path.parent)}") from error
         if answer["ran"] is None:
             self._why = self._why or f"the original does not run on generated inputs: {one_line(answer['reason'])}"
             return
@@ -117,12 +119,13 @@ class Comparer:
         if not self._likeness("original-0-", "original-1-").is_exact:
             self._why = "the original's outputs differ from run to run"
 
-    def _save(self, arrays: list[list[Any]], number: int) -> list[Path]:
+    def _save(self, arrays: Iterator[list[Any]], number: int) -> list[Path]:
         import numpy as np
 
-        paths = [self._scratch / f"feed-{number}-{position}.npz" for position in range(len(arrays))]
-        for path, feed in zip(paths, arrays, strict=True):
-            np.savez(path, *feed)
+        paths = []
+        for position, feed in enumerate(arrays):
+            paths.append(self._scratch / f"feed-{number}-{position}.npz")
+            np.savez(paths[-1], *feed)
         return paths
 
     def _likeness(self, before: str, after: str) -> Likeness:
@@ -132,5 +135,6 @@ class Comparer:
 
 def described(likeness: Likeness) -> dict[str, Json]:
     """Return a likeness as the manifest holds it, rounded."""
-    detail: dict[str, Json] = {"cosine": round(likeness.cosine, 6), "max_relative_error": float(f"{likeness.relative_error:.3g}")}
+    errors = {"relative_error": likeness.relative_error, "max_relative_error": likeness.largest_error}
+    detail: dict[str, Json] = {"cosine": round(likeness.cosine, 6), **{name: float(f"{error:.3g}") for name, error in errors.items()}}
     return detail if likeness.equal is None else {**detail, "equal": round(likeness.equal, 4)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,17 +17,26 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True, slots=True)
 class Likeness:
-    """The worst over all outputs: cosine of the angle between them, largest difference relative to the largest value,
-    and the part of whole numbers or truth values that are equal (None where there are none)."""
+    """The worst over all outputs: the cosine of the angle between them, taken as vectors; the norm of their difference relative to the
+    norm of the first; the largest difference relative to the largest value; and the part of whole numbers or truth values that are equal,
+    None where there are none."""
 
     cosine: float
     relative_error: float
+    largest_error: float
     equal: float | None
 
     @property
     def is_exact(self) -> bool:
         """Whether nothing differs."""
         return self.relative_error == 0 and self.equal in (None, 1.0)
+
+    def keeps(self, least: float) -> bool:
+        """Say whether the cosine is at least that, and the relative error no larger than what turns a vector by so much.
+
+        The cosine alone would not see all values doubled, or a single number changed.
+        """
+        return self.cosine >= least and self.relative_error <= math.sqrt(max(0.0, 2 - 2 * least))
 
 
 def load_outputs(path: Path) -> list[Array]:
@@ -37,33 +47,30 @@ def load_outputs(path: Path) -> list[Array]:
 
 def compare(pairs: Iterable[tuple[Sequence[Array], Sequence[Array]]]) -> Likeness:
     """Return how alike the outputs are, before and after, of some runs; raises UnsoundResultError where their number or shapes differ."""
-    cosines, errors, equal = [1.0], [0.0], []
+    cosines, norms, errors, equal = [1.0], [0.0], [0.0], []
     for before, after in pairs:
         if [each.shape for each in before] != [each.shape for each in after]:
             raise UnsoundResultError("its outputs have other shapes than the original's")
         for first, second in zip(before, after, strict=True):
             if first.size and first.dtype.kind == "f":
-                cosines.append(cosine(first, second))
-                errors.append(_relative(first, second))
+                old, new = _finite(first, second)
+                cosines.append(_cosine(old, new))
+                norms.append(_relative(np.linalg.norm(old - new), np.linalg.norm(old)))
+                errors.append(_relative(np.abs(old - new).max(initial=0.0), np.abs(old).max(initial=0.0)))
             elif first.size:
                 equal.append(float(np.mean(first == second)))
-    return Likeness(min(cosines), max(errors), min(equal, default=None))
+    return Likeness(min(cosines), max(norms), max(errors), min(equal, default=None))
 
 
-def cosine(first: Array, second: Array) -> float:
-    """Return the cosine of the angle between two arrays taken as vectors; values that are not finite count only where they differ."""
-    before, after = _finite(first, second)
+def _cosine(before: Array, after: Array) -> float:
     size = np.linalg.norm(before) * np.linalg.norm(after)
     if size == 0:
         return 1.0 if np.array_equal(before, after) else 0.0
     return float(np.clip(before @ after / size, -1.0, 1.0))
 
 
-def _relative(first: Array, second: Array) -> float:
-    before, after = _finite(first, second)
-    largest = np.abs(before).max(initial=0.0)
-    difference = np.abs(before - after).max(initial=0.0)
-    return float(difference / largest) if largest else float(difference)
+def _relative(difference: Any, size: Any) -> float:
+    return float(difference / size) if size else float(difference)
 
 
 def _finite(first: Array, second: Array) -> tuple[Array, Array]:

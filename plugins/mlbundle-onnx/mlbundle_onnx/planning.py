@@ -9,10 +9,14 @@ from pathlib import PurePosixPath
 from posixpath import dirname, join
 
 from hatch_mlbundle.errors import ModelError
-from hatch_mlbundle.model import Bundle, Convert, File, Finding, Keep
+from hatch_mlbundle.model import Bundle, Convert, File, Finding, Keep, Kind
 from hatch_mlbundle.optimizer import Context, Json
 
 SUFFIX = ".onnx"
+
+_DATA = frozenset({Kind.DATA, Kind.OTHER, Kind.MODEL})
+_MODELS = (SUFFIX, ".safetensors", ".json", ".yaml", ".yml", ".toml", ".xml", ".csv", ".sql")
+"""Names of files that others read, and that are no external data, whatever a model says."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +39,7 @@ def models(bundle: Bundle, context: Context) -> Iterator[Found | Keep]:
         if not context.selects(file.path):
             continue
         fact, data = facts[file.path], _data(file, facts[file.path])
-        problem = next((problem for path in data.values() if (problem := _problem(bundle, path))), None)
+        problem = next((problem for path in data.values() if (problem := _problem(bundle, path, file.path))), None)
         if "broken" in fact:
             context.report(Finding(code="MB721", path=file.path, message=f"{fact['broken']}; it stays as it is"))
         elif problem:
@@ -76,13 +80,20 @@ def _data(file: File, facts: Mapping[str, Json]) -> dict[str, str]:
     return {location: join(dirname(file.path), location) for location in locations}
 
 
-def _problem(bundle: Bundle, path: str) -> str | None:
-    """Return why a file of external data cannot be used, or None: onnx itself loads no data through links."""
+def _problem(bundle: Bundle, path: str, model: str) -> str | None:
+    """Return why a file of external data cannot be used, or None: onnx itself loads no data through links.
+
+    The file is written anew, so that it must be nothing but data: a hostile model may name any file.
+    """
     file = bundle.get(path)
+    if path == model:
+        return "is the model's own file"
     if file is None:
         return f"{path} is missing, or reached through a link"
     if file.link is not None:
         return f"{path} is a link"
+    if file.kind not in _DATA or path.lower().endswith(_MODELS):
+        return f"{path} is a file of another kind ({file.kind.value}), which may serve others"
     place = file.content.local_path()
     if place is not None and place.name == PurePosixPath(path).name and place.stat().st_nlink > 1:
         return f"{path} has several names (hard links), which onnx refuses"

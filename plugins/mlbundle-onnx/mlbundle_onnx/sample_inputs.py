@@ -25,7 +25,8 @@ COUNT = 3
 _SIZES = ((2, 16), (1, 64), (1, 224), (1, 1))
 """What free dimensions are taken to be, the first one of an input and all others, until the model runs."""
 
-_LARGEST = 1 << 26
+_LARGEST = 1 << 24
+"""Elements that an input may have."""
 _RANGE = 100
 _SHAPE_ONLY = frozenset({"Cast", "Unsqueeze", "Squeeze", "Reshape", "Flatten", "Identity", "Transpose", "Slice", "Expand"})
 _TYPES: Mapping[str, str] = {
@@ -65,14 +66,19 @@ def inputs_of(model: Model) -> list[Input]:
     return [_input(value, limits) for value in graph.input if value.name not in constants]
 
 
-def feeds(inputs: list[Input]) -> Iterator[list[list[Array]]]:
+def feeds(inputs: list[Input]) -> Iterator[Iterator[list[Array]]]:
     """Yield, for each guess at the free dimensions, some lists of arrays in the order of the inputs."""
     is_free = any(not isinstance(dim, int) or dim < 1 for each in inputs for dim in each.dims)
     for first, other in _SIZES if is_free else _SIZES[:1]:
         shapes = _shapes(inputs, first, other)
         if all(np.prod(shape, dtype=np.float64) <= _LARGEST for shape in shapes):
-            random = np.random.default_rng(0)
-            yield [[_array(each, shape, random) for each, shape in zip(inputs, shapes, strict=True)] for _ in range(COUNT)]
+            yield _feeds(inputs, shapes)
+
+
+def _feeds(inputs: list[Input], shapes: list[tuple[int, ...]]) -> Iterator[list[Array]]:
+    random = np.random.default_rng(0)
+    for _ in range(COUNT):
+        yield [_array(each, shape, random) for each, shape in zip(inputs, shapes, strict=True)]
 
 
 def _shapes(inputs: list[Input], first: int, other: int) -> list[tuple[int, ...]]:

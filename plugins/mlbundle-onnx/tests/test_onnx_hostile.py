@@ -49,6 +49,11 @@ def flipped(path: Path) -> None:
     path.write_bytes(data)
 
 
+def thief(path: Path) -> None:
+    """Name a module of the application as the weights' file, which would be written anew."""
+    save(embedder(), path, "thief.py")
+
+
 def linked(path: Path) -> None:
     save(embedder(), path, f"{path.stem}.bin")
     path.with_suffix(".bin").rename(path.with_suffix(".elsewhere"))
@@ -78,6 +83,8 @@ HOSTILE: dict[str, tuple[str, str, Callable[[Path], object]]] = {
     "upward": ("MB721", "no path in the model's own folder", lambda path: located(path, "../upward.bin")),
     "absolute": ("MB721", "no path in the model's own folder", lambda path: located(path, "/etc/passwd")),
     "backslash": ("MB721", "no path in the model's own folder", lambda path: located(path, "..\\x.bin")),
+    "itself": ("MB722", "is the model's own file", lambda path: located(path, "itself.onnx")),
+    "thief": ("MB722", "thief.py is a file of another kind (python)", thief),
     "symlinked": ("MB722", "symlinked.bin is a link", linked),
     "hardlinked": ("MB722", "several names (hard links)", hard_linked),
     "missing": ("MB722", "missing.bin is missing", missing),
@@ -90,7 +97,7 @@ HOSTILE: dict[str, tuple[str, str, Callable[[Path], object]]] = {
     "huge": ("MB721", "has the dimensions", lambda path: with_tensor(path, lambda each: each.dims.__setitem__(slice(None), [1 << 60] * 2))),
     "wrong": ("MB102", "needs 32512 bytes", lambda path: with_tensor(path, lambda each: each.dims.__setitem__(slice(None), [64, 127]))),
     "dataless": ("MB102", "has no data", lambda path: with_tensor(path, lambda each: each.ClearField("raw_data"))),
-    "flipped": ("MB102", "the original cannot be opened", flipped),
+    "flipped": ("MB102", "the original itself fails", flipped),
 }
 
 
