@@ -61,18 +61,21 @@ def store(path: Path, files: Mapping[str, Path], rules: Rules, place: Place) -> 
     for folder in (place.model.parent, place.data.parent):
         folder.mkdir(parents=True, exist_ok=True)
     embedded = place.scratch / "embedded"
-    with DataFile(place.data) as outside, DataFile(embedded) as inside:
-        writer = _Writer(model, files, rules, place, outside, inside)
-        rows = writer.store()
-        has_data = outside.end > 0
-    if not has_data:
-        place.data.unlink()
-    if writer.changed:
+    try:
+        with DataFile(place.data) as outside, DataFile(embedded) as inside:
+            writer = _Writer(model, files, rules, place, outside, inside)
+            rows = writer.store()
+        if not writer.changed:
+            raise KeptError(_why_nothing(rows))
         pieces = put_back(model.proto.SerializeToString(deterministic=True), {ORIGINAL: path, NEW: embedded})
         write_pieces(pieces, place.model)
-    embedded.unlink()
-    if not writer.changed:
-        raise KeptError(_why_nothing(rows))
+    except BaseException:
+        place.data.unlink(missing_ok=True)
+        raise
+    finally:
+        embedded.unlink(missing_ok=True)
+    if place.data.stat().st_size == 0:
+        place.data.unlink()
     return rows
 
 
