@@ -9,6 +9,9 @@ import pytest
 from hatch_mlbundle.config import read_config
 from hatch_mlbundle.plugins import OURS, load_registry, optimizer_entries
 
+INSTALLED = {path.name for path in Path(__file__).parents[1].glob("plugins/*")}
+"""The project's own plugins, which may be installed or not where the tests run."""
+
 LIST = """
 import sys
 from hatch_mlbundle.errors import ConfigurationError
@@ -60,7 +63,7 @@ class Site:
         program = f"import sys\nsys.path.insert(0, {str(self._folder)!r})\n{listing}"
         ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
         assert ran.stderr == ""
-        return ran.returncode, ran.stdout.splitlines()
+        return ran.returncode, [line for line in ran.stdout.splitlines() if not INSTALLED & set(line.split())]
 
     def fault(self) -> str:
         """Return the one line with which loading ends."""

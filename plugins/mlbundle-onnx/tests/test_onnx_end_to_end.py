@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import sysconfig
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -102,7 +101,8 @@ def test_an_installed_plugin_is_found_by_its_entry_point(tmp_path: Path) -> None
     subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
     (python,) = (tmp_path / "venv").glob("[bS]*/python")
     (site,) = (tmp_path / "venv").rglob("site-packages")
-    (site / "others.pth").write_text(f"{sysconfig.get_path('purelib')}\n{Path(hatch_mlbundle.__file__).parents[1]}\n")
+    others = [path for path in sys.path if path.endswith("-packages")]
+    (site / "others.pth").write_text("\n".join([*others, str(Path(hatch_mlbundle.__file__).parents[1])]))
     install = [python, "-m", "pip", "install", "-q", "--no-deps", "--no-index", "--disable-pip-version-check", wheel]
     subprocess.run(install, check=True, cwd=tmp_path, env={})
     save(embedder(), tmp_path / "source" / "m.onnx")
