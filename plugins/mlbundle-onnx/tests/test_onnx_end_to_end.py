@@ -101,10 +101,10 @@ def test_an_installed_plugin_is_found_by_its_entry_point(tmp_path: Path) -> None
     subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
     (python,) = (tmp_path / "venv").glob("[bS]*/python")
     (site,) = (tmp_path / "venv").rglob("site-packages")
-    others = [path for path in sys.path if path.endswith("-packages")]
-    (site / "others.pth").write_text("\n".join([*others, str(Path(hatch_mlbundle.__file__).parents[1])]))
     install = [python, "-m", "pip", "install", "-q", "--no-deps", "--no-index", "--disable-pip-version-check", wheel]
     subprocess.run(install, check=True, cwd=tmp_path, env={})
+    others = [path for path in sys.path if path.endswith("-packages")]
+    (site / "others.pth").write_text("\n".join([*others, str(Path(hatch_mlbundle.__file__).parents[1])]))
     save(embedder(), tmp_path / "source" / "m.onnx")
     (tmp_path / "pyproject.toml").write_text('[tool.mlbundle]\noptimizers = ["onnx_quantize"]\n')
     optimized = [python, "-m", "hatch_mlbundle", "optimize", "-q", "-o", tmp_path / "result", tmp_path / "source"]
