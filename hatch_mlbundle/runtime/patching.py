@@ -131,7 +131,7 @@ def _open_packed(original: Any, path: Any, arguments: tuple[Any, ...], options: 
         return original(path, *arguments, **options)  # another process has unpacked it meanwhile
     if packed.endswith(COMPRESSED):
         try:
-            from .unpack import unpacked  # type: ignore[import-not-found,unused-ignore]
+            from .unpack import unpacked
         except ImportError as error:
             raise ImportError(f"{packed}: cannot be unpacked, as this application's loader lacks the means ({error})") from error
         return original(unpacked(path), *arguments, **options)
