@@ -13,16 +13,19 @@ import hatch_mlbundle
 PACKAGE = Path(hatch_mlbundle.__file__).parent
 
 CORE = """
-    __init__ atomic bytecode cache canonical closure config crash decode entrypoints epoch errors filegroups finished frozenmodules
-    globs hookspecs identify importpaths importtime keeprules late librarynames links manifest marshalled_code model modulesets.*
-    opcodes optimizer profile profilematch programs progress pysource reference schema storage testfiles units unmarshal
-    unmarshal_server usage verify_settings
+    __init__ accuracy accuracy.evaluator accuracy_settings atomic bytecode cache canonical closure config crash decode entrypoints
+    epoch errors filegroups finished frozenmodules globs hookspecs identify importpaths importtime keeprules late librarynames links
+    manifest marshalled_code model modulesets.* opcodes optimizer profile profilematch programs progress pysource reference schema
+    storage testfiles units unmarshal unmarshal_server usage verify_settings
 """
 LAYERS = [
     ["runtime.*"],
     CORE.split(),
-    ["binaries.*", "bundles.*", "freezing.*", "models.*", "tracing.*", "trials.*"],
-    ["accounting", "drafts", "examine", "objections", "pipeline", "rewriting", "workspace"],
+    [
+        *("accuracy.judge", "accuracy.metrics", "accuracy.outputs", "accuracy.running", "accuracy.samples", "accuracy.search"),
+        *("accuracy.stage", "accuracy.worker", "binaries.*", "bundles.*", "freezing.*", "models.*", "tracing.*", "trials.*"),
+    ],
+    ["accounting", "drafts", "examine", "judging", "objections", "pipeline", "rewriting", "workspace"],
     ["verification.*"],
     ["optimizers.*", "reports.*"],
     ["plugins"],
