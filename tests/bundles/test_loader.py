@@ -23,6 +23,7 @@ from hatch_mlbundle.config import read_config
 from hatch_mlbundle.errors import UnsoundResultError
 from hatch_mlbundle.job import Job, prepare
 from hatch_mlbundle.model import Bundle, Change, Convert
+from hatch_mlbundle.models.restore import restore
 from hatch_mlbundle.optimizer import Context, ConvertTask, Detail, Optimizer, Options
 from hatch_mlbundle.pipeline import Stage
 from hatch_mlbundle.plugins import load_registry
@@ -130,6 +131,16 @@ def test_the_application_loads_its_packed_weights(plain: Path, small: Path) -> N
     assert (result.stdout.strip(), result.stderr) == (line_of(PACKED.expected), "")
     assert LOADER in scripts_of(small)
     assert LOADER not in scripts_of(plain)
+
+
+def test_the_optimizer_quantize_leaves_an_application_that_loads_its_weights(plain: Path, tmp_path: Path) -> None:
+    registry = load_registry()
+    table = {"optimizers": ["quantize"], "quantize": {"dtype": "int8"}}
+    job = prepare(read_config(table, registry.option_types()), registry, project=tmp_path)
+    result = application.optimize(job, plain, tmp_path / "small")
+    assert result.manifest.findings == ()
+    restore(tmp_path / "small" / f"{MODEL}.mlbundle", tmp_path / "restored")
+    assert run(tmp_path / "small/app").stdout.strip() == line_of(safetensors.load_file(tmp_path / "restored")["w"])
 
 
 def test_without_the_loader_it_fails_and_loads_no_garbage(plain: Path, small: Path, tmp_path: Path) -> None:
