@@ -123,9 +123,7 @@ def _tensor(storage: Storage, dtype: str, geometry: list[Value], metadata: list[
     bits = metadata[0] if metadata else None
     if bits is not None and not (isinstance(bits, dict) and all(isinstance(each, (str, bool)) for pair in bits.items() for each in pair)):
         raise FaultError("a tensor has metadata that cannot be")
-    tensor = Tensor(
-        storage=storage, dtype=dtype, offset=offset, shape=shape, stride=stride, requires_grad=requires_grad, metadata=bits
-    )
+    tensor = Tensor(storage=storage, dtype=dtype, offset=offset, shape=shape, stride=stride, requires_grad=requires_grad, metadata=bits)
     if tensor.count and tensor.byte_range[1] > storage.nbytes:
         raise FaultError(f"a tensor reaches {tensor.byte_range[1] - storage.nbytes} bytes past the end of storage {storage.key[:20]!r}")
     return tensor

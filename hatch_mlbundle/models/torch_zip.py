@@ -13,14 +13,21 @@ from pathlib import Path
 
 from hatch_mlbundle.bundles.zip_format import LOCAL, LOCAL_SIGNATURE, STORED, LocalHeader
 from hatch_mlbundle.bundles.zip_reader import Limits, ZipMember, ZipReader
-from hatch_mlbundle.errors import ArtifactError, ModelError
+from hatch_mlbundle.errors import ArtifactError, KeptError, ModelError
 
 LARGEST_PICKLE = 64 << 20
 """Bytes of the largest `data.pkl` that is read: it holds no numbers of tensors."""
 
+HEAD = 4096
+"""Bytes from a file's start by which it is told what it is."""
+
 _LARGEST_RECORD = 1000
 _LEGACY = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e")
 _PICKLE = "data.pkl"
+
+
+class NotTorchError(KeptError):
+    """A sound zip archive that has nothing to do with torch."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +61,11 @@ class TorchArchive:
 
 @contextmanager
 def open_archive(path: Path) -> Iterator[TorchArchive]:
-    """Open a file of torch.save for reading; raises ModelError where it is none, or a byte of its structure is wrong."""
+    """Open a file of torch.save for reading.
+
+    Raises NotTorchError where it is another zip archive, KeptError where it is a program of TorchScript, ModelError where a byte of
+    its structure is wrong.
+    """
     try:
         archive = ZipReader(path, Limits(max_ratio=1, max_size=1 << 62))
     except ArtifactError as error:
@@ -65,9 +76,14 @@ def open_archive(path: Path) -> Iterator[TorchArchive]:
         archive.close()
 
 
+def looks_like_zip(head: bytes) -> bool:
+    """Say whether a file begins as a zip archive does."""
+    return head.startswith(LOCAL_SIGNATURE)
+
+
 def looks_like_archive(head: bytes) -> bool:
     """Say whether a file begins as those of torch.save do: a zip archive whose first member is some folder's `data.pkl`."""
-    if len(head) < LOCAL.size or not head.startswith(LOCAL_SIGNATURE):
+    if len(head) < LOCAL.size or not looks_like_zip(head):
         return False
     length = LocalHeader._make(LOCAL.unpack_from(head)).name_length
     return head[LOCAL.size : LOCAL.size + length].endswith(f"/{_PICKLE}".encode())
@@ -78,20 +94,12 @@ def looks_legacy(head: bytes) -> bool:
     return head.startswith(_LEGACY)
 
 
-def is_torchscript(path: Path) -> bool:
-    """Say whether a zip archive holds a TorchScript program; raises ModelError where it is no sound zip archive."""
-    try:
-        archive = ZipReader(path, Limits(max_ratio=1, max_size=1 << 62))
-    except ArtifactError as error:
-        raise ModelError(f"{path}: {error.problem}") from error
-    archive.close()
-    return any(name.partition("/")[2] == "constants.pkl" for name in archive.members)
-
-
 def _archive(path: Path, members: Mapping[str, ZipMember]) -> TorchArchive:
     pickles = [name for name in members if name.partition("/")[2] == _PICKLE]
     if not pickles:
-        raise ModelError(f"{path}: is a zip archive without a {_PICKLE}, and none of torch.save")
+        raise NotTorchError(f"a zip archive without a {_PICKLE}, and none of torch.save")
+    if pickles[0].replace(_PICKLE, "constants.pkl") in members:
+        raise KeptError("a TorchScript program: its code finds its tensors by their numbers")
     root = pickles[0].removesuffix(_PICKLE)
     foreign = next((member for name, member in members.items() if not name.startswith(root) or member.method != STORED), None)
     if foreign:

@@ -1,0 +1,139 @@
+"""What becomes of PyTorch weights that have a safetensors form: the second copies that go, and the conversions, whole models at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from posixpath import basename
+
+from hatch_mlbundle.errors import KeptError, ModelError
+from hatch_mlbundle.model import Bundle, Change, Convert, Drop, File, Finding, Keep, Kind
+from hatch_mlbundle.models.torch_duplicates import first_difference, safetensors_digests, torch_digests
+from hatch_mlbundle.models.torch_names import LARGEST_INDEX, Family, family, is_index, new_index, read_index, safetensors_path
+from hatch_mlbundle.models.torch_shrink import convert as convert_file
+from hatch_mlbundle.optimizer import Context, ConvertTask, Detail, Json
+
+
+def duplicates(bundle: Bundle, facts: Mapping[str, Json], context: Context) -> dict[str, Change]:
+    """Return what becomes of the PyTorch weights that have safetensors of the same model beside them, by path.
+
+    `facts` is known of PyTorch files (torch_shrink.py, `examine`). All files of a model go, or none.
+    """
+    changes: dict[str, Change] = {}
+    for kin, weights in _families(bundle, lambda path: path in facts).items():
+        beside = [file for path, file in bundle.items() if path.endswith(".safetensors") and family(path) == kin and _has_bytes(file)]
+        if not beside or any("tensors" not in facts[file.path] for file in weights):
+            continue
+        difference = first_difference(_digests(weights, torch_digests, context), _digests(beside, safetensors_digests, context))
+        other = basename(beside[0].path)
+        for file in [*weights, *_families(bundle, is_index).get(kin, [])]:
+            if difference is None and context.selects(file.path):
+                reason = f"{other} beside it, which loaders prefer, holds the same tensors"
+                changes[file.path] = Drop(path=file.path, reason=reason)
+            elif difference is not None and not is_index(file.path):
+                changes[file.path] = Keep(path=file.path, reason=f"{other} beside it has no tensor {difference[:80]!r} like its own")
+    return changes
+
+
+def conversions(bundle: Bundle, facts: Mapping[str, Json], context: Context) -> dict[str, Change]:
+    """Return a Convert for each model whose PyTorch files can all be safetensors, by path; report (MB713) why others cannot."""
+    changes: dict[str, Change] = {}
+    for files, index in _models(bundle, facts, context):
+        first = (index or files[0]).path
+        if any("saves" not in facts[file.path] for file in files if file.path in facts):
+            continue  # it has been told why, or is about to be
+        try:
+            _check(files, index, facts, bundle, context)
+        except (KeptError, ModelError) as error:
+            problem = str(error).removeprefix(f"{first}: ")
+            context.report(Finding(code="MB713", path=first, message=f"{problem}; it stays a PyTorch file"))
+            continue
+        sources = [file.path for file in (*files, *([index] if index else []))]
+        saves = sum(file.size - facts[file.path]["size"] for file in files)
+        if saves > 0:
+            changes[first] = Convert(
+                path=first,
+                reason="safetensors instead of a PyTorch file, of the same tensors",
+                sources=tuple(sources),
+                outputs=tuple(safetensors_path(path) for path in sources),
+                saves=saves,
+            )
+    return changes
+
+
+def convert(task: ConvertTask, *, drop_training_state: bool) -> dict[str, Detail]:
+    """Carry out a Convert that `conversions` made; raises as `torch_shrink.convert` does."""
+    details: dict[str, Detail] = {}
+    places: dict[str, str] = {}
+    total = 0
+    for path in filter(lambda path: not is_index(path), task.change.sources):
+        output = safetensors_path(path)
+        target = task.target / output
+        target.parent.mkdir(parents=True, exist_ok=True)
+        plan, details[output] = convert_file(task.sources[path], target, drop_training_state=drop_training_state)
+        places |= dict.fromkeys(plan.tensors, basename(output))
+        total += sum(tensor.nbytes for tensor in plan.tensors.values())
+    for path in filter(is_index, task.change.sources):
+        index = read_index(path, task.sources[path].read_bytes())
+        (task.target / safetensors_path(path)).write_bytes(new_index(index, places, total))
+    return details
+
+
+def _families(bundle: Bundle, wanted: Callable[[str], bool]) -> dict[Family, list[File]]:
+    found: dict[Family, list[File]] = {}
+    for path, file in sorted(bundle.items()):
+        kin = family(path) if wanted(path) and _has_bytes(file) else None
+        if kin:
+            found.setdefault(kin, []).append(file)
+    return found
+
+
+def _has_bytes(file: File) -> bool:
+    return file.kind is not Kind.LINK
+
+
+def _digests(files: list[File], digest: Callable[..., list[Json]], context: Context) -> list[Json]:
+    def safely(file: File) -> Json:
+        try:
+            return digest(context.local(file))
+        except (KeptError, ModelError):
+            return []
+
+    facts = context.examine(digest.__name__, files, safely)
+    return [row for file in files for row in facts[file.path]]
+
+
+def _models(bundle: Bundle, facts: Mapping[str, Json], context: Context) -> Iterator[tuple[list[File], File | None]]:
+    """Yield the files of each model, with their index where they have one."""
+    sharded: set[str] = set()
+    for kin, (index, *_) in _families(bundle, is_index).items():
+        shards = [bundle[path] for path in sorted(facts) if family(path) == kin]
+        if shards:
+            sharded |= {file.path for file in shards}
+            yield shards, index
+    for path in sorted(facts):
+        if path not in sharded:
+            yield [bundle[path]], None
+
+
+def _check(files: list[File], index: File | None, facts: Mapping[str, Json], bundle: Bundle, context: Context) -> None:
+    """Raise KeptError, or ModelError, where the model cannot be converted as a whole."""
+    for file in files:
+        if "unfit" in facts[file.path]:
+            raise KeptError(facts[file.path]["unfit"])
+    taken = next((path for file in files if (path := safetensors_path(file.path)) in bundle), None)
+    if taken:
+        raise KeptError(f"{basename(taken)} is there already, and is not the same")
+    if index:
+        _check_index(files, index, facts, bundle, context)
+
+
+def _check_index(files: list[File], index: File, facts: Mapping[str, Json], bundle: Bundle, context: Context) -> None:
+    if index.size > LARGEST_INDEX or not context.selects(index.path):
+        raise KeptError("its index is too large to be read, or is not to be changed")
+    places = read_index(index.path, index.read())["weight_map"]
+    held = {name: basename(file.path) for file in files for name in facts[file.path]["tensors"]}
+    if places != held:
+        name = min(name for name in {*places, *held} if places.get(name) != held.get(name))
+        raise ModelError(f"{index.path}: names other tensors or files than there are: {name[:80]!r}")
+    if safetensors_path(index.path) in bundle:
+        raise KeptError(f"{basename(safetensors_path(index.path))} is there already")
