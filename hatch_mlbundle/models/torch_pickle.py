@@ -11,7 +11,7 @@ import struct
 from collections.abc import Callable, Mapping
 
 from .torch_rebuild import FaultError, ForeignObjectError, find, is_dtype, make, make_storage
-from .torch_values import Call, Name, Ordered, Parameter, Storage, Tensor, Value
+from .torch_values import Call, Name, Ordered, Parameter, Storage, Value
 
 MOST_OPERATIONS = 5_000_000
 """Instructions of the longest pickle that is read: over 100,000 tensors. It bounds the memory that a hostile one can ask for."""

@@ -1,8 +1,8 @@
 """Write a PyTorch state dict as safetensors: the same bytes under the same names, of tied tensors one.
 
 What is stored of tied tensors is chosen as safetensors.torch.save_model chooses (safetensors/torch.py, `_remove_duplicate_names`): the
-first name in order, and `metadata` says under `removed: kept` what stood for the others. Output layers go before: transformers
-ties them to the embeddings when it loads a model, not the other way round.
+first name in order, and `metadata` says under `removed: kept` what stands for the others. But output layers are left out before
+embeddings, and the two halves' embeddings before the shared one: transformers ties the former to the latter when it loads a model.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ DTYPES: Mapping[str, str] = {
 """safetensors' names of dtypes, by torch's (safetensors/torch.py, `_TYPES`)."""
 
 _FORMAT = {"format": "pt"}
-_OUTPUT_LAYER = re.compile(r"(^|\.)(lm_head|embed_out|output_projection|predictions\.decoder|(encoder|decoder)\.embed_tokens)\.")
+_OUTPUT_LAYER = re.compile(r"(^|\.)(lm_head|embed_out|output_projection|predictions\.decoder)\.")
+_SHARED_EMBEDDING = re.compile(r"(^|\.)(encoder|decoder)\.embed_tokens\.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,5 +132,6 @@ def _why_not(tensor: Tensor) -> str | None:
     return why_not_row_major(tensor)
 
 
-def _rank(name: str) -> tuple[bool, str]:
-    return bool(_OUTPUT_LAYER.search(name)), name
+def _rank(name: str) -> tuple[bool, bool, str]:
+    """Sort names by how well they stand for those that are tied to them, the best first."""
+    return bool(_OUTPUT_LAYER.search(name)), bool(_SHARED_EMBEDDING.search(name)), name

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from hatch_mlbundle.errors import KeptError, ModelError
 
@@ -31,7 +31,7 @@ class _Shrinking:
     plans: Mapping[str, StoragePlan]
 
 
-def examine(path: Path, suffix: str, *, drop_training_state: bool) -> dict[str, Any]:
+def examine(path: Path, *, drop_training_state: bool) -> dict[str, Any]:
     """Return what is known of a file without reading its storages: empty where it has nothing to do with torch.
 
     Else `keep` says why it stays, or `broken` or `foreign` what is wrong with it, or there are: `saves`, the bytes that it can lose as a
@@ -54,7 +54,7 @@ def examine(path: Path, suffix: str, *, drop_training_state: bool) -> dict[str, 
     except ForeignObjectError as error:
         return {"foreign": str(error).removeprefix(f"{path}: ")}
     except ModelError as error:
-        return {"broken": str(error).removeprefix(f"{path}: ")} if looks_like_archive(head) or suffix != ".bin" else {}
+        return {"broken": str(error).removeprefix(f"{path}: ")} if looks_like_archive(head) else {}
 
 
 def shrink(source: Path, target: Path, *, drop_training_state: bool) -> dict[str, Any]:
@@ -114,11 +114,11 @@ def _facts(source: Checkpoint, *, drop_training_state: bool) -> dict[str, Any]:
         return {**facts, "unfit": str(error)}
 
 
-def _dropped_detail(left: _Shrinking) -> dict[Literal["dropped"], Any]:
+def _dropped_detail(left: _Shrinking) -> dict[str, Any]:
     return {"dropped": [{"entry": name, "size": size} for name, size in left.dropped.items()]} if left.dropped else {}
 
 
-def _storages_detail(left: _Shrinking) -> dict[Literal["storages"], Any]:
+def _storages_detail(left: _Shrinking) -> dict[str, Any]:
     """Return of each storage that got smaller its bytes, before and after, and the tensors that look at it."""
     names = tensor_names(left.value)
     by_key: dict[str, list[str]] = {}

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from posixpath import splitext
 from typing import ClassVar, Literal
 
 from hatch_mlbundle.errors import ModelError, UnsoundResultError
-from hatch_mlbundle.model import Bundle, Change, Convert, Drop, File, Finding, Keep, Kind, Rewrite
+from hatch_mlbundle.model import Bundle, Change, Convert, File, Finding, Keep, Kind, Rewrite
 from hatch_mlbundle.optimizer import Context, ConvertTask, Detail, Json, Optimizer, Options, Risk, Task, option
 from hatch_mlbundle.units import format_size
 
@@ -51,7 +50,7 @@ class TorchFiles(Optimizer[TorchFilesOptions]):
         settled: dict[str, Change] = {}
         if self.options.drop_duplicates:
             settled = duplicates(bundle, facts, context)
-        left = {path: fact for path, fact in facts.items() if not isinstance(settled.get(path), Drop)}
+        left = {path: fact for path, fact in facts.items() if path not in settled}
         if self.options.to == "safetensors":
             settled |= conversions(bundle, left, context)
         taken = {path for change in settled.values() if isinstance(change, Convert) for path in change.sources}
@@ -91,9 +90,7 @@ class TorchFiles(Optimizer[TorchFilesOptions]):
         from hatch_mlbundle.models.torch_shrink import examine
 
         drop = self.options.drop_training_state
-        return context.examine(
-            self.name, files, lambda file: examine(context.local(file), splitext(file.path)[1].lower(), drop_training_state=drop)
-        )
+        return context.examine(self.name, files, lambda file: examine(context.local(file), drop_training_state=drop))
 
     def _alone(self, file: File, fact: Json, context: Context) -> Change | None:
         """Return what becomes of a file that stays what it is; report what is wrong with it."""

@@ -37,24 +37,30 @@ def duplicates(bundle: Bundle, facts: Mapping[str, Json], context: Context) -> d
 def conversions(bundle: Bundle, facts: Mapping[str, Json], context: Context) -> dict[str, Change]:
     """Return a Convert for each model whose PyTorch files can all be safetensors, by path; report (MB713) why others cannot."""
     changes: dict[str, Change] = {}
-    for files, index in _models(bundle, facts, context):
+    for files, index in _models(bundle, facts):
         first = (index or files[0]).path
-        if any("saves" not in facts[file.path] for file in files if file.path in facts):
-            continue  # it has been told why, or is about to be
+        if any("saves" not in facts[file.path] for file in files):
+            continue  # what is wrong with it is told otherwise
         try:
             _check(files, index, facts, bundle, context)
         except (KeptError, ModelError) as error:
-            problem = str(error).removeprefix(f"{first}: ")
-            context.report(Finding(code="MB713", path=first, message=f"{problem}; it stays a PyTorch file"))
+            _report(first, str(error).removeprefix(f"{first}: "), context)
             continue
-        sources = [file.path for file in (*files, *([index] if index else []))]
+        sources = [file.path for file in files] + ([index.path] if index else [])
+        outputs = tuple(safetensors_path(path) for path in sources)
+        twin = next(
+            (path for change in changes.values() if isinstance(change, Convert) for path in change.outputs if path in outputs), None
+        )
+        if twin:
+            _report(first, f"another file becomes {basename(twin)}, too", context)
+            continue
         saves = sum(file.size - facts[file.path]["size"] for file in files)
         if saves > 0:
             changes[first] = Convert(
                 path=first,
                 reason="safetensors instead of a PyTorch file, of the same tensors",
                 sources=tuple(sources),
-                outputs=tuple(safetensors_path(path) for path in sources),
+                outputs=outputs,
                 saves=saves,
             )
     return changes
@@ -76,6 +82,10 @@ def convert(task: ConvertTask, *, drop_training_state: bool) -> dict[str, Detail
         index = read_index(path, task.sources[path].read_bytes())
         (task.target / safetensors_path(path)).write_bytes(new_index(index, places, total))
     return details
+
+
+def _report(path: str, problem: str, context: Context) -> None:
+    context.report(Finding(code="MB713", path=path, message=f"{problem}; it stays a PyTorch file"))
 
 
 def _families(bundle: Bundle, wanted: Callable[[str], bool]) -> dict[Family, list[File]]:
@@ -102,7 +112,7 @@ def _digests(files: list[File], digest: Callable[..., list[Json]], context: Cont
     return [row for file in files for row in facts[file.path]]
 
 
-def _models(bundle: Bundle, facts: Mapping[str, Json], context: Context) -> Iterator[tuple[list[File], File | None]]:
+def _models(bundle: Bundle, facts: Mapping[str, Json]) -> Iterator[tuple[list[File], File | None]]:
     """Yield the files of each model, with their index where they have one."""
     sharded: set[str] = set()
     for kin, (index, *_) in _families(bundle, is_index).items():
