@@ -10,7 +10,7 @@ from hatch_mlbundle.errors import UnsoundResultError
 from .torch_checkpoint import Checkpoint, tensors_in
 from .torch_pickle import children
 from .torch_values import Ordered, Parameter, Tensor, Value
-from .torch_views import Read, ranged_chunks, row_major_chunks
+from .torch_views import Chunk, Read, ranged_chunks, row_major_chunks
 
 
 def check_same(source: Checkpoint, value: Value, target: Checkpoint) -> None:
@@ -64,7 +64,7 @@ def _check_same_bytes(source: Checkpoint, before: Tensor, target: Checkpoint, af
         raise UnsoundResultError("a tensor does not have the bytes that it had")
 
 
-def _pieces(owner: Checkpoint, tensor: Tensor, other: Tensor) -> Iterator[bytes]:
+def _pieces(owner: Checkpoint, tensor: Tensor, other: Tensor) -> Iterator[Chunk]:
     """Yield a tensor's bytes: as they lie where both lie alike, else in row-major order, in pieces of one size."""
     read = _reader(owner, tensor)
     if tensor.stride == other.stride:
@@ -77,7 +77,7 @@ def _reader(owner: Checkpoint, tensor: Tensor) -> Read:
     return lambda offset, size: owner.read(tensor, offset, size)
 
 
-def _even(chunks: Iterator[bytes], size: int = 1 << 20) -> Iterator[bytes]:
+def _even(chunks: Iterator[Chunk], size: int = 1 << 20) -> Iterator[Chunk]:
     """Yield the same bytes in pieces of `size`, the last of which may be shorter."""
     held = bytearray()
     for chunk in chunks:

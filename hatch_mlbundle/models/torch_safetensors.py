@@ -17,7 +17,7 @@ from hatch_mlbundle.errors import KeptError, ModelError, UnsoundResultError
 from .safetensors import Header, layout, read_header
 from .torch_checkpoint import Checkpoint
 from .torch_values import Tensor
-from .torch_views import is_contiguous, row_major_chunks, why_not_row_major
+from .torch_views import Chunk, is_contiguous, row_major_chunks, why_not_row_major
 
 DTYPES: Mapping[str, str] = {
     "float64": "F64",
@@ -106,12 +106,12 @@ def check_same_safetensors(source: Checkpoint, plan: SafetensorsPlan, target: Pa
                     raise UnsoundResultError(f"tensor {tensor.name[:60]!r} does not have the bytes that it had")
 
 
-def row_major(source: Checkpoint, tensor: Tensor) -> Iterator[bytes]:
+def row_major(source: Checkpoint, tensor: Tensor) -> Iterator[Chunk]:
     """Yield a tensor's bytes as safetensors has them."""
     return row_major_chunks(tensor, lambda offset, size: source.read(tensor, offset, size))
 
 
-def _checked_chunks(source: Checkpoint, tensor: Tensor, checked: set[str]) -> Iterator[bytes]:
+def _checked_chunks(source: Checkpoint, tensor: Tensor, checked: set[str]) -> Iterator[Chunk]:
     """Yield a tensor's bytes, and check the CRC-32 of its storage: on the way where the tensor is all of it, else before."""
     key = tensor.storage.key
     if tensor.nbytes == tensor.storage.nbytes and is_contiguous(tensor):

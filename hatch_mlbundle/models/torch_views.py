@@ -13,8 +13,13 @@ from .torch_values import Tensor
 Read: TypeAlias = Callable[[int, int], bytes]
 """Returns so many bytes of a storage from an offset on: called with offset and size."""
 
+Chunk: TypeAlias = bytes | bytearray
+"""A piece of a tensor's bytes; nobody changes it."""
+
 BLOCK = 1 << 20
-"""Bytes that are yielded at a time at most."""
+"""Bytes that are yielded at a time at most of what is contiguous."""
+GATHERED = 8 << 20
+"""Bytes that are yielded at a time at most of what is not: the more, the longer the runs that are read."""
 SPAN = 4 << 20
 """Bytes that are read at once at most, to pick some of them."""
 
@@ -53,7 +58,7 @@ def is_contiguous(tensor: Tensor) -> bool:
     return not tensor.count or axes.steps in ((), (1,))
 
 
-def row_major_chunks(tensor: Tensor, read: Read) -> Iterator[bytes]:
+def row_major_chunks(tensor: Tensor, read: Read) -> Iterator[Chunk]:
     """Yield a tensor's bytes in row-major order; it must be one that `why_not_row_major` has nothing against."""
     if not tensor.count:
         return
@@ -87,11 +92,12 @@ def _simplified(tensor: Tensor) -> _Axes:
 
 
 def _blocks(axes: _Axes, item: int) -> Iterator[_Axes]:
-    """Cut along the first axis, and where that is not enough along the next, until each part fits `BLOCK`, and `SPAN` if it can."""
+    """Cut along the first axis, and where that is not enough along the next, until each part fits `GATHERED`, and `SPAN` if it can."""
     (length, *inner), (step, *inner_steps) = axes.lengths, axes.steps
     row = math.prod(inner) * item
-    outermost = step == max(axes.steps)
-    at_once = min(BLOCK // row, max(1, SPAN // (step * item))) if outermost else BLOCK // row
+    at_once = GATHERED // row
+    if step == max(axes.steps):
+        at_once = min(at_once, max(1, SPAN // (step * item)))
     if not at_once and inner:
         for index in range(length):
             yield from _blocks(_Axes(axes.start + index * step, tuple(inner), tuple(inner_steps)), item)
@@ -101,7 +107,7 @@ def _blocks(axes: _Axes, item: int) -> Iterator[_Axes]:
         yield replace(axes, start=axes.start + index * step, lengths=(part, *inner))
 
 
-def _gathered(axes: _Axes, item: int, read: Read) -> bytes:
+def _gathered(axes: _Axes, item: int, read: Read) -> bytearray:
     """Return one block: read as a whole where its elements lie near each other, else run by run along the densest axis."""
     out = bytearray(axes.count * item)
     target = memoryview(out).cast(_FORMATS[item])
@@ -119,7 +125,7 @@ def _gathered(axes: _Axes, item: int, read: Read) -> bytes:
             run[:] = source[start : start + (length - 1) * step + 1 : step]
         else:
             _read_run(run, axes.start + start, step, item, read)
-    return bytes(out)
+    return out
 
 
 def _read_run(run: memoryview[int], start: int, step: int, item: int, read: Read) -> None:

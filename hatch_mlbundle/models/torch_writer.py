@@ -39,7 +39,7 @@ from .torch_checkpoint import Checkpoint
 from .torch_layout import StoragePlan, relaid
 from .torch_pickler import write_pickle
 from .torch_values import Value
-from .torch_views import ranged_chunks, row_major_chunks
+from .torch_views import Chunk, ranged_chunks, row_major_chunks
 
 ALIGNMENT = 64
 """Bytes; each storage begins at a multiple of it."""
@@ -50,7 +50,7 @@ _VERSION = 20
 _VERSION_ZIP64 = 45
 _DATE = 0x21  # 1980-01-01
 
-_Record: TypeAlias = tuple[str, int, Callable[[], Iterable[bytes]]]
+_Record: TypeAlias = tuple[str, int, Callable[[], Iterable[Chunk]]]
 
 
 def write_checkpoint(source: Checkpoint, value: Value, plans: Mapping[str, StoragePlan], target: Path) -> None:
@@ -66,7 +66,7 @@ def write_checkpoint(source: Checkpoint, value: Value, plans: Mapping[str, Stora
         writer.close()
 
 
-def storage_chunks(source: Checkpoint, plan: StoragePlan) -> Iterator[bytes]:
+def storage_chunks(source: Checkpoint, plan: StoragePlan) -> Iterator[Chunk]:
     """Yield the bytes of a new storage; raises ModelError where the old one's do not have their CRC-32."""
     chunks = source.archive.chunks(plan.before.key)
     if not any(piece.view for piece in plan.pieces):
@@ -86,7 +86,7 @@ def storage_chunks(source: Checkpoint, plan: StoragePlan) -> Iterator[bytes]:
     yield bytes(plan.after.nbytes - at)
 
 
-def _cut(chunks: Iterable[bytes], plan: StoragePlan) -> Iterator[bytes]:
+def _cut(chunks: Iterable[Chunk], plan: StoragePlan) -> Iterator[Chunk]:
     """Yield the planned pieces of a stream, in one pass over all of it."""
     position = at = 0
     waiting = list(plan.pieces[::-1])
@@ -126,7 +126,7 @@ class _Writer:
         self.stream = stream
         self.directory: list[bytes] = []
 
-    def add(self, name: str, size: int, chunks: Iterable[bytes]) -> None:
+    def add(self, name: str, size: int, chunks: Iterable[Chunk]) -> None:
         """Write one member of so many bytes; the header is written last, since it holds the CRC-32."""
         start = self.stream.tell()
         length = len(_local_header(name, size, 0, start))

@@ -40,7 +40,7 @@ def check(view: Tensor) -> None:
 
     chunks = list(row_major_chunks(view, read))
     assert b"".join(chunks) == elements(view, data)
-    assert max([0, *map(len, chunks)]) <= max(torch_views.BLOCK, view.item_size)
+    assert max([0, *map(len, chunks)]) <= max(torch_views.BLOCK, torch_views.GATHERED, view.item_size)
     assert longest <= max(torch_views.SPAN, torch_views.BLOCK, view.item_size)
 
 
@@ -79,6 +79,7 @@ def test_small_blocks_do_not_change_it(
     monkeypatch: pytest.MonkeyPatch, block: int, span: int, shape: tuple[int, ...], stride: tuple[int, ...]
 ) -> None:
     monkeypatch.setattr(torch_views, "BLOCK", block)
+    monkeypatch.setattr(torch_views, "GATHERED", block)
     monkeypatch.setattr(torch_views, "SPAN", span)
     check(tensor(shape, stride, 3))
 
