@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -99,8 +100,8 @@ def _worth_gathering(views: list[Tensor]) -> Tensor | None:
 def _moved(tensor: Tensor, plan: StoragePlan) -> Tensor:
     if not tensor.count:
         return replace(tensor, storage=plan.after, offset=0)
-    start, end = tensor.byte_range
-    piece = next(each for each in plan.pieces if each.start <= start and end <= each.end)
+    start, _ = tensor.byte_range
+    piece = plan.pieces[bisect_right(plan.pieces, start, key=lambda each: each.start) - 1]
     if piece.view is not None:
         return replace(tensor, storage=plan.after, offset=piece.at // tensor.item_size, stride=row_major(tensor.shape))
     return replace(tensor, storage=plan.after, offset=(piece.at + start - piece.start) // tensor.item_size)

@@ -18,6 +18,7 @@ MOST_OPERATIONS = 5_000_000
 DEEPEST = 100
 """Levels of nesting that are read at most."""
 
+_STOP = ord(".")
 _LONGEST_NAME = 1000
 _LONGEST_NUMBER = 9
 """Bytes of the longest integer: torch writes none beyond 64 bits."""
@@ -36,11 +37,15 @@ class _Machine:
     def take(self, size: int) -> bytes:
         start, self.position = self.position, self.position + size
         if self.position > len(self.data):
-            raise FaultError("it is cut short")
+            raise FaultError("its pickle is cut short")
         return self.data[start : self.position]
 
     def unsigned(self, size: int) -> int:
-        return int.from_bytes(self.take(size), "little")
+        """Return the next number; raises IndexError, too, where there is none."""
+        if size > 1:
+            return int.from_bytes(self.take(size), "little")
+        self.position += 1
+        return self.data[self.position - 1]
 
     def line(self) -> str:
         end = self.data.find(b"\n", self.position, self.position + _LONGEST_NAME)
@@ -69,8 +74,9 @@ def read_pickle(data: bytes) -> Value:
     machine = _Machine(data)
     try:
         _run(machine)
-    except (IndexError, KeyError, struct.error, UnicodeDecodeError):
-        raise FaultError("its pickle is damaged") from None
+    except (IndexError, KeyError, UnicodeDecodeError):
+        cut = machine.position > len(data)
+        raise FaultError("its pickle is cut short" if cut else "its pickle is damaged") from None
     if machine.below or len(machine.stack) != 1 or machine.position != len(data):
         raise FaultError("its pickle does not end where it should")
     (value,) = machine.stack
@@ -80,12 +86,12 @@ def read_pickle(data: bytes) -> Value:
 
 def _run(machine: _Machine) -> None:
     for _ in range(MOST_OPERATIONS):
-        code = machine.take(1)
-        if code == b".":
+        code = machine.unsigned(1)
+        if code == _STOP:
             return
-        operation = _OPERATIONS.get(code)
+        operation = _BY_CODE.get(code)
         if operation is None:
-            raise ForeignObjectError(f"is pickled by an instruction that torch.load(weights_only=True) refuses, too: {code!r}")
+            raise ForeignObjectError(f"is pickled by an instruction that torch.load(weights_only=True) refuses, too: {bytes([code])!r}")
         operation(machine)
     raise FaultError(f"its pickle has more than {MOST_OPERATIONS} instructions")
 
@@ -219,3 +225,4 @@ _OPERATIONS: Mapping[bytes, Callable[[_Machine], None]] = {
     b"\x8a": lambda machine: machine.push(_number(machine)),
 }
 """What each instruction does, by its byte; the loop sees to a STOP."""
+_BY_CODE = {code[0]: operation for code, operation in _OPERATIONS.items()}
