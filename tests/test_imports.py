@@ -13,15 +13,19 @@ import hatch_mlbundle
 PACKAGE = Path(hatch_mlbundle.__file__).parent
 
 CORE = """
-    __init__ atomic bytecode cache canonical closure config crash decode entrypoints epoch errors filegroups finished frozenmodules
-    globs hookspecs identify importpaths importtime keeprules late librarynames links manifest marshalled_code model modulesets.*
-    opcodes optimizer profile profilematch programs progress pysource reference schema storage testfiles units unmarshal
-    unmarshal_server usage verify_settings
+    __init__ accuracy accuracy.evaluator accuracy_settings atomic bytecode cache canonical closure config crash decode entrypoints
+    epoch errors filegroups finished frozenmodules globs hookspecs identify importpaths importtime keeprules late librarynames links
+    manifest marshalled_code model modulesets.* opcodes optimizer profile profilematch programs progress pysource reference schema
+    storage testfiles units unmarshal unmarshal_server usage verify_settings
 """
 LAYERS = [
+    ["runtime.*"],
     CORE.split(),
-    ["binaries.*", "bundles.*", "freezing.*", "models.*", "tracing.*", "trials.*"],
-    ["accounting", "drafts", "examine", "objections", "pipeline", "rewriting", "workspace"],
+    [
+        *("accuracy.judge", "accuracy.metrics", "accuracy.outputs", "accuracy.running", "accuracy.samples", "accuracy.search"),
+        *("accuracy.stage", "accuracy.worker", "binaries.*", "bundles.*", "freezing.*", "models.*", "tracing.*", "trials.*"),
+    ],
+    ["accounting", "drafts", "examine", "judging", "objections", "pipeline", "rewriting", "workspace"],
     ["verification.*"],
     ["optimizers.*", "reports.*"],
     ["plugins"],
@@ -29,10 +33,10 @@ LAYERS = [
     ["adapters.*"],
     ["__main__", "cli", "commands", "hooks", "trace_command"],
 ]
-"""From low to high: a module imports from its own layer and those below. `x.*` is the folder x and all modules in it."""
+"""From low to high: a module imports from its own layer and those below. `x.*` is the folder x and all modules in it.
 
-APART = ["runtime.*"]
-"""Ships inside users' applications: it imports the standard library only, and nothing of ours imports it."""
+The lowest ships inside users' applications: it imports the standard library only, and numpy late.
+"""
 
 HOSTS = {
     "hatchling": ["adapters.frozen", "adapters.hatch", "hooks"],
@@ -63,7 +67,7 @@ def matches(module: str, pattern: str) -> bool:
 
 
 def layers_of(module: str) -> list[int]:
-    return [number for number, patterns in enumerate([*LAYERS, APART]) for pattern in patterns if matches(module, pattern)]
+    return [number for number, patterns in enumerate(LAYERS) for pattern in patterns if matches(module, pattern)]
 
 
 def imported(module: str) -> Iterator[str]:

@@ -46,7 +46,7 @@ def carry(source: Path, target: Path | None, items: Sequence[Item], threads: int
     """
     jobs = [(number, cut) for number, item in enumerate(items) for cut in item.encoding.cuts(item.tensor)]
     done: list[list[Piece]] = [[] for _ in items]
-    with _opened(source, os.O_RDONLY) as reading, _opened(target, os.O_WRONLY) if target else nullcontext(None) as writing:
+    with opened(source, os.O_RDONLY) as reading, opened(target, os.O_WRONLY) if target else nullcontext(None) as writing:
         if hasattr(os, "posix_fadvise"):
             os.posix_fadvise(reading, 0, 0, os.POSIX_FADV_SEQUENTIAL)
         carrier = _Carrier(reading, writing)
@@ -80,7 +80,8 @@ def write_from(descriptor: int, data: memoryview | bytes, offset: int) -> None:
 
 
 @contextmanager
-def _opened(path: Path, flags: int) -> Iterator[int]:
+def opened(path: Path, flags: int) -> Iterator[int]:
+    """Open a file for as long as the block runs, and give its descriptor."""
     descriptor = os.open(path, flags | getattr(os, "O_CLOEXEC", 0))
     try:
         yield descriptor
