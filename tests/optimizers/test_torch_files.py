@@ -247,6 +247,17 @@ def test_the_whole_way_to_safetensors(root: Path) -> None:
     assert load_file(root / "resnet.safetensors")["w"].tolist() == list(range(1000))
 
 
+def test_what_became_safetensors_can_be_quantized_by_the_next_step(root: Path, tmp_path: Path) -> None:
+    save(root / "m" / "pytorch_model.bin", {"w": tensor(100, 100)})
+    registry = load_registry()
+    settings = {"optimizers": ["torch_files", "quantize"], "torch_files": {"to": "safetensors"}, "cache": {"enabled": False}}
+    config = project_config(tmp_path, registry, settings)
+    optimize(prepare(config, registry, project=tmp_path), root, root)
+    found = load_file(root / "m" / "model.safetensors")["w"]
+    assert (found.dtype, found.shape) == (np.float16, (100, 100))
+    assert [path.name for path in (root / "m").iterdir()] == ["model.safetensors"]
+
+
 @pytest.mark.parametrize("to", ["torch", "safetensors"])
 def test_a_flipped_bit_keeps_the_original(root: Path, to: str) -> None:
     data = bytearray(archive(*pickled({"w": view(Storage(numbers(10_000)), (10,))})))
