@@ -55,7 +55,9 @@ class TorchFiles(Optimizer[TorchFilesOptions]):
             settled |= conversions(bundle, left, context)
         taken = {path for change in settled.values() if isinstance(change, Convert) for path in change.sources}
         for path in sorted({*settled, *left} - (taken - settled.keys())):
-            change = settled.get(path) or self._alone(bundle[path], left[path], context)
+            change = settled.get(path)
+            if change is None or (isinstance(change, Keep) and path in facts):
+                change = self._alone(bundle[path], facts[path], context) or change
             if change:
                 yield change
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
 from posixpath import basename
 
 from hatch_mlbundle.errors import KeptError, ModelError
@@ -19,18 +20,19 @@ def duplicates(bundle: Bundle, facts: Mapping[str, Json], context: Context) -> d
     `facts` is known of PyTorch files (torch_shrink.py, `examine`). All files of a model go, or none.
     """
     changes: dict[str, Change] = {}
-    for kin, weights in _families(bundle, lambda path: path in facts).items():
+    for kin, files in _families(bundle, lambda path: not path.endswith(".safetensors")).items():
+        weights = [file for file in files if not is_index(file.path)]
         beside = [file for path, file in bundle.items() if path.endswith(".safetensors") and family(path) == kin and _has_bytes(file)]
-        if not beside or any("tensors" not in facts[file.path] for file in weights):
+        known = all("tensors" in facts.get(file.path, {}) for file in weights)
+        if not weights or not beside or not known or not all(context.selects(file.path) for file in files):
             continue
-        difference = first_difference(_digests(weights, torch_digests, context), _digests(beside, safetensors_digests, context))
-        other = basename(beside[0].path)
-        for file in [*weights, *_families(bundle, is_index).get(kin, [])]:
-            if difference is None and context.selects(file.path):
-                reason = f"{other} beside it, which loaders prefer, holds the same tensors"
-                changes[file.path] = Drop(path=file.path, reason=reason)
-            elif difference is not None and not is_index(file.path):
-                changes[file.path] = Keep(path=file.path, reason=f"{other} beside it has no tensor {difference[:80]!r} like its own")
+        ours, theirs = (_digests(weights, torch_digests, context), _digests(beside, safetensors_digests, context))
+        problem, other = _why_not_twice(ours, theirs), basename(beside[0].path)
+        if problem is None:
+            reason = f"{other} beside it, which loaders prefer, holds the same tensors"
+            changes |= {file.path: Drop(path=file.path, reason=reason) for file in files}
+        else:
+            changes |= {file.path: Keep(path=file.path, reason=f"{other} beside it {problem}") for file in weights}
     return changes
 
 
@@ -101,15 +103,24 @@ def _has_bytes(file: File) -> bool:
     return file.kind is not Kind.LINK
 
 
+def _why_not_twice(ours: list[Json], theirs: list[Json]) -> str | None:
+    if None in ours or None in theirs:
+        return "cannot be compared with it"
+    difference = first_difference(chain.from_iterable(ours), chain.from_iterable(theirs))
+    return None if difference is None else f"has no tensor {difference[:80]!r} like its own"
+
+
 def _digests(files: list[File], digest: Callable[..., list[Json]], context: Context) -> list[Json]:
+    """Return the digests of each file's tensors; None for a file that cannot be read so."""
+
     def safely(file: File) -> Json:
         try:
             return digest(context.local(file))
         except (KeptError, ModelError):
-            return []
+            return None
 
     facts = context.examine(digest.__name__, files, safely)
-    return [row for file in files for row in facts[file.path]]
+    return [facts[file.path] for file in files]
 
 
 def _models(bundle: Bundle, facts: Mapping[str, Json]) -> Iterator[tuple[list[File], File | None]]:

@@ -148,6 +148,23 @@ def test_shards_go_together_with_their_index_or_not_at_all(root: Path) -> None:
     assert {type(change) for change in plan(root)[0].values()} == {Keep}
 
 
+def test_weights_go_together_or_not_at_all(root: Path) -> None:
+    shards(root)
+    arrays = {"a": np.arange(100, dtype="f4"), "b": np.arange(50, dtype="f4"), "c": np.arange(9, 79, dtype="f4")}
+    save_file(arrays, root / "model.safetensors")
+    assert len(plan(root)[0]) == 3
+    assert plan(root, excluded=("pytorch_model-00002-of-00002.bin",))[0] == {}
+    assert plan(root, excluded=(INDEX,))[0] == {}
+
+
+def test_more_than_the_tensors_of_the_safetensors_is_no_second_copy(root: Path) -> None:
+    save(root / "pytorch_model.bin", {"w": tensor(3), "optimizer": checkpoint()["optimizer"]})
+    save_file({"w": np.arange(3, dtype="f4")}, root / "model.safetensors")
+    assert isinstance(plan(root)[0]["pytorch_model.bin"], Rewrite)
+    change = plan(root, drop_training_state=False)[0].get("pytorch_model.bin")
+    assert change is None
+
+
 def test_a_damaged_neighbour_is_no_reason_to_drop_anything(root: Path) -> None:
     save(root / "pytorch_model.bin", {"w": tensor(3)})
     (root / "model.safetensors").write_bytes(b"\xff" * 100)
