@@ -116,7 +116,7 @@ class OnnxQuantize(Optimizer[OnnxQuantizeOptions]):
             promoted=promoted,
         )
         place = Place(model=folder / work.path, data=work.data_path(folder), location=work.location, scratch=work.folder("work"))
-        return {"dtype": form, "tensors": store(work.original.path, work.original.files, rules, place)}
+        return {"dtype": form, **store(work.original.path, work.original.files, rules, place)}
 
     def _why_kept(self, found: Found) -> str | None:
         types, dtype = found.facts["types"], self.options.dtype

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from hatch_mlbundle.errors import KeptError
+from hatch_mlbundle.models.casting import ErrorSum
 from hatch_mlbundle.optimizer import Json
 
 from .choosing import Chooser, Rules, names_in, unused_name
@@ -50,8 +51,8 @@ class Place:
     scratch: Path
 
 
-def store(path: Path, files: Mapping[str, Path], rules: Rules, place: Place) -> list[dict[str, Json]]:
-    """Write the model at `path`, whose external data is in `files` by location, to `place`; return a row for each weight.
+def store(path: Path, files: Mapping[str, Path], rules: Rules, place: Place) -> dict[str, Json]:
+    """Write the model at `path`, whose external data is in `files` by location, to `place`; return a Detail: `tensors`, and their `sqnr`.
 
     Embedded data stays embedded, external data goes into one file. Raises KeptError where nothing can be made smaller, ModelError, OSError.
     """
@@ -76,7 +77,7 @@ def store(path: Path, files: Mapping[str, Path], rules: Rules, place: Place) -> 
         embedded.unlink(missing_ok=True)
     if place.data.stat().st_size == 0:
         place.data.unlink()
-    return rows
+    return {"sqnr": decibels(writer.error), "tensors": rows}
 
 
 class _Writer:
@@ -91,6 +92,7 @@ class _Writer:
         self._names = names_in(model)
         self._outside = [(tensor, range_of(tensor, files)) for tensor in _external(model)]
         self._edited: set[int] = set()
+        self.error = ErrorSum()
         self._new_nodes: dict[int, list[Any]] = {}
         self._behind: dict[str, list[Any]] = {}
 
@@ -112,6 +114,7 @@ class _Writer:
         if isinstance(encoded, str):
             return _kept_row(weight, encoded)
         row = _row(weight, encoded)
+        self.error += encoded.error
         self._edit(weight, encoded)
         return row
 
@@ -205,15 +208,19 @@ def _external(model: Model) -> Iterator[Any]:
 
 
 def _row(weight: Weight, encoded: Encoded) -> dict[str, Json]:
-    sqnr = encoded.error.sqnr
     return {
         "name": weight.name,
         "shape": list(weight.tensor.dims),
         "before": _word(weight.tensor),
         "after": encoded.words,
         "size": [size_of(weight.tensor), encoded.size],
-        "sqnr": None if sqnr is None else round(sqnr, 2),
+        "sqnr": decibels(encoded.error),
     }
+
+
+def decibels(error: ErrorSum) -> float | None:
+    """Return a ratio as it stands in the manifest."""
+    return None if error.sqnr is None else round(error.sqnr, 2)
 
 
 def _kept_row(weight: Weight, why: str) -> dict[str, Json] | None:

@@ -22,10 +22,12 @@ def stored(path: Path, form: str = "int8", files: Mapping[str, Path] | None = No
     target = path.parent / f"{form}-{len(list(path.parent.iterdir()))}"
     (target / "work").mkdir(parents=True)
     place = Place(model=target / path.name, data=target / "m.bin", location="m.bin", scratch=target / "work")
-    rows = store(path, files or {}, Rules(form=form, **rules), place)  # type: ignore[arg-type]
+    detail = store(path, files or {}, Rules(form=form, **rules), place)  # type: ignore[arg-type]
     onnx.checker.check_model(str(place.model), full_check=True)
     assert list((target / "work").iterdir()) == []
-    return place.model, {row["name"]: row for row in rows}
+    changed = [row["sqnr"] for row in detail["tensors"] if row["sqnr"] is not None]
+    assert not changed or min(changed) <= detail["sqnr"] <= max(changed)
+    return place.model, {row["name"]: row for row in detail["tensors"]}
 
 
 @pytest.mark.parametrize(("form", "part", "least"), [("float16", 0.51, 0.9999999), ("int8", 0.29, 0.9999)])
