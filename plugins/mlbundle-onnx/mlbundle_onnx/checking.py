@@ -19,6 +19,10 @@ from .isolation import call, one_line
 from .modelfile import read_model
 from .sample_inputs import COUNT, feeds, inputs_of
 
+_SECONDS = 120.0
+_BYTES_A_SECOND = 10 * 10**6
+"""How long a model may take to open and to run on all generated inputs: a hostile one could run for ever."""
+
 GENERATED = "generated, which proves less than your own samples do"
 
 
@@ -64,6 +68,7 @@ class Comparer:
         self._original = original
         self._scratch = scratch
         self._is_opened = original.size <= largest
+        self._seconds = _SECONDS + original.size / _BYTES_A_SECOND
         self._feeds: list[Path] = []
         self._why = f"{format_size(original.size)} are more than `max-opened`" if not self._is_opened else ""
         scratch.mkdir(parents=True, exist_ok=True)
@@ -78,7 +83,8 @@ class Comparer:
                 return {"inputs": None, "why": self._why}
             outputs = str(self._scratch / "candidate-")
             files = [str(path) for path in self._feeds]
-            answer = call(self._scratch, "run", model=str(candidate), checks=True, feeds=[files], outputs=outputs)
+            asked = {"model": str(candidate), "checks": True, "feeds": [files], "outputs": outputs}
+            answer = call(self._scratch, "run", seconds=self._seconds, **asked)
         except ProgramError as error:
             raise UnsoundResultError(one_line(str(error), candidate.parent)) from error
         if not self._feeds or self._why:
@@ -87,8 +93,8 @@ class Comparer:
             raise UnsoundResultError(f"it does not run, as the original does: {one_line(answer['reason'])}")
         likeness = self._likeness("original-0-", "candidate-0-")
         if not likeness.keeps(least):
-            cosine, error = f"{likeness.cosine:.5f}", f"{likeness.relative_error:.3g}"
-            told = f"its outputs have a cosine of {cosine} to the original's, and a relative error of {error}"
+            cosine, relative = f"{likeness.cosine:.5f}", f"{likeness.relative_error:.3g}"
+            told = f"its outputs have a cosine of {cosine} to the original's, and a relative error of {relative}"
             raise UnsoundResultError(f"{told}; `min-cosine` is {least:g}")
         return {"inputs": GENERATED, **described(likeness), "samples": len(self._feeds)}
 
@@ -109,7 +115,8 @@ class Comparer:
         names = [[str(path) for path in each] for each in sets]
         checks = not self._original.files  # onnx.checker refuses hard links, which a cache may have made
         try:
-            answer = call(self._scratch, "run", model=str(self._original.path), checks=checks, feeds=names, outputs=outputs, times=2)
+            asked = {"model": str(self._original.path), "checks": checks, "feeds": names, "outputs": outputs, "times": 2}
+            answer = call(self._scratch, "run", seconds=self._seconds, **asked)
         except ProgramError as error:
             raise ModelError(f"the original itself fails: {one_line(str(error), self._original.path.parent)}") from error
         if answer["ran"] is None:

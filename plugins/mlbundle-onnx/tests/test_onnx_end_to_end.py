@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 import pytest
 from onnxsmith import ROWS, embedder, run, save, tokens
-from steps import job
+from onnxsteps import job
 
 import hatch_mlbundle
 from hatch_mlbundle.application import optimize

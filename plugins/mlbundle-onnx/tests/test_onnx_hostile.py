@@ -16,7 +16,7 @@ from mlbundle_onnx.modelfile import read_model
 from mlbundle_onnx.storing import Place, store
 from onnx import numpy_helper
 from onnxsmith import embedder, save
-from steps import job
+from onnxsteps import job
 
 from hatch_mlbundle.application import optimize
 from hatch_mlbundle.errors import KeptError, ModelError

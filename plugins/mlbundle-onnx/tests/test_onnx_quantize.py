@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from mlbundle_onnx import checking
 from mlbundle_onnx.quantize import OnnxQuantize, OnnxQuantizeOptions
 from mlbundle_onnx.slim import OnnxSlim, OnnxSlimOptions
 from onnx import TensorProto, helper, numpy_helper
 from onnxsmith import ROWS, cosine, embedder, floats, model, run, save, tokens, values
-from steps import converted, planned, reasons
+from onnxsteps import converted, planned, reasons
 
 from hatch_mlbundle.errors import KeptError, MissingLibraryError, ModelError, UnsoundResultError
 from hatch_mlbundle.model import Convert, Keep
@@ -151,6 +152,36 @@ def test_an_original_that_runs_on_no_generated_input_is_told(root: Path, tmp_pat
     assert details["m.onnx"]["comparison"]["inputs"] is None
     assert context.codes == ["MB723"]
     assert "does not run on generated inputs" in context.findings[0].message
+
+
+def test_a_model_that_asks_for_too_much_memory_ends_in_its_own_process(root: Path, tmp_path: Path) -> None:
+    """4 TB of zeros."""
+    made = embedder()
+    made.graph.initializer.append(numpy_helper.from_array(np.array([1 << 40]), "many"))
+    made.graph.node.extend([helper.make_node("ConstantOfShape", ["many"], ["zeros"]), helper.make_node("ReduceSum", ["zeros"], ["sum"])])
+    made.graph.output.append(floats("sum", 1))
+    save(made, root / "m.onnx")
+    (change,), _, step = planned(root)
+    _, _, context = converted(root, tmp_path / "work", change, step)
+    assert context.codes == ["MB723"]
+    assert "the original does not run on generated inputs" in context.findings[0].message
+
+
+def test_a_model_that_runs_for_ever_is_stopped(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    go, value = (helper.make_tensor_value_info("go", TensorProto.BOOL, []), floats("value"))
+    nodes = [helper.make_node("Identity", ["go"], ["on"]), helper.make_node("Sin", ["value"], ["next"])]
+    results = [helper.make_tensor_value_info("on", TensorProto.BOOL, []), floats("next")]
+    body = helper.make_graph(nodes, "body", [helper.make_tensor_value_info("i", TensorProto.INT64, []), go, value], results)
+    made = embedder()
+    made.graph.initializer.extend([numpy_helper.from_array(np.array(1 << 60), "turns"), numpy_helper.from_array(np.array(True), "yes")])
+    made.graph.node.append(helper.make_node("Loop", ["turns", "yes", "one"], ["last"], body=body))
+    made.graph.initializer.append(numpy_helper.from_array(np.array(1, np.float32), "one"))
+    made.graph.output.append(floats("last"))
+    save(made, root / "m.onnx")
+    monkeypatch.setattr(checking, "_SECONDS", 3.0)
+    (change,), _, step = planned(root)
+    with pytest.raises(ModelError, match="the original itself fails: was stopped after 3"):
+        converted(root, tmp_path / "work", change, step)
 
 
 def test_outputs_that_differ_from_run_to_run_prove_nothing(root: Path, tmp_path: Path) -> None:
