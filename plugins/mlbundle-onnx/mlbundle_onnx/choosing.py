@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -94,11 +94,6 @@ def channel_axis(weight: Weight) -> int:
     axes = {_axis(use, rank) for use in weight.uses}
     axis = axes.pop() if len(axes) == 1 else 0
     return axis if 0 <= axis < rank else 0
-
-
-def promotable(names: Mapping[str, float | None]) -> list[str]:
-    """Return names in the order in which they are to be stored more finely: by their SQNR, the worst first."""
-    return sorted(names, key=lambda name: (names[name] if names[name] is not None else float("inf"), name))
 
 
 def names_in(model: Model) -> set[str]:
