@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +22,8 @@ from hatch_mlbundle.optimizer import Detail, Measured, SearchBy
 from hatch_mlbundle.optimizers.quantize import Quantize, QuantizeOptions
 from hatch_mlbundle.runtime.weights import PackedFile, is_signpost
 from tests.fakes import FakeContext, bundle_of
-from tests.models.safesmith import read_tensors, weights, write_tensors
+from tests.models.safesmith import file_with, raw_file, read_tensors, weights, write_tensors
+from tests.models.test_safetensors import BAD, RAW
 from tests.test_application import job
 
 CONFIG = '{\n  "model_type": "bert"\n}\n'
@@ -463,3 +467,70 @@ def test_a_whole_run_gives_the_same_bytes_cold_and_warm(root: Path, tmp_path: Pa
 
 def test_a_bundle_without_models_has_nothing_to_do(root: Path) -> None:
     assert list(Quantize(QuantizeOptions()).plan(Bundle(), FakeContext(root))) == []
+
+
+def hostile(folder: Path) -> None:
+    """Write files that are no safetensors files, each in its own way, and one sound one."""
+    for number, what in enumerate(sorted(BAD)):
+        entries, data, _ = BAD[what]
+        file_with(folder / f"bad{number:02}.safetensors", entries, data)
+    for number, what in enumerate(sorted(RAW)):
+        header, length, _ = RAW[what]
+        raw_file(folder / f"raw{number:02}.safetensors", header, length=length)
+    sound = write_tensors(folder / "sound.safetensors", {"a": weights(64, 64)})
+    (folder / "cut.safetensors").write_bytes(sound.read_bytes()[:-4000])
+    (folder / "empty.safetensors").write_bytes(b"")
+
+
+@pytest.mark.parametrize("dtype", ["float16", "int8"])
+def test_each_hostile_file_is_told_and_stays_and_keeps_no_sound_one_from_getting_smaller(dtype: str, root: Path, tmp_path: Path) -> None:
+    hostile(root / "m")
+    settings = {"optimizers": ["quantize"], "quantize": {"dtype": dtype, "min-count": 1}, "cache": {"enabled": False}}
+    manifest = optimize(job(tmp_path, **settings), root, tmp_path / "out").manifest
+    bad = sorted(path.name for path in (root / "m").iterdir() if path.name != "sound.safetensors")
+    assert [(each.code, each.path) for each in manifest.findings] == [("MB701", f"m/{name}") for name in bad]
+    assert all((tmp_path / "out/m" / name).read_bytes() == (root / "m" / name).read_bytes() for name in bad)
+    assert (tmp_path / "out/m/sound.safetensors").stat().st_size < (root / "m/sound.safetensors").stat().st_size
+
+
+def run_cli(folder: Path, *arguments: str, limit: int = 0) -> subprocess.Popen[str]:
+    """Start `mlbundle optimize` on the folder itself; `limit` is the most bytes that any file may come to have."""
+    code = (
+        "import resource, signal, sys\n"
+        f"limit = {limit}\n"
+        "if limit:\n    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))\n"
+        "from hatch_mlbundle.cli import main\nsys.exit(main(sys.argv[1:]))\n"
+    )
+    (folder.parent / "pyproject.toml").write_text('[tool.mlbundle]\noptimizers = ["quantize"]\ncache = {enabled = false}\n')
+    (folder.parent / "tmp").mkdir(exist_ok=True)
+    environment = {**os.environ, "TMPDIR": str(folder.parent / "tmp")}
+    command = [sys.executable, "-c", code, "optimize", *arguments, str(folder)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder.parent, env=environment)
+
+
+def test_a_full_disk_leaves_the_original(root: Path) -> None:
+    source = write_tensors(root / "m/model.safetensors", {"a": weights(1000, 1000)})
+    before = source.read_bytes()
+    process = run_cli(root, limit=1_000_000)
+    output, errors = process.communicate(timeout=120)
+    assert source.read_bytes() == before
+    assert process.returncode == 2, output
+    assert errors.startswith("mlbundle: file size limit reached")
+    assert list((root.parent / "tmp").iterdir()) == []
+
+
+def test_a_kill_at_any_moment_leaves_the_original_or_the_whole_result(root: Path) -> None:
+    source = write_tensors(root / "m/model.safetensors", {f"w{number}": weights(1000, 1000, seed=number) for number in range(8)})
+    before = source.read_bytes()
+    for seconds in (0.0, 0.05, 0.2):
+        process = run_cli(root)
+        while process.poll() is None and not any(path.is_file() for path in (root.parent / "tmp").glob("*/*/m/*.safetensors")):
+            time.sleep(0.01)
+        time.sleep(seconds)
+        process.kill()
+        process.communicate(timeout=60)
+        assert seconds or process.returncode == -signal.SIGKILL
+        if source.read_bytes() != before:
+            assert {name: array.dtype for name, array in read_tensors(source).items()} == {f"w{n}": np.float16 for n in range(8)}
+            source.write_bytes(before)
+        shutil.rmtree(root.parent / "tmp")
