@@ -33,6 +33,7 @@ LOADER = "pyi_rth_mlbundle_weights"
 Compile: TypeAlias = Callable[[str, str], bytes]
 """Takes a module's source and name, and returns its code as marshal writes it."""
 
+_NAME = ".safetensors"
 _RUNTIME = Path(__file__).parents[1] / "runtime"
 _PACKAGE = "mlbundle_runtime"
 """What the runtime is called there: an application may have hatch_mlbundle itself."""
@@ -52,9 +53,14 @@ _LARGEST = 1 << 26
 """Bytes of a script that nothing has."""
 
 
-def is_packed(path: str) -> bool:
-    """Say whether the loader is needed for a file of this name."""
-    return path.endswith((PACKED, COMPRESSED)) and ".safetensors" in path
+def needs_loader(path: str) -> bool:
+    """Say whether nothing but the loader reads a file of this name."""
+    return path.endswith(_NAME + PACKED)
+
+
+def is_loadable(path: str) -> bool:
+    """Say whether the loader reads a file of this name; one that was compressed can be unpacked before, too (unpack.py)."""
+    return path.endswith((_NAME + PACKED, _NAME + COMPRESSED))
 
 
 def with_loader(executable: Executable, bundle: Bundle) -> tuple[Executable, tuple[tuple[str, bytes], ...]]:
@@ -63,7 +69,7 @@ def with_loader(executable: Executable, bundle: Bundle) -> tuple[Executable, tup
     An earlier one is taken out where there is another. Raises UnsoundResultError where the application lacks what the loader needs,
     MissingProgramError where no Python here compiles for the executable's.
     """
-    packed = [path for path in bundle if is_packed(path)]
+    packed = [path for path in bundle if is_loadable(path)]
     if not packed:
         return executable, ()
     archive = executable.archive
@@ -82,7 +88,7 @@ def loader_source(packed: Collection[str], modules: Collection[str], compiled: C
 
     Raises UnsoundResultError, which names the executable, where a module is missing that cannot be put in.
     """
-    if "numpy" not in modules and any(path.endswith(PACKED) for path in packed):
+    if "numpy" not in modules and any(map(needs_loader, packed)):
         raise UnsoundResultError(f"{executable}: has no numpy, which packed weights need; import it in the application")
     ours = dict(_runtime_modules(compressed=any(path.endswith(COMPRESSED) for path in packed)))
     texts = {**ours, **_borrowed([text for _, text in ours.values()], modules, executable)}
