@@ -54,7 +54,9 @@ class AccuracySettings:
         "`relative-error`).",
         default=None,
     )
-    output: str = option("The one output that is compared; empty means all, of which the worst counts; for `top-1` the first.", default="")
+    output: str = option(
+        "The one output that is compared; empty means all, of which the worst counts, and for `top-1` `logits`, else the first.", default=""
+    )
     evaluator: str = option("What runs the models, by its name; empty means the first, in the order of names, that can.", default="")
     command: tuple[str, ...] = option(
         "A program of your own that measures instead, with its arguments: it prints a number as its last line, which `at-least` or "
@@ -65,7 +67,7 @@ class AccuracySettings:
     timeout: float = option("Seconds that one measurement may take.", default=1800.0)
     search: SearchBy = option(
         "How the smallest setting within the bound is searched for: by `tensor`, with the most harmful ones stored more finely; by "
-        "`model`, one setting for all; `off` measures only what the step's options say, and keeps the original where that misses the bound.",
+        "`model`, one setting for all; `off` measures what the step's options say, and keeps the original where that misses the bound.",
         default="tensor",
     )
 

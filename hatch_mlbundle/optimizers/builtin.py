@@ -23,16 +23,4 @@ from hatch_mlbundle.optimizers.upx import Upx
 @hookimpl
 def mlbundle_register_optimizers() -> Iterable[type[Optimizer[Any]]]:
     """Return our own optimizers."""
-    return [
-        TestData,
-        Exclude,
-        ExcludeModules,
-        PythonSources,
-        Strip,
-        UnusedLibraries,
-        PruneUnused,
-        Deduplicate,
-        Upx,
-        Quantize,
-        PackWeights,
-    ]
+    return [TestData, Exclude, ExcludeModules, PythonSources, Strip, UnusedLibraries, PruneUnused, Deduplicate, Upx, PackWeights, Quantize]
