@@ -2,6 +2,8 @@
 
     python benchmarks/quantize_memory.py [FOLDER] [GB]
 
+MLBUNDLE_TORCH_PYTHON names another Python that has torch and safetensors.
+
 Peak memory is that of a process that does nothing else, less that of one that only imports what it imports. Every time is to the end of
 an fsync, and the source is dropped from the system's cache before each run where the system lets us.
 """
@@ -87,7 +89,8 @@ def drop_from_cache(path: Path) -> None:
 
 
 def has_torch(python: str) -> bool:
-    return subprocess.run([python, "-c", "import torch, safetensors"], capture_output=True, check=False).returncode == 0
+    command = [python, "-c", "import torch, safetensors"]
+    return shutil.which(python) is not None and subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 def measure(name: str, command: list[str | Path], source: Path, made: Path, *, base: int, cp: float, bound: bool) -> float:
