@@ -5,13 +5,15 @@
 MLBUNDLE_TORCH_PYTHON names another Python that has torch and safetensors.
 
 Peak memory is that of a process that does nothing else, less that of one that only imports what it imports. Every time is to the end of
-an fsync, and the source is dropped from the system's cache before each run where the system lets us.
+an fsync, and the source is dropped from the system's cache before each run where the system lets us. Where other work keeps the
+processors busy, see the seconds of processors: `cp` hardly needs any, and so suffers little from it.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import struct
 import subprocess
@@ -88,6 +90,11 @@ def drop_from_cache(path: Path) -> None:
     os.close(descriptor)
 
 
+def cpu_seconds() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def has_torch(python: str) -> bool:
     command = [python, "-c", "import torch, safetensors"]
     return shutil.which(python) is not None and subprocess.run(command, capture_output=True, check=False).returncode == 0
@@ -95,7 +102,9 @@ def has_torch(python: str) -> bool:
 
 def measure(name: str, command: list[str | Path], source: Path, made: Path, *, base: int, cp: float, bound: bool) -> float:
     drop_from_cache(source)
+    before = cpu_seconds()
     result = run(command)
+    used = cpu_seconds() - before
     size = made.stat().st_size
     made.unlink()
     ratio = result.seconds / cp if cp else 1.0
@@ -106,7 +115,7 @@ def measure(name: str, command: list[str | Path], source: Path, made: Path, *, b
         line += f", {memory:6.1f} MB more than its imports ({memory * 1e6 / MEMORY_LIMIT:.2f} of the limit)"
     elif cp:
         line += f", {memory:6.0f} MB more than its imports"
-    print(f"{line}, {size / source.stat().st_size:.3f} of the size", flush=True)
+    print(f"{line}, {used:.1f} s of processors, {size / source.stat().st_size:.3f} of the size", flush=True)
     return result.seconds
 
 
