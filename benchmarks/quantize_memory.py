@@ -128,10 +128,9 @@ def main() -> None:
         source, made = folder / "model.safetensors", folder / "made"
         write_model(source, size)
         base = run([sys.executable, "-c", IMPORTS]).peak
-        for _ in range(2):
-            cp = measure("cp", [*COPY, source, made], source, made, base=0, cp=0, bound=False)
-            for target in ("float16", "bfloat16", "int8"):
-                measure(target, [sys.executable, "-c", CONVERT, target, source, made], source, made, base=base, cp=cp, bound=True)
+        cp = measure("cp", [*COPY, source, made], source, made, base=0, cp=0, bound=False)
+        for target in ("float16", "bfloat16", "int8"):
+            measure(target, [sys.executable, "-c", CONVERT, target, source, made], source, made, base=base, cp=cp, bound=True)
         if has_torch(torch_python):
             base = run([torch_python, "-c", "import torch, safetensors.torch"]).peak
             measure("torch fp16", [torch_python, "-c", TORCH, "float16", source, made], source, made, base=base, cp=cp, bound=False)

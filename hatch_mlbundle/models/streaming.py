@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
@@ -15,8 +14,12 @@ import numpy.typing as npt
 
 from hatch_mlbundle.errors import ModelError
 from hatch_mlbundle.models.casting import ErrorSum
-from hatch_mlbundle.models.encodings import CHUNK, Buffers, Cut, Encoding
+from hatch_mlbundle.models.encodings import CHUNK, Cut, Encoding
 from hatch_mlbundle.models.safetensors import Tensor
+from hatch_mlbundle.models.scratch import scratch
+
+_AHEAD = 8 * CHUNK
+"""How far ahead the system is asked to read: no thread then waits for the disk while it could compute."""
 
 THREADS = 4
 """Threads at most: a disk feeds no more, and each has buffers of some 10 MB."""
@@ -47,8 +50,6 @@ def carry(source: Path, target: Path | None, items: Sequence[Item], threads: int
     jobs = [(number, cut) for number, item in enumerate(items) for cut in item.encoding.cuts(item.tensor)]
     done: list[list[Piece]] = [[] for _ in items]
     with opened(source, os.O_RDONLY) as reading, opened(target, os.O_WRONLY) if target else nullcontext(None) as writing:
-        if hasattr(os, "posix_fadvise"):
-            os.posix_fadvise(reading, 0, 0, os.POSIX_FADV_SEQUENTIAL)
         carrier = _Carrier(reading, writing)
         for (number, cut), error in zip(jobs, _map(carrier, items, jobs, threads), strict=True):
             done[number].append(Piece(cut, error))
@@ -90,19 +91,20 @@ def opened(path: Path, flags: int) -> Iterator[int]:
 
 
 class _Carrier:
-    """The two open files, and each thread's buffers."""
+    """The two open files."""
 
     def __init__(self, source: int, target: int | None) -> None:
         self._source = source
         self._target = target
-        self._local = threading.local()
 
     def work(self, item: Item, cut: Cut) -> ErrorSum | None:
         """Carry one piece."""
-        buffers: Buffers = self._local.__dict__.setdefault("buffers", Buffers())
-        raw = buffers.take("raw", np.uint8, cut.end - cut.start)
-        read_into(self._source, raw, item.tensor.start + cut.start)
-        made, error = item.encoding.encode(raw, cut, item.tensor, buffers)
+        raw = scratch("raw", np.uint8, cut.end - cut.start)
+        offset = item.tensor.start + cut.start
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(self._source, offset + _AHEAD, CHUNK, os.POSIX_FADV_WILLNEED)
+        read_into(self._source, raw, offset)
+        made, error = item.encoding.encode(raw, cut, item.tensor)
         if self._target is not None:
             for each in made:
                 write_from(self._target, each.data.view(np.uint8).data, item.places[each.part] + each.offset)

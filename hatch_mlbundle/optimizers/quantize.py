@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from hatch_mlbundle.accuracy.stage import model_files, model_root
 from hatch_mlbundle.errors import ConfigurationError, MissingLibraryError, ModelError
+from hatch_mlbundle.globs import matcher
 from hatch_mlbundle.model import Bundle, Change, Convert, File, Finding, Keep
 from hatch_mlbundle.optimizer import Context, ConvertTask, Detail, Json, Optimizer, Options, Risk, option
 from hatch_mlbundle.runtime.container import SUFFIX as PACKED_SUFFIX
@@ -178,15 +179,8 @@ class Quantize(Optimizer[QuantizeOptions]):
 
         path = weights.config
         floats = {each for shard in weights.shards for each in facts[shard]["floats"]}
-        wanted = (
-            path
-            and self.options.compute_dtype
-            and self.options.dtype != "int8"
-            and floats == {"F32"}
-            and context.selects(path)
-            and bundle[path].link is None
-        )
-        if path and wanted:
+        wanted = self.options.compute_dtype and self.options.dtype != "int8" and floats == {"F32"}
+        if path and wanted and bundle[path].link is None and not matcher(self.options.exclude)(path):
             try:
                 text = bundle[path].read().decode()
                 if with_float32(text, path) != text:

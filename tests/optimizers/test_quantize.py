@@ -164,7 +164,7 @@ def test_a_configuration_is_changed_only_where_it_has_to_be(config: str | None, 
 def test_a_configuration_that_is_excluded_or_of_other_weights_stays(root: Path) -> None:
     model(root)
     write_tensors(root / "zadapter.safetensors", {"a": weights(64, 64)})
-    changes, _, _ = plan(root, FakeContext(root, excluded=["config.json"]))
+    changes, _, _ = plan(root, exclude=("config.json",))
     assert [change.sources for change in changes if isinstance(change, Convert)] == [("model.safetensors",), ("zadapter.safetensors",)]
     write_tensors(root / "model.safetensors", {"a": weights(64, 64), "b": weights(64, 64).astype(np.float16)})
     assert [change.sources for change in plan(root)[0] if isinstance(change, Convert)] == [
