@@ -101,8 +101,9 @@ def _inquiry(config: Config, registry: Registry, project: Path) -> tuple[Inquiry
         return None, None
     from .accuracy.judge import inquire  # what runs commands costs more time than a small wheel does
 
-    evaluators = {name: _evaluator(each) for name, each in registry.evaluators.items()}
-    inquiry = inquire(config.settings.accuracy, evaluators, project, f"{TABLE}.accuracy")
+    settings = config.settings.accuracy
+    evaluators = {} if settings.command else {name: _evaluator(each) for name, each in registry.evaluators.items()}
+    inquiry = inquire(settings, evaluators, project, f"{TABLE}.accuracy")
     if inquiry.identity is None:
         return inquiry, None
     origins = [[name, each.distribution, each.distribution_version] for name, each in registry.evaluators.items()]

@@ -18,7 +18,7 @@ from typing import TypeAlias
 
 from hatch_mlbundle.errors import UnsoundResultError
 from hatch_mlbundle.frozenmodules import archive_of
-from hatch_mlbundle.importpaths import module_of
+from hatch_mlbundle.importpaths import PYZ, module_of
 from hatch_mlbundle.model import Bundle
 from hatch_mlbundle.runtime.signpost import COMPRESSED, PACKED
 
@@ -47,6 +47,7 @@ _START = """\
 """
 _BOOTSTRAP = ("_struct", "struct", "zlib")
 """What PyInstaller's own scripts need, and every executable has (`get_bootstrap_modules`)."""
+_REMEDY = "import it in the application, and let no step leave it out"
 _LEVEL = 9
 """How hard zlib compresses, as PyInstaller does."""
 _LARGEST = 1 << 26
@@ -89,7 +90,7 @@ def loader_source(packed: Collection[str], modules: Collection[str], compiled: C
     Raises UnsoundResultError, which names the executable, where a module is missing that cannot be put in.
     """
     if "numpy" not in modules and any(map(needs_loader, packed)):
-        raise UnsoundResultError(f"{executable}: has no numpy, which packed weights need; import it in the application")
+        raise UnsoundResultError(f"{executable}: has no numpy, which packed weights need; {_REMEDY}")
     ours = dict(_runtime_modules(compressed=any(path.endswith(COMPRESSED) for path in packed)))
     texts = {**ours, **_borrowed([text for _, text in ours.values()], modules, executable)}
     rows = {name: (package, zlib.compress(compiled(text, f"{name}.py"), _LEVEL)) for name, (package, text) in sorted(texts.items())}
@@ -100,7 +101,7 @@ def loader_source(packed: Collection[str], modules: Collection[str], compiled: C
 def modules_in(bundle: Bundle, contents: str, executable: str) -> set[str]:
     """Return the dotted names of the modules that an executable finds in its bundle, below the folder of contents ("" for the root)."""
     prefix = f"{contents}/" if contents else ""
-    others = {archive for path in bundle if (archive := archive_of(path)) and not archive.endswith(f"{executable}.pyz/")}
+    others = {archive for path in bundle if (archive := archive_of(path)) and not f"/{archive}".endswith(f"/{executable}{PYZ}/")}
     found = set(_BOOTSTRAP)
     for path in bundle:
         module = module_of(path)
@@ -149,9 +150,7 @@ def _borrowed(sources: Iterable[str], modules: Collection[str], executable: str)
         if spec is None or spec.origin in ("built-in", "frozen"):
             continue
         if spec.origin is None or not spec.origin.endswith(".py"):
-            raise UnsoundResultError(
-                f"{executable}: has no module {name}, which the loader of packed weights needs; import it in the application"
-            )
+            raise UnsoundResultError(f"{executable}: has no module {name}, which the loader of packed weights needs; {_REMEDY}")
         text = Path(spec.origin).read_text(encoding="utf-8")
         found[name] = (spec.submodule_search_locations is not None, text)
         waiting += needed_at_once(text, spec.parent or "")

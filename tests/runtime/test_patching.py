@@ -18,7 +18,9 @@ import numpy as np
 import pytest
 
 from hatch_mlbundle import runtime
+from hatch_mlbundle.models.weight_packing import pack_file, signpost
 from hatch_mlbundle.runtime import patching
+from hatch_mlbundle.runtime.signpost import is_signpost
 from tests.packsmith import cast, int8_row, raw, samples, sparse, write_pair
 
 safetensors = pytest.importorskip("safetensors")
@@ -188,13 +190,29 @@ def test_what_goes_wrong_is_said(model: Path) -> None:
         safetensors.safe_open(model, "np")
 
 
+@pytest.fixture
+def compressed(tmp_path: Path) -> Path:
+    """Return a signpost beside a file that was compressed without loss."""
+    plain = tmp_path / "plain"
+    numpy_loader.save_file({"a": np.arange(5000, dtype=np.float32)}, plain)
+    path = tmp_path / "model.safetensors"
+    pack_file(plain, tmp_path / f"{path.name}.mlpack")
+    path.write_bytes(signpost(path.name))
+    return path
+
+
 @pytest.mark.usefixtures("installed")
-def test_a_compressed_file_without_the_means_to_unpack_it_is_said(model: Path) -> None:
-    if importlib.util.find_spec("hatch_mlbundle.runtime.unpack"):
-        pytest.skip("the means are there")
-    model.with_name("model.safetensors.mlbundle").rename(model.with_name("model.safetensors.mlpack"))
+def test_a_compressed_file_is_unpacked_when_it_is_opened(compressed: Path) -> None:
+    for _ in range(2):
+        assert numpy_loader.load_file(compressed)["a"].tolist() == list(range(5000))
+    assert not is_signpost(compressed)
+
+
+@pytest.mark.usefixtures("installed")
+def test_without_the_means_to_unpack_it_is_said(compressed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "hatch_mlbundle.runtime.unpack", None)
     with pytest.raises(ImportError, match=r"model\.safetensors\.mlpack: cannot be unpacked"):
-        safetensors.safe_open(model, "np")
+        safetensors.safe_open(compressed, "np")
 
 
 def test_names_that_modules_have_imported_are_replaced_and_put_back(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
