@@ -14,8 +14,9 @@ from hatch_mlbundle.errors import KeptError
 from hatch_mlbundle.models.arrangement import Arrangement, arrange_packed, arrange_plain
 from hatch_mlbundle.models.casting import ErrorSum, total
 from hatch_mlbundle.models.gates import LADDERS, Policy, Setting, following
+from hatch_mlbundle.models.positioned import copy_range, opened, write_from
 from hatch_mlbundle.models.safetensors import Header, Tensor
-from hatch_mlbundle.models.streaming import Item, Piece, carry, copy_range, opened, worker_threads, write_from
+from hatch_mlbundle.models.streaming import Item, Piece, carry, worker_threads
 from hatch_mlbundle.models.twins import find_twins
 
 _ONE_AT_A_TIME = threading.Lock()

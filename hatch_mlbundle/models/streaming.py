@@ -5,16 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
-from hatch_mlbundle.errors import ModelError
 from hatch_mlbundle.models.casting import ErrorSum
 from hatch_mlbundle.models.encodings import CHUNK, Cut, Encoding
+from hatch_mlbundle.models.positioned import opened, read_into, write_from
 from hatch_mlbundle.models.safetensors import Tensor
 from hatch_mlbundle.models.scratch import scratch
 
@@ -62,34 +61,6 @@ def worker_threads() -> int:
     return min(THREADS, cores)
 
 
-def read_into(descriptor: int, buffer: npt.NDArray[np.uint8], offset: int) -> None:
-    """Fill the buffer with the bytes at an offset; raises ModelError where there are fewer."""
-    view = buffer.data
-    while view:
-        got = os.preadv(descriptor, [view], offset)
-        if got == 0:
-            raise ModelError("the file became shorter while it was read")
-        view, offset = view[got:], offset + got
-
-
-def write_from(descriptor: int, data: memoryview | bytes, offset: int) -> None:
-    """Write all of the bytes at an offset: one call may write only some of them."""
-    view = memoryview(data)
-    while view:
-        wrote = os.pwrite(descriptor, view, offset)
-        view, offset = view[wrote:], offset + wrote
-
-
-@contextmanager
-def opened(path: Path, flags: int) -> Iterator[int]:
-    """Open a file for as long as the block runs, and give its descriptor."""
-    descriptor = os.open(path, flags | getattr(os, "O_CLOEXEC", 0))
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
 class _Carrier:
     """The two open files."""
 
@@ -117,12 +88,3 @@ def _map(carrier: _Carrier, items: Sequence[Item], jobs: Sequence[tuple[int, Cut
         yield from pool.map(lambda job: carrier.work(items[job[0]], job[1]), jobs)
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def copy_range(source: int, start: int, end: int, target: int, offset: int) -> None:
-    """Copy bytes between two open files."""
-    buffer = np.empty(min(CHUNK, end - start), np.uint8)
-    for at in range(start, end, CHUNK):
-        piece = buffer[: min(CHUNK, end - at)]
-        read_into(source, piece, at)
-        write_from(target, piece.data, offset + at - start)
