@@ -173,7 +173,7 @@ def test_a_configuration_that_is_excluded_or_of_other_weights_stays(root: Path) 
     ]
 
 
-@pytest.mark.parametrize("config", [b"{", b"\xff", b"[]"])
+@pytest.mark.parametrize("config", [b"{", b"\xff", b"[]", b'{"model_type": "' + b"x" * 10_000_000 + b'"}'], ids=range(4))
 def test_a_configuration_that_cannot_be_read_is_told_and_stays(config: bytes, root: Path) -> None:
     model(root)
     (root / "config.json").write_bytes(config)
@@ -196,6 +196,18 @@ def test_shards_and_their_index_go_together(root: Path) -> None:
     assert sum(array.nbytes for each in tensors for array in each.values()) == after["metadata"]["total_size"]
     assert {name: f"model-{n}.safetensors" for n, each in enumerate(tensors, 1) for name in each} == after["weight_map"]
     assert details.keys() == {"m/model-1.safetensors", "m/model-2.safetensors"}
+
+
+def test_an_index_that_is_excluded_keeps_its_weights(root: Path) -> None:
+    sharded(root)
+    (kept,), _, _ = plan(root, exclude=("*.index.json",))
+    assert kept == Keep(path="model-1.safetensors", reason="its index is excluded")
+
+
+def test_an_index_beside_no_weights_is_nobodys_business(root: Path) -> None:
+    (root / "model.safetensors.index.json").write_text("{")
+    assert plan(root)[0] == []
+    assert plan(root)[1].codes == []
 
 
 def test_packed_shards_need_no_other_index(root: Path) -> None:
