@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from .bundles.artifact import Side
 from .config import options_to_dict
-from .manifest import ArtifactRow, ChangeRow, FileRow, FileState, Saved, StepRow, Totals
+from .manifest import ArtifactRow, ChangeRow, DetailRow, FileRow, FileState, Saved, StepRow, Totals
 from .model import File
 from .pipeline import Applied, Done
 
@@ -30,12 +30,13 @@ class Ledger:
         return ArtifactRow(name=name, kind=kind, before=_totals(self.before), after=_totals(self.after))
 
     def files(self) -> tuple[FileRow, ...]:
-        """Return a row for each file before or after, sorted by path."""
+        """Return a row for each file before, after or between, sorted by path."""
         histories: defaultdict[str, list[tuple[int, Applied]]] = defaultdict(list)
         for number, stage in enumerate(self.stages):
             for applied in stage.changes:
                 histories[applied.path].append((number, applied))
-        paths = sorted({*self.before.bundle, *self.after.bundle})
+        passing = (path for path, history in histories.items() if any(applied.action != "keep" for _, applied in history))
+        paths = sorted({*self.before.bundle, *self.after.bundle, *passing})
         return tuple(self._file(path, histories.get(path, [])) for path in paths)
 
     def steps(self, files: Iterable[FileRow]) -> tuple[StepRow, ...]:
@@ -46,6 +47,11 @@ class Ledger:
                 by_step[change.step].append(change)
         return tuple(self._step(done, by_step[number]) for number, done in enumerate(self.stages))
 
+    def details(self) -> tuple[DetailRow, ...]:
+        """Return what the optimizers say of the files that they made anew, step by step."""
+        made = ((number, applied) for number, stage in enumerate(self.stages) for applied in stage.changes)
+        return tuple(DetailRow(step=number, path=each.path, detail=each.detail) for number, each in made if each.detail is not None)
+
     def remainder(self, steps: Iterable[StepRow]) -> Saved:
         """Return what was saved beside the steps, so that all of it together is the artifact's difference."""
         saved = self._total(step.saved for step in steps)
@@ -55,7 +61,7 @@ class Ledger:
 
     def _file(self, path: str, history: list[tuple[int, Applied]]) -> FileRow:
         first, last = _state(self.before, path), _state(self.after, path)
-        file = self.after.bundle.get(path) or self.before.bundle[path]
+        file = self.after.bundle.get(path) or self.before.bundle.get(path) or _last(history)
         changes = tuple(self._changes(first, last, history))
         return FileRow(path=path, kind=file.kind.value, owner=file.owner, before=first, after=last, changes=changes)
 
@@ -104,6 +110,11 @@ class Ledger:
         each = list(saved)
         compressed = sum(one.compressed or 0 for one in each) if self._packs else None
         return Saved(installed=sum(one.installed for one in each), compressed=compressed)
+
+
+def _last(history: list[tuple[int, Applied]]) -> File:
+    """Return a file as it was when a step dropped it that another one had added."""
+    return next(file for _, applied in reversed(history) if (file := applied.after or applied.before))
 
 
 def _totals(side: Side) -> Totals:

@@ -305,4 +305,5 @@ def _manifest(
         companions=companions,
         findings=findings,
         packed=packed,
+        details=ledger.details(),
     )

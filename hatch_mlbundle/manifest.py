@@ -17,7 +17,7 @@ from .errors import ManifestError
 from .model import Finding
 
 FORMAT = "mlbundle-manifest"
-FORMAT_VERSION = "1.1"
+FORMAT_VERSION = "1.2"
 """Major and minor: a new minor adds keys, a new major changes what there is."""
 
 SUFFIX = ".mlbundle.json"
@@ -125,6 +125,15 @@ class PackedRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DetailRow:
+    """How a step (its position in `steps`) made a file anew, in its own words: what `tensors` lists is described in docs/manifest.md."""
+
+    step: int
+    path: str
+    detail: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
     """The whole. `remainder` is what was saved outside the steps: RECORD, and headers of the archive."""
 
@@ -138,6 +147,7 @@ class Manifest:
     companions: tuple[CompanionRow, ...]
     findings: tuple[Finding, ...]
     packed: tuple[PackedRow, ...] = ()
+    details: tuple[DetailRow, ...] = ()
 
     def to_json(self) -> str:
         """Return the manifest's JSON text: one line for each file, so that two of them compare well. Any UTF-8 stream takes it."""
@@ -200,7 +210,26 @@ def _plain(value: Any) -> Any:
 
 
 def _text(key: str, value: Any) -> str:
-    if key == "files":
-        rows = ",\n".join(f"    {json.dumps(row, ensure_ascii=False)}" for row in value)
+    if key in ("files", "details"):
+        write = _detail_text if key == "details" else _line
+        rows = ",\n".join(f"    {write(row)}" for row in value)
         return f"[\n{rows}\n  ]" if rows else "[]"
     return json.dumps(value, indent=2, ensure_ascii=False).replace("\n", "\n  ")
+
+
+def _detail_text(row: Mapping[str, Any]) -> str:
+    """Return a detail with a line for each of its keys, and for each object of a list: a tensor, a trial."""
+    keys = ",\n".join(f"      {_line(key)}: {_table(value)}" for key, value in row["detail"].items())
+    opened = f"{{\n{keys}\n    }}" if keys else "{}"
+    return f'{{"step": {_line(row["step"])}, "path": {_line(row["path"])}, "detail": {opened}}}'
+
+
+def _table(value: Any) -> str:
+    if not (isinstance(value, list | tuple) and value and all(isinstance(each, Mapping) for each in value)):
+        return _line(value)
+    rows = ",\n".join(f"        {_line(each)}" for each in value)
+    return f"[\n{rows}\n      ]"
+
+
+def _line(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)

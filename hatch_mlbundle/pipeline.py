@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-import posixpath
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from .cache import Cache
+from .drafts import Work
 from .errors import MlbundleError, StorageError
 from .examine import examine
 from .globs import selector
 from .identify import HEAD, identify
-from .model import Add, Bundle, Change, Drop, File, Finding, Kind, Link, MemoryContent, Rewrite
-from .optimizer import Json, Judge, Optimizer
+from .model import Add, Bundle, Change, Convert, Drop, File, Finding, Kind, Link, MemoryContent, Rewrite
+from .objections import objection, parts_of, touched
+from .optimizer import Detail, Json, Judge, Optimizer
 from .progress import Progress
 from .rewriting import Rewriter, Rewritten
 from .storage import fatal_storage_error
@@ -43,13 +44,19 @@ class Stage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Applied:
-    """One change as it was carried out: the file before (None where it was added) and after (None where it was dropped)."""
+    """What became of one file: as it was before (None where it was added) and is after (None where it was dropped).
+
+    What was made together, by one Convert, has the change's path as its `group`: it is put back together, too. `detail` is what the
+    optimizer says of how the file was made.
+    """
 
     action: Literal["drop", "keep", "rewrite", "add", "link"]
     path: str
     reason: str
     before: File | None
     after: File | None
+    group: str | None = None
+    detail: Detail | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,15 +162,22 @@ def plan(bundle: Bundle, stages: Iterable[Stage], services: Services) -> tuple[l
 def _plan_stage(bundle: Bundle, stage: Stage, context: StageContext, services: Services) -> list[Change]:
     services.progress.start(f"{stage.name}: planning", 0)
     allowed: dict[str, Change] = {}
+    taken: dict[str, Change] = {}
     for change in _ask(bundle, stage, context, services):
         if not context.selects(change.path) and not isinstance(change, Add):
             continue
-        problem = services.refuses(change) or _objection(change, bundle, allowed)
+        problem = _refusal(change, services) or objection(change, bundle, taken)
         if problem:
             context.report(Finding(code="MB104", path=change.path, message=f"{_verb(change)} was refused: {problem}"))
         else:
             allowed[change.path] = change
+            taken |= dict.fromkeys(touched(change), change)
     return list(allowed.values())
+
+
+def _refusal(change: Change, services: Services) -> str | None:
+    """Return why the artifact cannot have a change, or None."""
+    return next((problem for part in parts_of(change) if (problem := services.refuses(part))), None)
 
 
 def _ask(bundle: Bundle, stage: Stage, context: StageContext, services: Services) -> list[Change]:
@@ -184,41 +198,6 @@ def _ask(bundle: Bundle, stage: Stage, context: StageContext, services: Services
     return changes
 
 
-def _objection(change: Change, bundle: Bundle, allowed: Mapping[str, Change]) -> str | None:
-    if change.path in allowed:
-        return "the same step asked for another change of the file before"
-    if isinstance(change, Add):
-        return _unfit(change.path, bundle, allowed)
-    if change.path not in bundle:
-        return "there is no such file"
-    if isinstance(change, Rewrite) and bundle[change.path].link is not None:
-        return "a link has no bytes of its own"
-    return _astray(change, bundle) if isinstance(change, Link) else None
-
-
-def _unfit(path: str, bundle: Bundle, allowed: Mapping[str, Change]) -> str | None:
-    """Return why no file can be added at `path`, or None."""
-    parts = path.split("/")
-    if path.startswith("/") or "\\" in path or {"", ".", ".."} & set(parts):
-        return "the path leaves the bundle"
-    if path in bundle:
-        return "a file of this name is there already"
-    added = {each for each, change in allowed.items() if isinstance(change, Add)}
-    if any("/".join(parts[:length]) in {*bundle, *added} for length in range(1, len(parts))):
-        return "one of its folders is a file or a link"
-    if any(other.startswith(f"{path}/") for other in (*bundle, *added)):
-        return "a folder of this name is there already"
-    return None
-
-
-def _astray(change: Link, bundle: Bundle) -> str | None:
-    """Return why a link cannot point where it should, or None."""
-    target = posixpath.normpath(posixpath.join(posixpath.dirname(change.path), change.target))
-    if change.target.startswith("/") or target not in bundle or target == change.path:
-        return f"its target {change.target!r} is no other file of the bundle"
-    return None
-
-
 def _verb(change: Change) -> str:
     return type(change).__name__.lower()
 
@@ -232,14 +211,14 @@ def _carry_out(changes: Iterable[Change], bundle: Bundle, stage: Stage, context:
         workspace=services.workspace,
         cache=services.cache,
     )
-    rewrites = [(change, bundle[change.path]) for change in changes if isinstance(change, Rewrite)]
-    services.progress.start(stage.name, len(rewrites))
-    results = rewriter.run(rewrites, services.pool, services.progress)
+    works = [_work(change, bundle) for change in changes if isinstance(change, Rewrite | Convert)]
+    services.progress.start(stage.name, len(works))
+    results = rewriter.run(works, services.pool, services.progress)
     applied: list[Applied] = []
     for change in changes:
         context.findings += results[change.path].findings if change.path in results else ()
         try:
-            applied.append(_applied(change, bundle, results))
+            applied += _applied(change, bundle, results)
         except Exception as error:  # the content of an Add is a third party's code
             fatal = fatal_storage_error(error, services.workspace.tree)
             if fatal:
@@ -249,21 +228,45 @@ def _carry_out(changes: Iterable[Change], bundle: Bundle, stage: Stage, context:
     return applied
 
 
-def _applied(change: Change, bundle: Bundle, results: Mapping[str, Rewritten]) -> Applied:
-    before = bundle.get(change.path)
-    reason = change.reason
+def _work(change: Rewrite | Convert, bundle: Bundle) -> Work:
+    if isinstance(change, Rewrite):
+        return Work(change=change, sources=(bundle[change.path],))
+    sources, reads = (tuple(bundle[path] for path in paths) for paths in (change.sources, change.reads))
+    return Work(change=change, sources=sources, reads=reads)
+
+
+def _applied(change: Change, bundle: Bundle, results: Mapping[str, Rewritten]) -> list[Applied]:
+    before, reason = bundle.get(change.path), change.reason
     match change:
         case Drop():
-            return Applied(action="drop", path=change.path, reason=reason, before=before, after=None)
+            return [Applied(action="drop", path=change.path, reason=reason, before=before, after=None)]
         case Add():
-            return Applied(action="add", path=change.path, reason=reason, before=None, after=_added(change))
+            return [Applied(action="add", path=change.path, reason=reason, before=None, after=_added(change))]
         case Link() if before:
-            return Applied(action="link", path=change.path, reason=reason, before=before, after=_linked(before, change.target))
-        case Rewrite() if results[change.path].kept is None:
-            return Applied(action="rewrite", path=change.path, reason=reason, before=before, after=results[change.path].file)
-        case Rewrite():
+            return [Applied(action="link", path=change.path, reason=reason, before=before, after=_linked(before, change.target))]
+        case Rewrite() | Convert() if results[change.path].kept is None:
+            return list(_made(change, bundle, results[change.path]))
+        case Rewrite() | Convert():
             reason = str(results[change.path].kept)
-    return Applied(action="keep", path=change.path, reason=reason, before=before, after=before)
+    return [Applied(action="keep", path=change.path, reason=reason, before=before, after=before)]
+
+
+def _made(change: Rewrite | Convert, bundle: Bundle, result: Rewritten) -> Iterator[Applied]:
+    """Yield what became of each file that a change touches, the one that it is about first."""
+    group = change.path if isinstance(change, Convert) else None
+    after = {file.path: file for file in result.files}
+    sources = change.sources if isinstance(change, Convert) else (change.path,)
+    for path in dict.fromkeys((change.path, *sources, *after)):
+        before, detail = bundle.get(path), result.details.get(path)
+        if path not in after:
+            yield Applied(action="drop", path=path, reason=_gone(change, after), before=before, after=None, group=group)
+            continue
+        action: Literal["rewrite", "add"] = "rewrite" if before else "add"
+        yield Applied(action=action, path=path, reason=change.reason, before=before, after=after[path], group=group, detail=detail)
+
+
+def _gone(change: Change, after: Iterable[str]) -> str:
+    return f"{change.reason}: now in {', '.join(sorted(after))}"
 
 
 def _added(change: Add) -> File:

@@ -1,9 +1,8 @@
-"""Carry out the rewrites of one stage: from the cache, or by the optimizer, checked, and kept only if smaller and sound."""
+"""Carry out the rewrites and conversions of one stage: from the cache, or by the optimizer, checked, and kept only if they serve."""
 
 from __future__ import annotations
 
 import platform
-import shutil
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -15,25 +14,28 @@ from typing import Any
 
 from .cache import Cache, Entry, link_or_copy
 from .canonical import digest, sha256_of_file
+from .drafts import Draft, Work, draft_of, outputs_of
 from .errors import KeptError, MlbundleError, StorageError, UnsoundResultError
+from .identify import HEAD, identify
 from .model import DiskContent, File, Finding, Rewrite
-from .optimizer import Context, Json, Judge, Optimizer, Task
+from .optimizer import Context, Detail, Json, Judge, Optimizer
 from .progress import Progress
 from .storage import fatal_storage_error, storage_errors
 from .workspace import Workspace
 
-_RESULT = "result"
+_RESULT = "result-{}"
 _COMPANION = "companion-{}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rewritten:
-    """What came of one rewrite: the file as it is now, and, where that is the original, why it was kept.
+    """What came of one piece of work: the files it made, each with what the manifest says of it, or why the originals were kept.
 
     `companions` are files that belong beside the artifact, by their names there.
     """
 
-    file: File
+    files: tuple[File, ...] = ()
+    details: Mapping[str, Detail] = field(default_factory=dict)
     kept: str | None = None
     findings: tuple[Finding, ...] = ()
     companions: Mapping[str, Path] = field(default_factory=dict)
@@ -70,10 +72,10 @@ class _TaskContext:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rewriter:
-    """The rewrites of one stage.
+    """The rewrites and conversions of one stage.
 
-    `identity` is whatever decides a result beside the file itself; `neighbours` are the files that must stand beside it so
-    that a loader finds them.
+    `identity` is whatever decides a result beside the files themselves; `neighbours` are the files that must stand beside what is
+    rewritten so that a loader finds them.
     """
 
     optimizer: Optimizer[Any]
@@ -83,110 +85,117 @@ class Rewriter:
     workspace: Workspace
     cache: Cache | None
 
-    def run(self, rewrites: Sequence[tuple[Rewrite, File]], pool: Executor, progress: Progress) -> dict[str, Rewritten]:
-        """Return what came of each rewrite, by path; the largest go first, so that no core waits for one at the end."""
-        ordered = sorted(rewrites, key=lambda each: -each[1].size)
-        found = dict(zip((file.path for _, file in ordered), pool.map(self._recall, ordered), strict=True))
+    def run(self, works: Sequence[Work], pool: Executor, progress: Progress) -> dict[str, Rewritten]:
+        """Return what came of each piece of work, by its change's path; the largest go first, so that no core waits at the end."""
+        ordered = sorted(works, key=lambda work: -work.size)
+        found = dict(zip((work.change.path for work in ordered), pool.map(self._recall, ordered), strict=True))
         done = {path: result for path, result in found.items() if result is not None}
         progress.advance(len(done))
-        missing = [(change, file) for change, file in ordered if file.path not in done]
-        if missing:
+        missing = [work for work in ordered if work.change.path not in done]
+        if any(isinstance(work.change, Rewrite) for work in missing):
             list(pool.map(self.workspace.local, self.neighbours))
         made = pool.map(partial(self._make, progress), missing)
-        done |= dict(zip((file.path for _, file in missing), made, strict=True))
-        return {file.path: self._place_companions(done[file.path]) for _, file in rewrites}
+        done |= dict(zip((work.change.path for work in missing), made, strict=True))
+        return {work.change.path: self._place_companions(work.change.path, done[work.change.path]) for work in works}
 
-    def _key(self, change: Rewrite, file: File) -> str:
-        return digest(["rewrite", self.identity, sys.platform, platform.machine(), file.sha256, change.key])
+    def _key(self, work: Work) -> str:
+        machine = [self.identity, sys.platform, platform.machine()]
+        if isinstance(work.change, Rewrite):
+            return digest(["rewrite", *machine, work.sources[0].sha256, work.change.key])
+        files = [[file.path, file.sha256] for file in (*work.sources, *work.reads)]
+        return digest(["convert", *machine, files, list(work.change.outputs), work.change.may_grow, work.change.key])
 
-    def _recall(self, rewrite: tuple[Rewrite, File]) -> Rewritten | None:
-        entry = self.cache.get(self._key(*rewrite)) if self.cache else None
+    def _recall(self, work: Work) -> Rewritten | None:
+        entry = self.cache.get(self._key(work)) if self.cache else None
         try:
             with storage_errors(self.workspace.results):
-                return self._restore(entry, rewrite[1]) if entry else None
+                return self._restore(entry, work) if entry else None
         except FileNotFoundError:  # another build pruned the cache between the look and the grasp
             return None
 
-    def _restore(self, entry: Entry, file: File) -> Rewritten:
+    def _restore(self, entry: Entry, work: Work) -> Rewritten:
         """Take a result's files into the workspace."""
         value = entry.value
-        findings = tuple(Finding(**{**finding, "path": file.path}) for finding in value["findings"])
+        findings = tuple(Finding(**{**finding, "path": work.change.path}) for finding in value["findings"])
         if value["kept"] is not None:
-            return Rewritten(file=file, kept=value["kept"], findings=findings)
-        result = self.workspace.results / value["sha256"]
-        _link(entry.files[_RESULT], result)
+            return Rewritten(kept=value["kept"], findings=findings)
+        outputs = outputs_of(work.change)
+        files = [self._taken(entry.files[each["place"]], each, outputs[each["number"]], work) for each in value["outputs"]]
         folder = self.workspace.new_folder()
         companions = {}
         for place, name in value["companions"].items():
             companions[name] = folder / place
             link_or_copy(entry.files[place], companions[name])
-        after = replace(file, size=value["size"], sha256=value["sha256"], content=DiskContent(result))
-        return Rewritten(file=after, findings=findings, companions=companions)
+        details = {outputs[number]: detail for number, detail in value["details"]}
+        return Rewritten(files=tuple(files), details=details, findings=findings, companions=companions)
 
-    def _make(self, progress: Progress, rewrite: tuple[Rewrite, File]) -> Rewritten:
-        change, file = rewrite
-        source = self.workspace.local(file)
-        target = source.with_name(f".{source.name}.mlbundle")
-        task = Task(file=file, source=source, target=target, companions=self.workspace.new_folder())
+    def _taken(self, place: Path, made: Json, path: str, work: Work) -> File:
+        """Return an output as a file of the bundle: its kind and mode are those of the file it takes the place of, if there is one."""
+        result = self.workspace.results / made["sha256"]
+        _link(place, result)
+        before = next((file for file in work.sources if file.path == path), None)
+        kind = before.kind if before else identify(path, _head(result))
+        return replace(
+            before or work.sources[0], path=path, kind=kind, size=made["size"], sha256=made["sha256"], content=DiskContent(result)
+        )
+
+    def _make(self, progress: Progress, work: Work) -> Rewritten:
         context = _TaskContext(self.context, self.optimizer.name)
+        draft = draft_of(work, self.workspace)
         try:
-            kept = self._attempt(task, context)
-            return self._accept(change, task, kept, context.findings)
+            kept = draft.make(self.optimizer, context)
+            return self._accept(work, draft, kept, context.findings)
         except KeptError as error:
-            return Rewritten(file=file, kept=str(error), findings=tuple(context.findings))
+            return Rewritten(kept=str(error), findings=tuple(context.findings))
         except UnsoundResultError as error:  # not cached: it may be for the want of a neighbour
-            return self._refused(file, "MB103", f"not sound when rewritten: {error}", context.findings)
+            return self._refused(work, "MB103", f"not sound when rewritten: {error}", context.findings)
         except StorageError:
             raise
         except Exception as error:
-            fatal = fatal_storage_error(error, task.target)
+            fatal = fatal_storage_error(error, draft.place)
             if fatal:
                 raise fatal from error
             reason = str(error) if isinstance(error, MlbundleError) else f"{type(error).__name__}: {error}"
-            return self._refused(file, "MB102", f"failed: {reason}", context.findings)
+            return self._refused(work, "MB102", f"failed: {reason}", context.findings)
         finally:
-            _remove(target)
+            draft.discard()
             progress.advance()
 
-    def _attempt(self, task: Task, context: Context) -> str | None:
-        """Write the target and check it; return why the original is to be kept, None where the target is good."""
-        self.optimizer.rewrite(task, context)
-        if not task.target.exists():
-            return "nothing to gain"
-        if task.target.stat().st_size >= task.file.size:
-            return "not smaller when rewritten"
-        self.optimizer.check(task, context)
-        return None
-
-    def _accept(self, change: Rewrite, task: Task, kept: str | None, findings: list[Finding]) -> Rewritten:
+    def _accept(self, work: Work, draft: Draft, kept: str | None, findings: list[Finding]) -> Rewritten:
         """Put the result into the cache and the workspace, the same way as a result found in the cache."""
         value: dict[str, Any] = {"kept": kept, "findings": [asdict(each) for each in findings]}
         files: dict[str, Path] = {}
+        known: dict[str, str] = {}
         if kept is None:
-            companions = sorted(path for path in task.companions.rglob("*") if path.is_file())
+            numbers = {path: number for number, path in enumerate(outputs_of(work.change))}
+            made = draft.outputs()
+            companions = sorted(path for path in draft.companions.rglob("*") if path.is_file())
             names = {_COMPANION.format(number): path for number, path in enumerate(companions)}
-            value |= {"size": task.target.stat().st_size, "sha256": sha256_of_file(task.target)}
-            value["companions"] = {name: path.relative_to(task.companions).as_posix() for name, path in names.items()}
-            files = {_RESULT: task.target, **names}
+            value["outputs"] = [_output(numbers[path], place) for path, place in made.items()]
+            value["companions"] = {name: path.relative_to(draft.companions).as_posix() for name, path in names.items()}
+            value["details"] = [[numbers[path], detail] for path, detail in draft.details.items() if path in made]
+            known = {each["place"]: each["sha256"] for each in value["outputs"]}
+            files = {**{_RESULT.format(numbers[path]): place for path, place in made.items()}, **names}
         if self.cache:
-            self.cache.put(self._key(change, task.file), value, files, {_RESULT: value["sha256"]} if kept is None else None)
-        return self._restore(Entry(value=value, files=files), task.file)
+            self.cache.put(self._key(work), value, files, known)
+        return self._restore(Entry(value=value, files=files), work)
 
-    def _refused(self, file: File, code: str, kept: str, findings: list[Finding]) -> Rewritten:
-        finding = Finding(code=code, path=file.path, message=f"{kept}; the original stays", optimizer=self.optimizer.name)
-        return Rewritten(file=file, kept=kept, findings=(*findings, finding))
+    def _refused(self, work: Work, code: str, kept: str, findings: list[Finding]) -> Rewritten:
+        stays = "the original stays" if len(work.sources) == 1 else "the originals stay"
+        finding = Finding(code=code, path=work.change.path, message=f"{kept}; {stays}", optimizer=self.optimizer.name)
+        return Rewritten(kept=kept, findings=(*findings, finding))
 
-    def _place_companions(self, result: Rewritten) -> Rewritten:
+    def _place_companions(self, path: str, result: Rewritten) -> Rewritten:
         """Put companions where the artifact's are gathered, one file's after the other's, so that the plan's first one wins."""
         findings = list(result.findings)
-        for name, path in result.companions.items():
+        for name, companion in result.companions.items():
             target = self.workspace.companions / name
-            if target.exists() and sha256_of_file(target) != sha256_of_file(path):
+            if target.exists() and sha256_of_file(target) != sha256_of_file(companion):
                 message = f"its companion {name} has the name of another file's, which stays"
-                findings.append(Finding(code="MB105", path=result.file.path, message=message, optimizer=self.optimizer.name))
+                findings.append(Finding(code="MB105", path=path, message=message, optimizer=self.optimizer.name))
             elif not target.exists():
                 target.parent.mkdir(parents=True, exist_ok=True)
-                link_or_copy(path, target)
+                link_or_copy(companion, target)
         return replace(result, findings=tuple(findings))
 
 
@@ -199,8 +208,10 @@ def _link(path: Path, target: Path) -> None:
         unfinished.unlink(missing_ok=True)  # POSIX: renaming onto another name of the same file leaves both
 
 
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+def _output(number: int, path: Path) -> dict[str, Any]:
+    return {"number": number, "place": _RESULT.format(number), "size": path.stat().st_size, "sha256": sha256_of_file(path)}
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as stream:
+        return stream.read(HEAD)

@@ -21,7 +21,7 @@ CORE = """
 LAYERS = [
     CORE.split(),
     ["binaries.*", "bundles.*", "freezing.*", "models.*", "tracing.*", "trials.*"],
-    ["accounting", "examine", "pipeline", "rewriting", "workspace"],
+    ["accounting", "drafts", "examine", "objections", "pipeline", "rewriting", "workspace"],
     ["verification.*"],
     ["optimizers.*", "reports.*"],
     ["plugins"],

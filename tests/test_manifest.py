@@ -19,6 +19,7 @@ from hatch_mlbundle.manifest import (
     ArtifactRow,
     ChangeRow,
     CompanionRow,
+    DetailRow,
     FileRow,
     FileState,
     Manifest,
@@ -70,9 +71,19 @@ MANIFEST = Manifest(
     companions=(CompanionRow(path="a/b.debug", size=3, sha256=HASH),),
     findings=(Finding(code="MB101", message="odd"), Finding(code="MB102", message="odder", path="p", optimizer="strip")),
     packed=(PackedRow(name="a", format="one-file", size=4, sha256=HASH),),
+    details=(
+        DetailRow(
+            step=0,
+            path="new",
+            detail={"tensors": [{"name": "w", "shape": [2], "before": "F32", "after": "F16", "size": [8, 4], "sqnr": 60.5}]},
+        ),
+        DetailRow(step=0, path="newer", detail={"tensors": []}),
+    ),
 )
-ADDED = {"packed"}
+ADDED = {"packed", "details"}
 """Keys that the first version, 1.0, did not have: a manifest may lack them."""
+OWN_WORDS = "What was done"
+"""The part of the schema that each step fills as it likes."""
 
 
 def changed(change: Callable[[dict[str, Any]], object]) -> str:
@@ -213,7 +224,7 @@ def test_the_schema_names_every_key_that_is_written_and_no_other() -> None:
     described = {frozenset(each["properties"]) for each in objects(SCHEMA) if "object" in each["type"]}
     free = {frozenset(MANIFEST.configuration), frozenset(MANIFEST.steps[0].options), frozenset(MANIFEST.steps[0].changes)}
     assert written - free == described
-    assert all(set(each["required"]) == set(each["properties"]) - ADDED for each in objects(SCHEMA))
+    assert all(set(each.get("required", [])) == set(each["properties"]) - ADDED for each in objects(SCHEMA) if each["title"] != OWN_WORDS)
     assert all(each.get("additionalProperties", True) for each in objects(SCHEMA))
 
 

@@ -13,6 +13,7 @@ from typing import Literal
 import pytest
 
 from hatch_mlbundle.cache import Cache
+from hatch_mlbundle.drafts import Work
 from hatch_mlbundle.errors import ArtifactError, ProgramError, StorageError, UnsoundResultError
 from hatch_mlbundle.model import Bundle, Change, DiskContent, File, Finding, Rewrite
 from hatch_mlbundle.optimizer import Context, Optimizer, Options, Task, option
@@ -81,6 +82,10 @@ class Halve(Optimizer[HalveOptions]):
                 raise StorageError("the disk is full")
 
 
+def work_on(file: File, key: str = "") -> Work:
+    return Work(change=Rewrite(path=file.path, reason="", key=key), sources=(file,))
+
+
 @dataclass
 class Bench:
     """A workspace, a pool and perhaps a cache to rewrite with."""
@@ -105,7 +110,7 @@ class Bench:
             workspace=self.workspace,
             cache=self.cache,
         )
-        return rewriter.run([(Rewrite(path=file.path, reason="", key=key), file) for file in files], self.pool, Silence())
+        return rewriter.run([work_on(file, key) for file in files], self.pool, Silence())
 
     def companions(self) -> dict[str, bytes]:
         folder = self.workspace.companions
@@ -132,7 +137,7 @@ def halve(fault: str = "") -> Halve:
 
 def facts(results: dict[str, Rewritten]) -> dict[str, tuple[object, ...]]:
     return {
-        path: (each.kept, each.findings, each.file.size, each.file.sha256, each.file.mode, each.file.read())
+        path: (each.kept, each.findings, [(file.path, file.size, file.sha256, file.mode, file.read()) for file in each.files])
         for path, each in results.items()
     }
 
@@ -146,7 +151,7 @@ def test_what_is_smaller_and_sound_is_taken(bench: Bench) -> None:
     for file in FILES:
         made = results[file.path]
         assert (made.kept, made.findings) == (None, ())
-        assert made.file == replace(file_of(file.path, file.read()[: file.size // 2]), content=made.file.content)
+        assert made.files == (replace(file_of(file.path, file.read()[: file.size // 2]), content=made.files[0].content),)
     assert len(bench.companions()) == len(FILES)
     assert bench.leftovers() == []
 
@@ -157,7 +162,7 @@ def test_what_is_smaller_and_sound_is_taken(bench: Bench) -> None:
 )
 def test_what_brings_nothing_is_kept_unchecked(bench: Bench, fault: str, kept: str) -> None:
     optimizer = halve(fault)
-    assert bench.run(optimizer, [ONE]) == {ONE.path: Rewritten(file=ONE, kept=kept)}
+    assert bench.run(optimizer, [ONE]) == {ONE.path: Rewritten(kept=kept)}
     assert (optimizer.checked, bench.leftovers(), bench.companions()) == ([], [], {})
 
 
@@ -174,7 +179,7 @@ def test_what_fails_is_kept_with_a_finding(bench: Bench, fault: str, code: str, 
     finding = Finding(code=code, message=message, path=ONE.path, optimizer="halve")
     for _ in range(2):
         result = bench.run(halve(fault), [ONE])[ONE.path]
-        assert result.file is ONE
+        assert result.files == ()
         assert result.kept
         assert result.findings == (finding,)
         assert (bench.leftovers(), bench.companions()) == ([], {})
@@ -229,11 +234,11 @@ def test_two_files_with_the_same_bytes_are_both_right(bench: Bench) -> None:
     same = [file_of(f"{number}/x.so", b"same data") for number in range(16)]
     for _ in range(2):
         results = bench.run(halve(), same)
-        assert {path: made.file.read() for path, made in results.items()} == {file.path: b"same" for file in same}
+        assert {path: made.files[0].read() for path, made in results.items()} == {file.path: b"same" for file in same}
         assert list(bench.companions().values()) == [b" data"]
 
 
-@pytest.mark.parametrize("name", ["entry.json", "result", "companion-0"])
+@pytest.mark.parametrize("name", ["entry.json", "result-0", "companion-0"])
 @pytest.mark.parametrize("remove", [True, False])
 def test_a_damaged_entry_is_made_anew(bench: Bench, name: str, remove: bool) -> None:
     expected = facts(bench.run(halve(), FILES))
@@ -264,7 +269,7 @@ def test_the_results_do_not_hang_on_the_cache(bench: Bench) -> None:
     results = bench.run(halve(), FILES)
     assert bench.cache is not None
     bench.cache.prune(max_size=0)
-    assert [results[file.path].file.read() for file in FILES] == [file.read()[: file.size // 2] for file in FILES]
+    assert [results[file.path].files[0].read() for file in FILES] == [file.read()[: file.size // 2] for file in FILES]
 
 
 def test_the_original_is_never_written_to(bench: Bench, tmp_path: Path) -> None:
@@ -334,7 +339,7 @@ def test_what_is_reported_while_working_is_reported_again_when_warm(bench: Bench
         rewriter = Rewriter(
             optimizer=Reporting(Options()), identity="x", context=context, neighbours=[], workspace=Workspace(root), cache=bench.cache
         )
-        results = rewriter.run([(Rewrite(path=ONE.path, reason=""), ONE)], bench.pool, Silence())
+        results = rewriter.run([work_on(ONE)], bench.pool, Silence())
         told.append([each.code for each in (*context.findings, *results[ONE.path].findings)])
     assert told == [["MB999"], ["MB999"]]
 
@@ -360,7 +365,7 @@ def test_every_file_counts_once(bench: Bench, fault: str) -> None:
         rewriter = Rewriter(
             optimizer=halve(fault), identity="x", context=PlainContext(), neighbours=[], workspace=Workspace(root), cache=bench.cache
         )
-        rewriter.run([(Rewrite(path=file.path, reason=""), file) for file in FILES], bench.pool, progress)
+        rewriter.run([work_on(file) for file in FILES], bench.pool, progress)
         assert progress.units == len(FILES)
 
 

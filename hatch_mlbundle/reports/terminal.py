@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hatch_mlbundle.manifest import FileRow, FileState, Manifest, Saved, Totals
-from hatch_mlbundle.model import Add, Bundle, Change, Drop, Finding, Keep, Link, Rewrite
+from hatch_mlbundle.model import Add, Bundle, Change, Convert, Drop, Finding, Keep, Link, Rewrite
 from hatch_mlbundle.pipeline import Planned
 from hatch_mlbundle.units import format_percent, format_size
 from hatch_mlbundle.verification.report import Verification
@@ -124,7 +124,7 @@ def _finding(finding: Finding) -> Text:
 
 
 def _counts(changes: Sequence[Change], bundle: Bundle) -> str:
-    verbs = {Drop: "to drop", Rewrite: "to rewrite", Add: "to add", Link: "to link", Keep: "kept"}
+    verbs = {Drop: "to drop", Rewrite: "to rewrite", Convert: "to convert", Add: "to add", Link: "to link", Keep: "kept"}
     counts = Counter(type(change) for change in changes)
     told = [f"{counts[kind]:,} {verb}" for kind, verb in verbs.items() if counts[kind]]
     saves = sum(_saves(change, bundle) for change in changes)
@@ -135,7 +135,7 @@ def _saves(change: Change, bundle: Bundle) -> int:
     match change:
         case Drop() | Link():
             return bundle[change.path].size
-        case Rewrite():
+        case Rewrite() | Convert():
             return change.saves or 0
     return 0
 

@@ -42,8 +42,8 @@ def replay(before: Bundle, stages: Sequence[Done], reverted: Mapping[Site, str] 
     done = []
     for number, stage in enumerate(stages):
         made = []
-        for applied in stage.changes:
-            problem = _problem(applied, Site(number, applied.path), reverted, original, state)
+        problems = _problems(number, stage.changes, reverted, original, state)
+        for applied, problem in zip(stage.changes, problems, strict=True):
             if applied.action != "keep" and problem is None:
                 _apply(applied, state)
                 made.append(applied)
@@ -54,6 +54,15 @@ def replay(before: Bundle, stages: Sequence[Done], reverted: Mapping[Site, str] 
             _apply(applied, original)
         done.append(replace(stage, changes=tuple(made)))
     return Replayed(bundle=_in_order(before, state), stages=tuple(done))
+
+
+def _problems(
+    number: int, changes: Sequence[Applied], reverted: Collection[Site], original: Mapping[str, File], state: Mapping[str, File]
+) -> list[str | None]:
+    """Return for each change of a step why it is not made this time, None where it is; what was made together is put back together."""
+    problems = [_problem(applied, Site(number, applied.path), reverted, original, state) for applied in changes]
+    undone = {applied.group: problem for applied, problem in zip(changes, problems, strict=True) if applied.group and problem}
+    return [problem or (undone.get(applied.group) if applied.group else None) for applied, problem in zip(changes, problems, strict=True)]
 
 
 def _problem(
@@ -87,7 +96,7 @@ def _apply(applied: Applied, files: dict[str, File]) -> None:
 
 
 def _kept(applied: Applied, reason: str, file: File | None) -> Applied:
-    return replace(applied, action="keep", reason=reason, before=file, after=file)
+    return replace(applied, action="keep", reason=reason, before=file, after=file, detail=None)
 
 
 def _in_order(before: Bundle, state: Mapping[str, File]) -> Bundle:
