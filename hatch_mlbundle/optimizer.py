@@ -57,8 +57,18 @@ class Measured:
     keeps: bool
 
 
+SearchBy: TypeAlias = Literal["tensor", "model", "off"]
+"""How the smallest result within the bound of accuracy is searched for (accuracy/search.py): with some tensors stored more finely than
+others; with one setting for the whole model; not at all: what the options say is measured, and kept only where it keeps the bound.
+"""
+
+
 class Judge(Protocol):
     """What [tool.mlbundle.accuracy] sets up: measures a changed model against the original."""
+
+    @property
+    def search(self) -> SearchBy:
+        """How the smallest result within the bound is to be searched for."""
 
     def measure(self, original: Path, candidate: Path) -> Measured | None:
         """Return how `candidate` does; both are a model's file (ONNX), or the root of its folder (transformers, sentence-transformers).

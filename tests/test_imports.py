@@ -13,14 +13,15 @@ import hatch_mlbundle
 PACKAGE = Path(hatch_mlbundle.__file__).parent
 
 CORE = """
-    __init__ atomic bytecode cache canonical closure config crash decode entrypoints epoch errors filegroups finished frozenmodules
+    __init__ accuracy accuracy.evaluator atomic bytecode cache canonical closure config crash decode entrypoints epoch errors
+    filegroups finished frozenmodules
     globs hookspecs identify importpaths importtime keeprules late librarynames links manifest marshalled_code model modulesets.*
     opcodes optimizer profile profilematch programs progress pysource reference schema storage testfiles units unmarshal
     unmarshal_server usage verify_settings
 """
 LAYERS = [
     CORE.split(),
-    ["binaries.*", "bundles.*", "freezing.*", "models.*", "tracing.*", "trials.*"],
+    ["accuracy.search", "accuracy.stage", "binaries.*", "bundles.*", "freezing.*", "models.*", "tracing.*", "trials.*"],
     ["accounting", "drafts", "examine", "objections", "pipeline", "rewriting", "workspace"],
     ["verification.*"],
     ["optimizers.*", "reports.*"],
