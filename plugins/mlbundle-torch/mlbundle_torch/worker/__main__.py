@@ -40,7 +40,7 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
     except MemoryError:
         return {"error": "ran out of the memory that it may have"}
     except Exception as error:
-        return {"error": one_line(error), "refused": type(error).__name__ == "RefusedError", "unsound": type(error).__name__ == "UnsoundError"}
+        return {"error": one_line(error), "unsound": type(error).__name__ == "UnsoundError"}
 
 
 def one_line(error: BaseException) -> str:

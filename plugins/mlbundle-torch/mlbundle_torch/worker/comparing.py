@@ -48,7 +48,11 @@ def compare(model: torch.nn.Module, path: Path, specs: Sequence[Spec], names: Se
 
 
 def _run(
-    session: onnxruntime.InferenceSession, specs: Sequence[Spec], values: Sequence[torch.Tensor], names: Sequence[str], sizes: Mapping[str, int]
+    session: onnxruntime.InferenceSession,
+    specs: Sequence[Spec],
+    values: Sequence[torch.Tensor],
+    names: Sequence[str],
+    sizes: Mapping[str, int],
 ) -> list[Any]:
     taken = {each.name for each in session.get_inputs()}
     feed = {spec["name"]: _plain(value) for spec, value in zip(specs, values, strict=True) if spec["name"] in taken}

@@ -134,9 +134,7 @@ def _save(program: torch.onnx.ONNXProgram, target: Path, single_file: int) -> No
 def _export_old(
     module: torch.nn.Module, values: tuple[torch.Tensor, ...], asked: Mapping[str, Any], specs: Sequence[Spec], target: Path
 ) -> None:
-    free = {
-        spec["name"]: {place: axis["name"] for place, axis in enumerate(spec["axes"]) if not isinstance(axis, int)} for spec in specs
-    }
+    free = {spec["name"]: {place: axis["name"] for place, axis in enumerate(spec["axes"]) if not isinstance(axis, int)} for spec in specs}
     for written in target.parent.glob(f"{target.name}*"):
         written.unlink()
     try:

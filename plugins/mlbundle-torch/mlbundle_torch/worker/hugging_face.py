@@ -21,7 +21,7 @@ def load_folder(folder: Path, names: tuple[str, ...] = ()) -> tuple[Calling, lis
     accepted = inspect.signature(model.forward).parameters
     known = names or tuple(name for name in TEXT_INPUTS if name in accepted and _has(model.config, name))
     unknown = [name for name in known if name not in accepted]
-    if unknown or "input_ids" not in accepted and not names:
+    if unknown or ("input_ids" not in accepted and not names):
         lacking = f"has no input {unknown[0]!r}" if unknown else "is no text model"
         raise RefusedError(f"{type(model).__name__} {lacking}; name its inputs in `inputs`: {', '.join(accepted)}")
     fixed: dict[str, Any] = {"return_dict": True} if "return_dict" in accepted else {}

@@ -1,0 +1,16 @@
+"""What hatch-mlbundle finds of this distribution, under the entry-point group `mlbundle`. It imports no torch: each build imports it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hatch_mlbundle.hookspecs import hookimpl
+from hatch_mlbundle.optimizer import Optimizer
+
+from .torch_to_onnx import TorchToOnnx
+
+
+@hookimpl
+def mlbundle_register_optimizers() -> list[type[Optimizer[Any]]]:
+    """Return the optimizers that need torch."""
+    return [TorchToOnnx]

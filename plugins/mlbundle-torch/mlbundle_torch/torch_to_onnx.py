@@ -1,0 +1,170 @@
+"""Convert PyTorch models to ONNX, so that an application can do without torch, and prove that the outputs are the same."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from posixpath import basename, dirname, splitext
+from typing import ClassVar
+
+from hatch_mlbundle.errors import ConfigurationError, MissingLibraryError
+from hatch_mlbundle.globs import matcher
+from hatch_mlbundle.model import Bundle, Change, Convert, Finding, Keep
+from hatch_mlbundle.optimizer import Context, ConvertTask, Detail, Optimizer, Risk
+
+from .conversion_options import TorchModel, TorchToOnnxOptions, faults, input_requests
+from .modelfolders import config_beside, weight_files
+from .process import Interpreter, interpreter
+from .projectmodules import source_digest
+
+_WEIGHTS = (".pt", ".pth", ".ckpt", ".bin", ".safetensors")
+_NEEDED = ("torch", "onnx", "onnxruntime", "onnxscript", "numpy", "safetensors")
+_WANTED = ("transformers",)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    """A model in the bundle: `weights` are its files, `folder` that of a transformers model, "" for a lone file."""
+
+    model: TorchModel
+    weights: tuple[str, ...]
+    reads: tuple[str, ...] = ()
+    folder: str | None = None
+
+    @property
+    def target(self) -> str:
+        """The path of the ONNX file."""
+        if self.folder is None:
+            return f"{splitext(self.weights[0])[0]}.onnx"
+        return f"{self.folder}/model.onnx".lstrip("/")
+
+
+class TorchToOnnx(Optimizer[TorchToOnnxOptions]):
+    """Converts torch modules, TorchScript archives and transformers models to ONNX.
+
+    The ONNX file comes beside the weights, or takes their place. It is kept only where onnxruntime opens it and its outputs are torch's, at
+    other sizes of its free axes, too. It is no smaller than the weights: what is saved is torch, which the application no longer needs.
+    """
+
+    name = "torch_to_onnx"
+    version = "1"
+    lossless = False
+    risk: ClassVar[Risk] = "medium"
+    options_type = TorchToOnnxOptions
+
+    def __init__(self, options: TorchToOnnxOptions) -> None:
+        super().__init__(options)
+        self._project = Path.cwd()
+        self._versions: Mapping[str, str] = {}
+
+    def programs(self) -> Mapping[str, str]:
+        """Return the versions of torch and what goes with it; raises ConfigurationError, MissingLibraryError."""
+        if found := faults(self.options):
+            raise ConfigurationError(found)
+        if not self._versions and not _is_relative(self.options.python):
+            self._versions = self._found_versions()
+        return self._versions
+
+    def inputs(self, project: Path) -> Mapping[str, str]:
+        """Return what the factories' modules in the project are, and look at an interpreter that is named relative to it."""
+        self._project = project
+        if not self._versions:
+            self._versions = self._found_versions()
+        factories = sorted({model.factory for model in self.options.models if model.factory})
+        return {f"factory {each}": source_digest(project, each) for each in factories}
+
+    def plan(self, bundle: Bundle, context: Context) -> Iterable[Change]:
+        """Yield a Convert for each model that `models` names, in their order."""
+        for number, model in enumerate(self.options.models):
+            matches = matcher([model.path])
+            found = list(_find(model, bundle, [path for path in bundle if matches(path)]))
+            if not found:
+                message = f"models[{number}].path {model.path!r} matches no weights ({', '.join(_WEIGHTS)}); correct it, or take it out"
+                context.report(Finding(code="MB731", message=message))
+            for each in found:
+                yield self._change(each, bundle)
+
+    def convert(self, task: ConvertTask, context: Context) -> Mapping[str, Detail]:
+        """Write the ONNX file, and what stays of the original; the worker compares it with torch."""
+        change = task.change
+        target = next(path for path in change.outputs if path.endswith(".onnx"))
+        model = self.options.models[int(change.key)]
+        source = task.sources[change.path]
+        is_folder = bool(change.reads)
+        written = task.target / target
+        written.parent.mkdir(parents=True, exist_ok=True)
+        request = {
+            "action": "export",
+            "source": str((source.parent if is_folder else source).absolute()),
+            "target": str(written.absolute()),
+            "factory": model.factory,
+            "key": model.key,
+            "project": str(self._project.absolute()),
+            "inputs": input_requests(model),
+            "outputs": list(model.outputs),
+            "opset": self.options.opset,
+            "tolerance": self.options.tolerance,
+            "single_file": self.options.single_file,
+        }
+        made = self._interpreter().ask(request, task.scratch)
+        for path in change.sources if not self.options.drop_original else ():
+            (task.target / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(task.sources[path], task.target / path)
+        return {target: {"made from": list(change.sources), "opset": self.options.opset, **made}}
+
+    def _change(self, found: _Found, bundle: Bundle) -> Change:
+        outputs = (found.target, f"{found.target}.data")
+        taken = [path for path in outputs if path in bundle]
+        if taken:
+            return Keep(path=found.weights[0], reason=f"{taken[0]} is there already")
+        stays = () if self.options.drop_original else found.weights
+        return Convert(
+            path=found.weights[0],
+            reason=f"converted to ONNX, opset {self.options.opset}",
+            sources=found.weights,
+            outputs=(*outputs, *stays),
+            reads=found.reads,
+            may_grow=True,
+            key=str(self.options.models.index(found.model)),
+        )
+
+    def _interpreter(self) -> Interpreter:
+        return interpreter(self.options.python, self._project, self.options.seconds, self.options.memory)
+
+    def _found_versions(self) -> Mapping[str, str]:
+        python = self._interpreter()
+        with tempfile.TemporaryDirectory(prefix="mlbundle-torch-") as scratch:
+            versions = python.versions([*_NEEDED, *_WANTED], Path(scratch))
+        missing = [name for name in _NEEDED if versions[name] is None]
+        if missing:
+            names = ", ".join(missing)
+            raise MissingLibraryError(
+                f"{self.name} needs {names}, not installed for {python.python}; pip install mlbundle-torch there, or set `python`"
+            )
+        return {name: version for name, version in versions.items() if version is not None}
+
+
+def _find(model: TorchModel, bundle: Bundle, matched: Iterable[str]) -> Iterator[_Found]:
+    """Yield the models among the files that a glob matches: transformers folders as a whole, else each file of weights."""
+    folders = set()
+    for path in matched:
+        if splitext(path)[1] not in _WEIGHTS or bundle[path].link is not None:
+            continue
+        config = None if model.factory else config_beside(bundle, path)
+        if config is None:
+            yield _Found(model=model, weights=(path,))
+        elif (folder := dirname(path)) not in folders and (weights := weight_files(bundle, folder)):
+            folders.add(folder)
+            reads = tuple(other for other in bundle if dirname(other) == folder and other not in weights and _is_read(bundle, other))
+            yield _Found(model=model, weights=weights, reads=reads, folder=folder)
+
+
+def _is_read(bundle: Bundle, path: str) -> bool:
+    return bundle[path].link is None and basename(path).endswith((".json", ".txt", ".model"))
+
+
+def _is_relative(python: str) -> bool:
+    return bool(python) and not Path(python).expanduser().is_absolute()

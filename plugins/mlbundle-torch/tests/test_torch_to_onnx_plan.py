@@ -1,0 +1,129 @@
+"""Conversion to ONNX as far as it needs no torch: options, planning, and what is told where torch is missing."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from torchmodels import net_table, options_of
+
+from hatch_mlbundle.errors import ConfigurationError, MissingLibraryError
+from hatch_mlbundle.model import Convert, Keep
+from mlbundle_torch.torch_to_onnx import TorchToOnnx
+from tests.fakes import FakeContext, bundle_of
+
+
+def optimizer(*models: dict[str, Any], **options: Any) -> TorchToOnnx:
+    return TorchToOnnx(options_of(TorchToOnnx, {"models": list(models), **options}))
+
+
+def put(root: Path, *paths: str) -> None:
+    for path in paths:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_bytes(b"{}")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    put(tmp_path, "m/config.json", "m/tokenizer.json", "m/model-00001-of-00002.safetensors", "m/model-00002-of-00002.safetensors")
+    put(tmp_path, "m/model.safetensors.index.json", "m/pytorch_model.bin", "m/README.md", "net/net.pt")
+    return tmp_path
+
+
+def test_a_transformers_folder_is_one_model(folder: Path) -> None:
+    (change,) = optimizer({"path": "m"}).plan(bundle_of(folder), FakeContext(folder))
+    assert isinstance(change, Convert)
+    weights = ("m/model-00001-of-00002.safetensors", "m/model-00002-of-00002.safetensors", "m/model.safetensors.index.json")
+    assert change.sources == weights
+    assert change.outputs == ("m/model.onnx", "m/model.onnx.data", *weights)
+    assert change.reads == ("m/config.json", "m/tokenizer.json")
+    assert change.may_grow
+
+
+def test_the_original_goes_only_when_asked(folder: Path) -> None:
+    (change,) = optimizer(net_table("net/*.pt"), **{"drop-original": True}).plan(bundle_of(folder), FakeContext(folder))
+    assert isinstance(change, Convert)
+    assert (change.sources, change.outputs) == (("net/net.pt",), ("net/net.onnx", "net/net.onnx.data"))
+
+
+def test_a_model_that_has_its_onnx_file_stays(folder: Path) -> None:
+    put(folder, "net/net.onnx")
+    assert list(optimizer(net_table("net.pt")).plan(bundle_of(folder), FakeContext(folder))) == [
+        Keep(path="net/net.pt", reason="net/net.onnx is there already")
+    ]
+
+
+def test_a_path_that_matches_nothing_is_told(folder: Path) -> None:
+    context = FakeContext(folder)
+    assert list(optimizer({"path": "*.onnx"}, {"path": "m/README.md"}).plan(bundle_of(folder), context)) == []
+    assert context.codes == ["MB731", "MB731"]
+
+
+FAULTS = {
+    "opset": ({"opset": 12}, "opset: must be from 15 to 26"),
+    "tolerance": ({"tolerance": 0}, "tolerance: must be more than 0"),
+    "no path": ({"models": [{}]}, r"models\[0\].path: is missing"),
+    "factory": ({"models": [net_table("a", "os.system")]}, r"models\[0\].factory: must be like"),
+    "no inputs": ({"models": [{"path": "a", "factory": "a:b"}]}, r"models\[0\].inputs: is missing"),
+    "shape": ({"models": [{"path": "a", "inputs": [{"name": "x", "shape": "?"}]}]}, r"inputs\[0\].shape: '\?' is no axis"),
+    "nameless": ({"models": [{"path": "a", "inputs": [{"shape": "2"}]}]}, r"inputs\[0\].name: is missing"),
+    "twice": ({"models": [{"path": "a", "outputs": ["y", "y"]}]}, "outputs: a name is listed twice"),
+}
+
+
+@pytest.mark.parametrize("case", FAULTS)
+def test_faults_of_the_configuration_have_their_path(case: str) -> None:
+    table, message = FAULTS[case]
+    with pytest.raises(ConfigurationError, match=f"tool.mlbundle.torch_to_onnx.*{message}"):
+        TorchToOnnx(options_of(TorchToOnnx, table)).programs()
+
+
+def bare_python(folder: Path) -> Path:
+    """Return an interpreter that has the standard library alone."""
+    path = folder / "python"
+    path.write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')
+    path.chmod(0o755)
+    return path
+
+
+def test_an_interpreter_without_torch_is_told_in_one_line(tmp_path: Path) -> None:
+    python = bare_python(tmp_path)
+    with pytest.raises(MissingLibraryError) as caught:
+        optimizer(python=str(python)).programs()
+    assert "torch" in str(caught.value)
+    assert str(python) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_interpreter_is_looked_for_in_the_project(tmp_path: Path) -> None:
+    bare_python(tmp_path)
+    relative = optimizer(python="python")
+    assert relative.programs() == {}
+    with pytest.raises(MissingLibraryError, match="pip install mlbundle-torch"):
+        relative.inputs(tmp_path)
+
+
+def test_an_interpreter_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(MissingLibraryError, match="is not there; correct"):
+        optimizer(python=str(tmp_path / "nowhere")).programs()
+
+
+def test_importing_the_plugin_imports_nothing_heavy() -> None:
+    code = "import sys, mlbundle_torch.plugin; sys.exit(str({'torch', 'numpy', 'onnx', 'transformers'} & sys.modules.keys() or ''))"
+    path = ":".join(sys.path)
+    done = subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": path}, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr.strip()) == (1, "")
+
+
+def test_the_cache_sees_a_change_of_the_factory(tmp_path: Path) -> None:
+    from mlbundle_torch.projectmodules import source_digest
+
+    (tmp_path / "src/net").mkdir(parents=True)
+    (tmp_path / "src/net/__init__.py").write_text("")
+    nothing = source_digest(tmp_path, "other:f")
+    first = source_digest(tmp_path, "net.parts:f")
+    (tmp_path / "src/net/layers.py").write_text("x = 1")
+    assert len({nothing, first, source_digest(tmp_path, "net.parts:f")}) == 3
