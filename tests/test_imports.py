@@ -20,6 +20,7 @@ CORE = """
     unmarshal_server usage verify_settings
 """
 LAYERS = [
+    ["runtime.*"],
     CORE.split(),
     ["accuracy.search", "accuracy.stage", "binaries.*", "bundles.*", "freezing.*", "models.*", "tracing.*", "trials.*"],
     ["accounting", "drafts", "examine", "objections", "pipeline", "rewriting", "workspace"],
@@ -30,10 +31,10 @@ LAYERS = [
     ["adapters.*"],
     ["__main__", "cli", "commands", "hooks", "trace_command"],
 ]
-"""From low to high: a module imports from its own layer and those below. `x.*` is the folder x and all modules in it."""
+"""From low to high: a module imports from its own layer and those below. `x.*` is the folder x and all modules in it.
 
-APART = ["runtime.*"]
-"""Ships inside users' applications: it imports the standard library only, and nothing of ours imports it."""
+The lowest ships inside users' applications: it imports the standard library only, and numpy late.
+"""
 
 HOSTS = {
     "hatchling": ["adapters.frozen", "adapters.hatch", "hooks"],
@@ -64,7 +65,7 @@ def matches(module: str, pattern: str) -> bool:
 
 
 def layers_of(module: str) -> list[int]:
-    return [number for number, patterns in enumerate([*LAYERS, APART]) for pattern in patterns if matches(module, pattern)]
+    return [number for number, patterns in enumerate(LAYERS) for pattern in patterns if matches(module, pattern)]
 
 
 def imported(module: str) -> Iterator[str]:
