@@ -33,6 +33,7 @@ def export_model(request: Mapping[str, Any]) -> dict[str, Any]:
         raise
     except Exception as error:
         raise RefusedError(f"the model does not run on the inputs described: {innermost(error)}") from error
+    _run_at_each_size(model, specs)
     target = Path(request["target"])
     exporter = _write(model, specs, values, names, request, target)
     _check(target, specs, request["opset"])
@@ -44,6 +45,17 @@ def export_model(request: Mapping[str, Any]) -> dict[str, Any]:
         "outputs": list(names),
         "compared": compare(model, target, specs, names, request["tolerance"]),
     }
+
+
+def _run_at_each_size(model: Calling, specs: Sequence[Spec]) -> None:
+    """Raise RefusedError where the model itself fixes an axis that is to be free: exporters say it less clearly."""
+    for sizes in combinations(specs)[1:]:
+        try:
+            with torch.no_grad():
+                model(*make_inputs(specs, sizes, 0))
+        except Exception as error:
+            told = ", ".join(f"{name} {size}" for name, size in sizes.items())
+            raise RefusedError(f"the model itself does not run at {told}, so that this axis cannot be free: {innermost(error)}") from error
 
 
 def _load(request: Mapping[str, Any]) -> tuple[Calling, list[Spec]]:
