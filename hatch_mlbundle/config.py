@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias
 
+from .accuracy_settings import AccuracySettings, accuracy_faults
 from .errors import ConfigurationError
 from .optimizer import Options, option
 from .schema import Size, read_fields, read_table, suggestion, toml_names, unknown_key
@@ -78,6 +79,7 @@ class Settings:
     packing: PackingSettings = option("How archives are compressed.", default=PackingSettings())
     limits: Limits = option("Bounds on what is unpacked.", default=Limits())
     verify: VerifySettings = option("The commands that prove that the result still works.", default=VerifySettings())
+    accuracy: AccuracySettings = option("How far lossy steps may lead, measured on samples.", default=AccuracySettings())
     cache: CacheSettings = option("The cache of results.", default=CacheSettings())
 
 
@@ -128,6 +130,7 @@ def read_config(table: object, known: OptionTypes, *, overlay: Mapping[str, obje
     settings = read_fields(Settings, merged, locate, faults)
     options = {name: read_table(cls, merged.get(name, {}), locate(name), faults) for name, cls in known.items()}
     faults += [*_range_faults(settings, locate), *range_faults(settings.verify, locate("verify"))]
+    faults += accuracy_faults(settings.accuracy, locate("accuracy"))
     faults += _twice_faults(_strings(merged.get("archive")), locate("archive"))
     faults += _order_faults(_strings(merged.get("optimizers")), known, locate("optimizers"))
     faults += _code_faults(_strings(merged.get("ignore")), locate("ignore"))
@@ -151,6 +154,8 @@ def decisive_settings(config: Config) -> dict[str, Any]:
         decisive |= {key: settings[key] for key in ("archive", "packing")}
     if not config.settings.runtime_messages:
         decisive["runtime-messages"] = False
+    if config.settings.accuracy.wanted:
+        decisive["accuracy"] = {key: value for key, value in settings["accuracy"].items() if value is not None and key != "timeout"}
     return {"optimizers": [step.name for step in config.steps], **decisive}
 
 
