@@ -65,7 +65,7 @@ class AccuracySettings:
     timeout: float = option("Seconds that one measurement may take.", default=1800.0)
     search: SearchBy = option(
         "How the smallest setting within the bound is searched for: by `tensor`, with the most harmful ones stored more finely; by "
-        "`model`, one setting for all; `off` measures only what the step's options say, and keeps the original where that misses the bound.",
+        "`model`, one setting for all; `off` measures what the step's options say, and keeps the original where that misses the bound.",
         default="tensor",
     )
 

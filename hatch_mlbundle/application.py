@@ -64,7 +64,7 @@ def optimize(job: Job, path: Path, output: Path | None = None, findings: Sequenc
     """
     target = output or path
     cache = job.cache()
-    sha256 = _wheel_digest(path) if cache and not job.config.settings.verify.commands else None
+    sha256 = _wheel_digest(path) if cache and job.lasting and not job.config.settings.verify.commands else None
     key = _finished_key(job, sha256, path, target, findings) if sha256 else None
     finished = recall(cache, key) if cache and key else None
     if finished and _install(job, finished, path, target):
@@ -105,7 +105,7 @@ def plan_for(job: Job, path: Path) -> Plan:
         _check_writable(session)
         before = session.artifact.scan()
         stages, findings = plan(before.bundle, job.stages_for(session.artifact.kind), session.services)
-        told = selected(job.config, (*_idle(job.config), *findings))
+        told = selected(job.config, (*_idle(job), *findings))
         return Plan(before=before, stages=tuple(stages), findings=told)
 
 
@@ -173,7 +173,7 @@ def _make(job: Job, session: Session, path: Path | None, target: Path, findings:
     proof = _proof(job, session, path, target.name, before.bundle)
     judged = proof.judge(run(before.bundle, job.stages_for(session.artifact.kind), session.services))
     outcome, verification = judged.outcome, judged.report
-    told = _told(job.config, (*findings, *_idle(job.config), *outcome.findings))
+    told = _told(job.config, (*findings, *_idle(job), *outcome.findings))
     replaced = outcome.bundle != before.bundle or target != path
     with ExitStack() as commits:  # from last to first: the artifact, then what tells of it
         companions: tuple[CompanionRow, ...] = ()
@@ -260,9 +260,13 @@ def _is_lasting(manifest: Manifest, outcome: Outcome) -> bool:
     return not (outcome.findings or manifest.companions or foreign)
 
 
-def _idle(config: Config) -> list[Finding]:
+def _idle(job: Job) -> list[Finding]:
     advice = "has options but is not in `optimizers`; list it there, or delete them"
-    return [Finding(code="MB002", message=f"[tool.mlbundle.{name}] {advice}") for name in config.idle]
+    idle = [Finding(code="MB002", message=f"[tool.mlbundle.{name}] {advice}") for name in job.config.idle]
+    if job.config.settings.accuracy.wanted and job.inquiry is None:
+        message = "[tool.mlbundle.accuracy] measures nothing: no step in `optimizers` is lossy; list one, or delete the table"
+        idle.append(Finding(code="MB752", message=message))
+    return idle
 
 
 def selected(config: Config, findings: Sequence[Finding]) -> tuple[Finding, ...]:

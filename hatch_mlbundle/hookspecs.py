@@ -7,6 +7,7 @@ from typing import Any
 
 import pluggy
 
+from .accuracy.evaluator import Evaluator
 from .optimizer import Optimizer
 
 PROJECT = "mlbundle"
@@ -20,3 +21,8 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 @hookspec
 def mlbundle_register_optimizers() -> Iterable[type[Optimizer[Any]]]:  # type: ignore[empty-body]
     """Return the optimizer classes that the distribution offers. Their order means nothing: the configuration gives it."""
+
+
+@hookspec
+def mlbundle_register_evaluators() -> Iterable[type[Evaluator]]:  # type: ignore[empty-body]
+    """Return the classes that run models, for [tool.mlbundle.accuracy]. Of several that can run a model, the first by name does."""

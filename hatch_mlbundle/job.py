@@ -7,16 +7,22 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from .accuracy.evaluator import Evaluator
 from .bundles.archives.pack import archive_libraries
 from .bundles.compressor import LIBDEFLATE
 from .cache import Cache, default_folder
-from .config import Config, options_to_dict
+from .config import TABLE, Config, options_to_dict
+from .errors import ConfigurationError
 from .manifest import ToolRow
 from .optimizer import ArtifactKind, Json, Options
 from .pipeline import Stage
-from .plugins import Registered, Registry
+from .plugins import Registered, RegisteredEvaluator, Registry
 from .progress import Progress, Silence
+
+if TYPE_CHECKING:
+    from .accuracy.judge import Inquiry
 
 _HARMLESS = ("enabled", "include", "exclude")
 
@@ -25,7 +31,8 @@ _HARMLESS = ("enabled", "include", "exclude")
 class Job:
     """A configuration ready to be carried out on any number of artifacts: its optimizers made, their programs found.
 
-    `project` is the folder that relative paths of the configuration start from.
+    `project` is the folder that relative paths of the configuration start from; `inquiry` is what is asked of changed models, None
+    where nothing is.
     """
 
     config: Config
@@ -33,6 +40,7 @@ class Job:
     tools: tuple[ToolRow, ...]
     project: Path
     progress: Progress
+    inquiry: Inquiry | None = None
 
     def stages_for(self, kind: ArtifactKind) -> list[Stage]:
         """Return the stages that are for such an artifact."""
@@ -43,6 +51,11 @@ class Job:
         found = {name: version for stage in self.stages for name, version in stage.optimizer.programs().items()}
         return tool_rows({**{tool.name: tool.version for tool in self.tools}, **found})
 
+    @property
+    def lasting(self) -> bool:
+        """Whether the same input gives the same result another time, as far as can be told."""
+        return all(stage.lasting for stage in self.stages)
+
     def cache(self) -> Cache | None:
         """Return the cache, None where it is switched off."""
         return cache_of(self.config, self.project) if self.config.settings.cache.enabled else None
@@ -51,22 +64,25 @@ class Job:
 def prepare(config: Config, registry: Registry, *, project: Path | None = None, progress: Progress | None = None) -> Job:
     """Make the optimizers, find their programs and read their files, so that what is missing is told before any work.
 
-    Raises MissingProgramError, MissingLibraryError, ProfileError.
+    Raises MissingProgramError, MissingLibraryError, ProfileError, AccuracyError, ConfigurationError.
     """
     stages: list[Stage] = []
     programs: dict[str, str] = {}
     project = project or Path.cwd()
+    inquiry, asked = _inquiry(config, registry, project)
     for step in config.steps:
         registered = registry[step.name]
         optimizer = registered.optimizer(step.options)
         needed = dict(optimizer.programs())
+        measured = [] if optimizer.lossless or inquiry is None else [asked]
         programs.update(needed)
         stages.append(
             Stage(
                 optimizer=optimizer,
                 distribution=registered.distribution,
                 version=registered.distribution_version,
-                identity=[*_identity(registered, step.options, needed), dict(optimizer.inputs(project))],
+                identity=[*_identity(registered, step.options, needed), dict(optimizer.inputs(project)), *measured],
+                lasting=measured != [None],
             )
         )
     return Job(
@@ -75,7 +91,31 @@ def prepare(config: Config, registry: Registry, *, project: Path | None = None, 
         tools=tool_rows({**programs, **archive_libraries(config.settings.archive)}),
         project=project,
         progress=progress or Silence(),
+        inquiry=inquiry,
     )
+
+
+def _inquiry(config: Config, registry: Registry, project: Path) -> tuple[Inquiry | None, Json]:
+    """Return what is asked of changed models, None where no step is lossy, and what decides the answers, None where that cannot be told."""
+    if not config.settings.accuracy.wanted or all(registry[step.name].optimizer.lossless for step in config.steps):
+        return None, None
+    from .accuracy.judge import inquire  # what runs commands costs more time than a small wheel does
+
+    evaluators = {name: _evaluator(each) for name, each in registry.evaluators.items()}
+    inquiry = inquire(config.settings.accuracy, evaluators, project, f"{TABLE}.accuracy")
+    if inquiry.identity is None:
+        return inquiry, None
+    origins = [[name, each.distribution, each.distribution_version] for name, each in registry.evaluators.items()]
+    return inquiry, [inquiry.identity, origins]
+
+
+def _evaluator(registered: RegisteredEvaluator) -> Evaluator:
+    try:
+        return registered.evaluator()
+    except Exception as error:
+        told = " ".join(f"{type(error).__name__}: {error}".split())
+        name = registered.evaluator.name
+        raise ConfigurationError([f"plugin {registered.distribution}: evaluator {name!r} cannot be made ({told}); uninstall it"]) from error
 
 
 def cache_of(config: Config, project: Path) -> Cache:

@@ -50,11 +50,15 @@ OptionsT = TypeVar("OptionsT", bound=Options)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """How a changed model does on the user's samples, by the metric of [tool.mlbundle.accuracy]; `keeps` says whether within its bound."""
+    """How a changed model does on the user's samples, by the metric of [tool.mlbundle.accuracy]; `keeps` says whether within its bound.
+
+    `value` is NaN where outputs are no longer finite numbers; `worst` is the value of the worst sample, None where there are none.
+    """
 
     metric: str
     value: float
     keeps: bool
+    worst: float | None = None
 
 
 SearchBy: TypeAlias = Literal["tensor", "model", "off"]

@@ -28,13 +28,15 @@ from .workspace import Workspace
 class Stage:
     """An optimizer about to run, and the distribution that it comes from.
 
-    `identity` is whatever decides its results beside its input: it goes into cache keys.
+    `identity` is whatever decides its results beside its input: it goes into cache keys. `lasting` says whether it is all that
+    decides them, so that results may be kept: what a command of the user's measures depends on more than can be seen.
     """
 
     optimizer: Optimizer[Any]
     distribution: str
     version: str
     identity: Json
+    lasting: bool = True
 
     @property
     def name(self) -> str:
@@ -108,8 +110,8 @@ class StageContext:
 
     @property
     def judge(self) -> Judge | None:
-        """What measures accuracy, None where nothing is asked for."""
-        return self._services.judge
+        """What measures accuracy, None where nothing is asked for, and for lossless steps: they are not to go by it."""
+        return None if self._stage.optimizer.lossless else self._services.judge
 
     def selects(self, path: str) -> bool:
         """Say whether the stage may change the file."""
@@ -209,7 +211,7 @@ def _carry_out(changes: Iterable[Change], bundle: Bundle, stage: Stage, context:
         context=context,
         neighbours=bundle.of_kind(Kind.ELF, Kind.PE, Kind.MACHO, Kind.LINK),
         workspace=services.workspace,
-        cache=services.cache,
+        cache=services.cache if stage.lasting else None,
     )
     works = [_work(change, bundle) for change in changes if isinstance(change, Rewrite | Convert)]
     services.progress.start(stage.name, len(works))

@@ -1,10 +1,10 @@
-"""Find the optimizers: ours and those of installed distributions, through one pluggy hook."""
+"""Find the optimizers and evaluators: ours and those of installed distributions, through pluggy hooks."""
 
 from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import pluggy
 
 from . import __version__, hookspecs
+from .accuracy.evaluator import Evaluator
 from .config import TABLE, Settings
 from .errors import ConfigurationError
 from .optimizer import Optimizer, Options
@@ -33,16 +34,30 @@ class Registered:
     distribution_version: str
 
 
-class Registry(Mapping[str, Registered]):
-    """The optimizers that can be named in a configuration, by name."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegisteredEvaluator:
+    """A class that runs models, and the distribution that it comes from."""
 
-    def __init__(self, registered: Iterator[Registered]) -> None:
+    evaluator: type[Evaluator]
+    distribution: str
+    distribution_version: str
+
+
+class Registry(Mapping[str, Registered]):
+    """The optimizers that can be named in a configuration, by name; `evaluators` are what can run models, by name, sorted."""
+
+    def __init__(self, registered: Iterator[Registered], evaluators: Iterable[RegisteredEvaluator] = ()) -> None:
         self._by_name: dict[str, Registered] = {}
         for each in registered:
             other = self._by_name.setdefault(each.optimizer.name, each)
             if other is not each:
-                both = f"{other.distribution} and {each.distribution}"
-                raise ConfigurationError([f"optimizer {each.optimizer.name!r} is registered by both {both}; uninstall one of them"])
+                raise _twice("optimizer", each.optimizer.name, other.distribution, each.distribution)
+        by_name: dict[str, RegisteredEvaluator] = {}
+        for one in evaluators:
+            first = by_name.setdefault(one.evaluator.name, one)
+            if first is not one:
+                raise _twice("evaluator", one.evaluator.name, first.distribution, one.distribution)
+        self.evaluators: Mapping[str, RegisteredEvaluator] = dict(sorted(by_name.items()))
 
     def __getitem__(self, name: str) -> Registered:
         return self._by_name[name]
@@ -70,7 +85,7 @@ def load_registry() -> Registry:
             distributions[name] = _distribution(entry_point)
             _register(manager, plugin, name, distributions[name][0])
     _check_hooks(manager)
-    return Registry(_registered(manager, distributions))
+    return Registry(_registered(manager, distributions), _registered_evaluators(manager, distributions))
 
 
 def optimizer_entries(registry: Registry) -> list[OptimizerEntry]:
@@ -79,16 +94,28 @@ def optimizer_entries(registry: Registry) -> list[OptimizerEntry]:
 
 
 def _registered(manager: pluggy.PluginManager, distributions: Mapping[str, tuple[str, str]]) -> Iterator[Registered]:
-    implementations = manager.hook.mlbundle_register_optimizers.get_hookimpls()
-    for implementation in sorted(implementations, key=lambda each: (each.plugin_name != OURS, each.plugin_name)):
+    for each, distribution, version in _offered(manager.hook.mlbundle_register_optimizers, distributions):
+        _check_class(each, distribution)
+        yield Registered(optimizer=each, distribution=distribution, distribution_version=version)
+
+
+def _registered_evaluators(manager: pluggy.PluginManager, distributions: Mapping[str, tuple[str, str]]) -> Iterator[RegisteredEvaluator]:
+    for each, distribution, version in _offered(manager.hook.mlbundle_register_evaluators, distributions):
+        problem = _evaluator_problem(each)
+        if problem:
+            raise ConfigurationError([f"plugin {distribution}: {problem}; tell its authors, or uninstall it"])
+        yield RegisteredEvaluator(evaluator=each, distribution=distribution, distribution_version=version)
+
+
+def _offered(hook: pluggy.HookCaller, distributions: Mapping[str, tuple[str, str]]) -> Iterator[tuple[Any, str, str]]:
+    """Yield what each distribution registers through a hook, with its name and version: ours first, then by name."""
+    for implementation in sorted(hook.get_hookimpls(), key=lambda each: (each.plugin_name != OURS, each.plugin_name)):
         distribution, version = distributions[implementation.plugin_name]
         try:
             classes: list[Any] = list(implementation.function())  # type: ignore[call-overload]
         except Exception as error:
             raise _broken(distribution, error) from error
-        for each in classes:
-            _check_class(each, distribution)
-            yield Registered(optimizer=each, distribution=distribution, distribution_version=version)
+        yield from ((each, distribution, version) for each in classes)
 
 
 def _load(entry_point: EntryPoint) -> object:
@@ -126,6 +153,16 @@ def _check_class(cls: Any, distribution: str) -> None:
         raise ConfigurationError([f"plugin {distribution}: {problem}; tell its authors, or uninstall it"])
 
 
+def _evaluator_problem(cls: Any) -> str | None:
+    if not (inspect.isclass(cls) and issubclass(cls, Evaluator)):
+        return f"{cls!r} is no subclass of hatch_mlbundle.accuracy.evaluator.Evaluator"
+    if not all(isinstance(getattr(cls, attribute, None), str) for attribute in ("name", "version")):
+        return f"{cls.__name__} lacks a name or a version"
+    if inspect.isabstract(cls):
+        return f"{cls.__name__} does not define fits() and outputs()"
+    return None if _NAME.fullmatch(cls.name) else f"{cls.__name__}.name is {cls.name!r}, which is no lower-case identifier"
+
+
 def _class_problem(cls: Any) -> str | None:
     if not (inspect.isclass(cls) and issubclass(cls, Optimizer)):
         return f"{cls!r} is no subclass of hatch_mlbundle.optimizer.Optimizer"
@@ -154,6 +191,10 @@ def _options_problem(cls: type[Optimizer[Any]]) -> str | None:
     except Exception as error:
         return f"{cls.__name__}.options_type cannot be used ({_one_line(error)})"
     return None
+
+
+def _twice(what: str, name: str, one: str, other: str) -> ConfigurationError:
+    return ConfigurationError([f"{what} {name!r} is registered by both {one} and {other}; uninstall one of them"])
 
 
 def _broken(distribution: str, error: Exception) -> ConfigurationError:

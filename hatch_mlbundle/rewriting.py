@@ -17,6 +17,7 @@ from .canonical import digest, sha256_of_file
 from .drafts import Draft, Work, draft_of, outputs_of
 from .errors import KeptError, MlbundleError, StorageError, UnsoundResultError
 from .identify import HEAD, identify
+from .judging import TellingJudge
 from .model import DiskContent, File, Finding, Rewrite
 from .optimizer import Context, Detail, Json, Judge, Optimizer
 from .progress import Progress
@@ -48,14 +49,15 @@ class _TaskContext:
     threads that it runs on itself would wait for ever.
     """
 
-    def __init__(self, stage: Context, optimizer: str) -> None:
+    def __init__(self, stage: Context, optimizer: str, path: str) -> None:
         self._stage = stage
         self._optimizer = optimizer
+        self._judge = TellingJudge(judge=stage.judge, path=path, report=self.report) if stage.judge else None
         self.findings: list[Finding] = []
 
     @property
     def judge(self) -> Judge | None:
-        return self._stage.judge
+        return self._judge
 
     def selects(self, path: str) -> bool:
         return self._stage.selects(path)
@@ -140,7 +142,7 @@ class Rewriter:
         )
 
     def _make(self, progress: Progress, work: Work) -> Rewritten:
-        context = _TaskContext(self.context, self.optimizer.name)
+        context = _TaskContext(self.context, self.optimizer.name, work.change.path)
         draft = draft_of(work, self.workspace)
         try:
             kept = draft.make(self.optimizer, context)

@@ -28,6 +28,7 @@ from .bundles.zip_reader import Limits
 from .cache import Cache
 from .errors import ArtifactError
 from .job import Job
+from .optimizer import Judge
 from .pipeline import Services
 from .workspace import Workspace, temporary_workspace
 
@@ -63,10 +64,25 @@ def open_session(job: Job, source: Source, cache: Cache | None, *, ours: bool = 
             artifact = _Opening(job=job, path=source, pool=pool, cache=cache, workspace=workspace, stack=stack, ours=ours).artifact()
         else:
             artifact = TablesArtifact(source, pool)
-        services = Services(workspace=workspace, cache=cache, pool=pool, progress=job.progress, refuses=artifact.refuses)
+        services = Services(
+            workspace=workspace,
+            cache=cache,
+            pool=pool,
+            progress=job.progress,
+            refuses=artifact.refuses,
+            judge=_judge(job, workspace),
+        )
         yield Session(artifact=artifact, services=services, compressor=compressor)
     if cache:
         cache.prune()
+
+
+def _judge(job: Job, workspace: Workspace) -> Judge | None:
+    if job.inquiry is None:
+        return None
+    from .accuracy.judge import ModelJudge  # costs time, and most builds measure nothing
+
+    return ModelJudge(job.inquiry, workspace.new_folder())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,8 +21,11 @@ CORE = """
 LAYERS = [
     ["runtime.*"],
     CORE.split(),
-    ["accuracy.search", "accuracy.stage", "binaries.*", "bundles.*", "freezing.*", "models.*", "tracing.*", "trials.*"],
-    ["accounting", "drafts", "examine", "objections", "pipeline", "rewriting", "workspace"],
+    [
+        *("accuracy.judge", "accuracy.metrics", "accuracy.outputs", "accuracy.running", "accuracy.samples", "accuracy.search"),
+        *("accuracy.stage", "accuracy.worker", "binaries.*", "bundles.*", "freezing.*", "models.*", "tracing.*", "trials.*"),
+    ],
+    ["accounting", "drafts", "examine", "judging", "objections", "pipeline", "rewriting", "workspace"],
     ["verification.*"],
     ["optimizers.*", "reports.*"],
     ["plugins"],

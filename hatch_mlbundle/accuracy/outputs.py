@@ -39,10 +39,10 @@ def read_outputs(path: Path, count: int) -> Iterator[dict[str, Array]]:
         for member in archive.namelist():
             number, _, name = member.partition("/")
             names[int(number)].append(name)
-        for number, listed in enumerate(names):
+        for position, listed in enumerate(names):
             sample = {}
             for name in listed:
-                with archive.open(f"{number}/{name}") as stream:
+                with archive.open(f"{position}/{name}") as stream:
                     sample[unquote(name.removesuffix(".npy"))] = np.lib.format.read_array(stream, allow_pickle=False)
             yield sample
 

@@ -22,6 +22,7 @@ _TAIL = 1 << 16
 """Bytes at the end of an output in which the last line is looked for."""
 
 _LONGEST = 300
+_COMMAND = "the command in [tool.mlbundle.accuracy]"
 _FIXED = {"PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1", "HF_HUB_OFFLINE": "1"}
 """What decides outputs though it is no matter of the model; nothing is fetched while a model is measured."""
 
@@ -58,18 +59,15 @@ def number_of(arguments: Sequence[str], places: Mapping[str, str], folder: Path,
     Raises AccuracyError.
     """
     (folder / "work").mkdir()
-    told = " ".join(arguments)
     filled = tuple(re.sub(r"\{(\w+)\}", lambda match: places.get(match[1], match[0]), each) for each in arguments)
     ended = _run(Command(arguments=filled, folder=folder / "work", environment={**os.environ, "PYTHONHASHSEED": "0"}), folder, seconds)
     if ended.status != 0:
-        raise AccuracyError(f"command {told!r}: {_ending(ended)}")
+        raise AccuracyError(f"{_COMMAND}: {_ending(ended)}")
     line = _last_line(ended.stdout)
     try:
         return float(line)
-    except ValueError:
-        raise AccuracyError(
-            f"command {told!r}: its last line is no number: {line!r}" if line else f"command {told!r}: it prints nothing"
-        ) from None
+    except ValueError as error:
+        raise AccuracyError(f"{_COMMAND}: its last line is no number: {line!r}" if line else f"{_COMMAND}: it prints nothing") from error
 
 
 def _run(command: Command, folder: Path, seconds: float) -> Ended:

@@ -29,16 +29,13 @@ _HEADER = 1 << 16
 """Bytes that the header of an array may have, at most; a real one has 118."""
 
 
-def check_samples(path: Path, name: str) -> None:
-    """Raise AccuracyError where no samples can be read from a file, called `name`; of arrays only the headers are read.
+def check_samples(path: Path, name: str) -> int:
+    """Return the number of samples in a file, called `name`; of arrays only the headers are read.
 
-    Raises MissingLibraryError without numpy.
+    Raises AccuracyError where it holds none that can be read, MissingLibraryError without numpy.
     """
     try:
-        if path.suffix == ".npz":
-            _check_arrays(path)
-        else:
-            _read_lines(path)
+        return _count_arrays(path) if path.suffix == ".npz" else len(_read_lines(path))
     except _UNREADABLE as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise AccuracyError(f"{name}: cannot be used as samples: {' '.join(reason.split())}") from error
@@ -87,7 +84,7 @@ def _names(row: dict[str, Any]) -> str:
     return ", ".join(map(repr, row))
 
 
-def _check_arrays(path: Path) -> None:
+def _count_arrays(path: Path) -> int:
     """Go by what the archive's directory and the arrays' headers say: numpy reads no more than that later, and checks the CRCs."""
     counts: dict[str, int] = {}
     total = 0
@@ -103,6 +100,7 @@ def _check_arrays(path: Path) -> None:
     if len(set(counts.values())) > 1:
         told = ", ".join(f"{name!r} {count}" for name, count in counts.items())
         raise ValueError(f"the first axes of its arrays count different numbers of samples ({told})")
+    return next(iter(counts.values()))
 
 
 def _headers(path: Path) -> Iterator[tuple[str, tuple[int, ...], int]]:

@@ -108,7 +108,7 @@ def unmeasured(trials: Sequence[Trial]) -> bool:
 def trial_rows(trials: Iterable[Trial]) -> list[dict[str, Json]]:
     """Return the trials as rows for a Detail, under its key `search`: of those that keep the bound, the smallest was chosen.
 
-    `value` has 6 significant digits; it is None where an output was no number, or nothing was measured.
+    `value` and `worst` have 6 significant digits; they are None where an output was no number, or nothing was measured.
     """
     return [
         {
@@ -116,11 +116,12 @@ def trial_rows(trials: Iterable[Trial]) -> list[dict[str, Json]]:
             "size": trial.size,
             "metric": trial.measured.metric if trial.measured else None,
             "value": _rounded(trial.measured.value) if trial.measured else None,
+            "worst": _rounded(trial.measured.worst) if trial.measured else None,
             "keeps": trial.keeps,
         }
         for trial in trials
     ]
 
 
-def _rounded(value: float) -> float | None:
-    return float(f"{value:.{_DIGITS}g}") if math.isfinite(value) else None
+def _rounded(value: float | None) -> float | None:
+    return float(f"{value:.{_DIGITS}g}") if value is not None and math.isfinite(value) else None

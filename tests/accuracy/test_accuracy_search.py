@@ -66,8 +66,9 @@ def test_what_is_chosen_keeps_the_bound_even_where_harm_does_not_fall() -> None:
 
 def test_rows_are_json_with_rounded_values() -> None:
     odd = Trial(setting="fp16", size=5, measured=Measured(metric="cosine", value=math.nan, keeps=False))
-    rows = trial_rows([trial("int8", 23_600_000, 0.99958123456), odd, unmeasurable("x")])
-    assert rows[0] == {"setting": "int8", "size": 23_600_000, "metric": "cosine", "value": 0.999581, "keeps": True}
+    measured = Measured(metric="cosine", value=0.99958123456, keeps=True, worst=0.9912345678)
+    rows = trial_rows([Trial(setting="int8", size=23_600_000, measured=measured), odd, unmeasurable("x")])
+    assert rows[0] == {"setting": "int8", "size": 23_600_000, "metric": "cosine", "value": 0.999581, "worst": 0.991235, "keeps": True}
     assert [row["value"] for row in rows[1:]] == [None, None]
     assert [row["metric"] for row in rows] == ["cosine", "cosine", None]
     json.dumps(rows, allow_nan=False)
