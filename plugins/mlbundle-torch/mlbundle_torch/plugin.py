@@ -7,10 +7,11 @@ from typing import Any
 from hatch_mlbundle.hookspecs import hookimpl
 from hatch_mlbundle.optimizer import Optimizer
 
+from .prune_weights import PruneWeights
 from .torch_to_onnx import TorchToOnnx
 
 
 @hookimpl
 def mlbundle_register_optimizers() -> list[type[Optimizer[Any]]]:
-    """Return the optimizers that need torch."""
-    return [TorchToOnnx]
+    """Return the optimizers."""
+    return [PruneWeights, TorchToOnnx]

@@ -21,17 +21,9 @@ def export(request: Mapping[str, Any]) -> dict[str, Any]:
     return export_model(request)
 
 
-def encode(request: Mapping[str, Any]) -> dict[str, Any]:
-    """Run a transformers or sentence-transformers model on samples (encoding.py)."""
-    from .encoding import encode_samples
-
-    return encode_samples(request)
-
-
 ACTIONS: Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
     "versions": versions,
     "export": export,
-    "encode": encode,
 }
 """What can be asked for."""
 
