@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from hatch_mlbundle.accuracy_settings import AccuracySettings
 from hatch_mlbundle.config import CacheSettings, Limits, PackingSettings, Settings
 from hatch_mlbundle.freezing.options import FrozenOptions
 from hatch_mlbundle.optimizer import Options
@@ -14,7 +15,7 @@ from hatch_mlbundle.plugins import OURS, load_registry, optimizer_entries
 from hatch_mlbundle.reference import OptionEntry, option_entries
 from hatch_mlbundle.verify_settings import VerifyCommand, VerifySettings
 
-PAGES = [Path(__file__).with_name(name) for name in ("configuration.md", "frozen.md", "verification.md")]
+PAGES = [Path(__file__).with_name(name) for name in ("accuracy.md", "configuration.md", "frozen.md", "verification.md")]
 
 
 def table(entries: Iterable[OptionEntry], prefix: str = "") -> str:
@@ -24,7 +25,7 @@ def table(entries: Iterable[OptionEntry], prefix: str = "") -> str:
 
 def sections() -> dict[str, str]:
     tables = {"packing": PackingSettings, "limits": Limits, "cache": CacheSettings}
-    settings = table(option_entries(Settings, without=[*tables, "verify"]))
+    settings = table(option_entries(Settings, without=[*tables, "accuracy", "verify"]))
     nested = [table(option_entries(cls), f"{name}.").split("\n", 2)[2] for name, cls in tables.items()]
     ours = [entry for entry in optimizer_entries(load_registry()) if entry.distribution == OURS]
     optimizers = (f"### `{entry.name}`\n\n{entry.summary}\n\n{table(entry.options)}" for entry in ours)
@@ -32,6 +33,7 @@ def sections() -> dict[str, str]:
         "settings": "\n".join([settings, *nested]),
         "common": table(option_entries(Options)),
         "optimizers": "\n\n".join(optimizers),
+        "accuracy": table(option_entries(AccuracySettings)),
         "frozen": table(option_entries(FrozenOptions)),
         "verify": table(option_entries(VerifySettings, without=["commands"])),
         "verify-command": table(option_entries(VerifyCommand)),

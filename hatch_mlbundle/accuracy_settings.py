@@ -54,7 +54,9 @@ class AccuracySettings:
         "`relative-error`).",
         default=None,
     )
-    output: str = option("The one output that is compared; empty means all, of which the worst counts; for `top-1` the first.", default="")
+    output: str = option(
+        "The one output that is compared; empty means all, of which the worst counts, and for `top-1` `logits`, else the first.", default=""
+    )
     evaluator: str = option("What runs the models, by its name; empty means the first, in the order of names, that can.", default="")
     command: tuple[str, ...] = option(
         "A program of your own that measures instead, with its arguments: it prints a number as its last line, which `at-least` or "

@@ -154,8 +154,11 @@ def decisive_settings(config: Config) -> dict[str, Any]:
         decisive |= {key: settings[key] for key in ("archive", "packing")}
     if not config.settings.runtime_messages:
         decisive["runtime-messages"] = False
-    if config.settings.accuracy.wanted:
-        decisive["accuracy"] = {key: value for key, value in settings["accuracy"].items() if value is not None and key != "timeout"}
+    accuracy = config.settings.accuracy
+    if accuracy.wanted:
+        key, bound = accuracy.bound
+        set_up = {name: value for name, value in settings["accuracy"].items() if value is not None and name != "timeout"}
+        decisive["accuracy"] = {**set_up, key: bound}
     return {"optimizers": [step.name for step in config.steps], **decisive}
 
 

@@ -55,9 +55,9 @@ class Site:
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 2.5\n")
         (info / "entry_points.txt").write_text("[mlbundle]\n" + "".join(f"{name} = {module}\n" for name in names))
 
-    def load(self) -> tuple[int, list[str]]:
+    def load(self, listing: str = LIST) -> tuple[int, list[str]]:
         """Return the exit code and the lines of a process that loads the registry with these distributions installed."""
-        program = f"import sys\nsys.path.insert(0, {str(self._folder)!r})\n{LIST}"
+        program = f"import sys\nsys.path.insert(0, {str(self._folder)!r})\n{listing}"
         ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
         assert ran.stderr == ""
         return ran.returncode, ran.stdout.splitlines()
@@ -217,5 +217,51 @@ def test_options_that_no_table_can_give_are_refused(site: Site, source: str, pro
     site.add("mlbundle-odd", f"{HEAD}\n{source}\n{REGISTER.format(classes='Odd')}")
     fault = site.fault()
     assert fault.startswith("plugin mlbundle-odd: Odd.options_type")
+    assert problem in fault
+    assert fault.endswith("; tell its authors, or uninstall it")
+
+
+EVALUATOR = """
+from hatch_mlbundle.accuracy.evaluator import Evaluator
+class Runs(Evaluator):
+    name = "runs"
+    version = "3"
+    def fits(self, model): return False
+    def outputs(self, model, samples): return []
+"""
+REGISTER_EVALUATORS = "@hookimpl\ndef mlbundle_register_evaluators():\n    return [{classes}]\n"
+LIST_EVALUATORS = LIST.replace("load_registry().items()", "load_registry().evaluators.items()")
+
+
+def test_evaluators_come_in_the_order_of_their_names_whatever_brings_them(site: Site) -> None:
+    for name in ("zeta", "alpha", "mu"):
+        source = EVALUATOR.replace('"runs"', f'"{name}"')
+        site.add(f"mlbundle-{name[::-1]}", f"{HEAD}{source}{REGISTER_EVALUATORS.format(classes='Runs')}")
+    code, lines = site.load(LIST_EVALUATORS)
+    assert code == 0
+    added = [line for line in lines if line.endswith(" 2.5")]
+    assert added == ["alpha mlbundle-ahpla 2.5", "mu mlbundle-um 2.5", "zeta mlbundle-atez 2.5"]
+
+
+def test_an_evaluator_whose_name_is_taken_is_refused(site: Site) -> None:
+    for name in ("mlbundle-one", "mlbundle-two"):
+        site.add(name, f"{HEAD}{EVALUATOR}{REGISTER_EVALUATORS.format(classes='Runs')}")
+    assert site.fault() == "evaluator 'runs' is registered by both mlbundle-one and mlbundle-two; uninstall one of them"
+
+
+@pytest.mark.parametrize(
+    ("extra", "classes", "problem"),
+    [
+        ("", "Demo", "is no subclass of hatch_mlbundle.accuracy.evaluator.Evaluator"),
+        ("", "Runs()", "is no subclass of hatch_mlbundle.accuracy.evaluator.Evaluator"),
+        ("class Odd(Evaluator):\n    name = version = 'x'", "Odd", "Odd does not define fits() and outputs()"),
+        ("class Odd(Evaluator):\n    name = 'x'", "Odd", "Odd lacks a name or a version"),
+        ("class Odd(Runs):\n    name = 'my net'", "Odd", "Odd.name is 'my net', which is no lower-case identifier"),
+    ],
+)
+def test_what_is_no_evaluator_is_refused(site: Site, extra: str, classes: str, problem: str) -> None:
+    site.add("mlbundle-odd", f"{HEAD}{EVALUATOR}\n{extra}\n{REGISTER_EVALUATORS.format(classes=classes)}")
+    fault = site.fault()
+    assert fault.startswith("plugin mlbundle-odd: ")
     assert problem in fault
     assert fault.endswith("; tell its authors, or uninstall it")

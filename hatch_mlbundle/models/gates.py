@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Literal, TypeAlias
 
 from hatch_mlbundle.models.casting import ErrorSum, why_unfit
@@ -102,6 +103,11 @@ class Policy:
         if not isinstance(encoding, Int8):
             return tensor.dtype == "F32"
         return encoding.fits(tensor) and encoding.size(tensor) < 2 * tensor.count
+
+
+def named(globs: Sequence[str]) -> Callable[[str], bool]:
+    """Return a function that says whether a tensor's name matches one of the globs, in which `*` stands for dots, too."""
+    return lambda name: any(fnmatchcase(name, glob) for glob in globs)
 
 
 def following(ladder: tuple[Setting, ...], setting: Setting, error: ErrorSum) -> Setting:

@@ -10,9 +10,10 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from hatch_mlbundle.errors import KeptError
 from hatch_mlbundle.models.arrangement import Arrangement, arrange
 from hatch_mlbundle.models.casting import ErrorSum, total
-from hatch_mlbundle.models.gates import Policy, Setting, following
+from hatch_mlbundle.models.gates import LADDERS, Policy, Setting, following
 from hatch_mlbundle.models.safetensors import Header, Tensor
 from hatch_mlbundle.models.streaming import Item, Piece, carry, copy_range, opened, worker_threads, write_from
 from hatch_mlbundle.models.twins import find_twins
@@ -77,6 +78,15 @@ def decibels(error: ErrorSum | None) -> float | None:
     """Return an error as the manifest has it: dB with two decimals, None where there is none."""
     sqnr = error.sqnr if error else None
     return round(sqnr, 2) if sqnr is not None and isfinite(sqnr) else None
+
+
+def best_size(header: Header, policy: Policy) -> int:
+    """Return the bytes of the file where every tensor could be stored in the smallest way; tied tensors are not looked for."""
+    encodings = {each.name: policy.encoding(policy.ladder(each, LADDERS[policy.target][0])[0]) for each in header.tensors}
+    try:
+        return arrange(header, encodings, {}).size
+    except KeptError:
+        return header.size
 
 
 def quantize_file(

@@ -12,6 +12,7 @@ from hatch_mlbundle.optimizers.exclude import Exclude
 from hatch_mlbundle.optimizers.exclude_modules import ExcludeModules
 from hatch_mlbundle.optimizers.prune_unused import PruneUnused
 from hatch_mlbundle.optimizers.python_sources import PythonSources
+from hatch_mlbundle.optimizers.quantize import Quantize
 from hatch_mlbundle.optimizers.strip import Strip
 from hatch_mlbundle.optimizers.test_data import TestData
 from hatch_mlbundle.optimizers.unused_libraries import UnusedLibraries
@@ -21,4 +22,4 @@ from hatch_mlbundle.optimizers.upx import Upx
 @hookimpl
 def mlbundle_register_optimizers() -> Iterable[type[Optimizer[Any]]]:
     """Return our own optimizers."""
-    return [TestData, Exclude, ExcludeModules, PythonSources, Strip, UnusedLibraries, PruneUnused, Deduplicate, Upx]
+    return [TestData, Exclude, ExcludeModules, PythonSources, Strip, UnusedLibraries, PruneUnused, Deduplicate, Upx, Quantize]

@@ -17,6 +17,7 @@ from hatch_mlbundle.pipeline import Planned
 from hatch_mlbundle.units import format_percent, format_size
 from hatch_mlbundle.verification.report import Verification
 
+from .accuracy import models_report
 from .verification import verification_report
 
 _REMAINDERS = {"wheel": "RECORD, zip headers", "frozen": "archive headers"}
@@ -43,7 +44,7 @@ def show(report: RenderableType) -> None:
 
 
 def summary(manifest: Manifest, place: Path | None = None, verification: Verification | None = None) -> RenderableType:
-    """Return what was saved, step by step, what was found, how it was verified, and where the manifest lies."""
+    """Return what was saved, step by step, what was done to models, what was found, how it was verified, and where the manifest lies."""
     before, after = manifest.artifact.before, manifest.artifact.after
     packs = _packs(manifest)
     table = _table("step", "files", "installed", *(["compressed"] if packs else []))
@@ -56,6 +57,8 @@ def summary(manifest: Manifest, place: Path | None = None, verification: Verific
     for label, totals in (("before", before), ("after", after)):
         table.add_row(label, f"{totals.files:,}", format_size(totals.installed), *([format_size(totals.size)] if packs else []))
     parts: list[RenderableType] = [_path(manifest.artifact.name), table, _verdict(before, after, packs=packs)]
+    models = models_report(manifest)
+    parts += [models] if models else []
     parts += [_finding(finding) for finding in manifest.findings]
     parts += [_path(f"{packed.format}: {packed.name}, {format_size(packed.size)}") for packed in manifest.packed]
     parts += [verification_report(verification)] if verification else []
