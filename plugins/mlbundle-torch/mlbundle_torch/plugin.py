@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from hatch_mlbundle.accuracy.evaluator import Evaluator
 from hatch_mlbundle.hookspecs import hookimpl
 from hatch_mlbundle.optimizer import Optimizer
 
+from .evaluators import SentenceTransformers, Transformers
 from .prune_weights import PruneWeights
 from .torch_to_onnx import TorchToOnnx
 
@@ -15,3 +17,9 @@ from .torch_to_onnx import TorchToOnnx
 def mlbundle_register_optimizers() -> list[type[Optimizer[Any]]]:
     """Return the optimizers."""
     return [PruneWeights, TorchToOnnx]
+
+
+@hookimpl
+def mlbundle_register_evaluators() -> list[type[Evaluator]]:
+    """Return what runs transformers and sentence-transformers models."""
+    return [SentenceTransformers, Transformers]

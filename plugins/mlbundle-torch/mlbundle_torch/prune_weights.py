@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .pruning.attempts import Attempt
 
 TABLE = "tool.mlbundle.prune_weights"
-_STEPS = (1.0, 0.75, 0.5, 0.25)
+_STEPS = (1.0, 0.75, 0.5, 0.25, 0.1)
 """Shares of `amount` that are tried, where a bound of accuracy is set."""
 
 
