@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias
 from hatch_mlbundle.optimizer import Json, Options, option
 from hatch_mlbundle.schema import Size
 
-from .shapes import axis_faults, parse_shape, to_request
+from .shapes import axis_faults, parse_shape, to_requests
 
 TABLE = "tool.mlbundle.torch_to_onnx"
 
@@ -77,8 +77,9 @@ def faults(options: TorchToOnnxOptions) -> list[str]:
 
 def input_requests(model: TorchModel) -> list[Json]:
     """Return the inputs as the worker reads them (worker/samples.py)."""
+    axes = to_requests([parse_shape(each.shape) for each in model.inputs])
     return [
-        {"name": each.name, "dtype": each.dtype, "high": each.high, "axes": to_request(parse_shape(each.shape))} for each in model.inputs
+        {"name": each.name, "dtype": each.dtype, "high": each.high, "axes": shape} for each, shape in zip(model.inputs, axes, strict=True)
     ]
 
 

@@ -7,21 +7,19 @@ first with the others, which prove that the axis is free indeed.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
-
-DEFAULT_SIZES = (2, 1, 5)
-"""Of a free axis that names none."""
 
 _FREE = re.compile(r"(?P<name>[A-Za-z_]\w*)(?:\s*=\s*(?P<sizes>\d+(?:\s*\|\s*\d+)*))?")
 
 
 @dataclass(frozen=True, slots=True)
 class FreeAxis:
-    """An axis whose size may change from call to call."""
+    """An axis whose size may change from call to call; `sizes` are those given for it."""
 
     name: str
-    sizes: tuple[int, ...] = DEFAULT_SIZES
+    sizes: tuple[int, ...] = ()
 
 
 Axis: TypeAlias = int | FreeAxis
@@ -33,20 +31,29 @@ def parse_shape(text: str) -> tuple[Axis, ...]:
     return tuple(_axis(each.strip()) for each in text.split(",")) if text.strip() else ()
 
 
-def axis_faults(shapes: list[tuple[Axis, ...]]) -> list[str]:
-    """Return what does not agree: one name with several lists of sizes. An axis named again without sizes has the first one's."""
+def axis_faults(shapes: Iterable[tuple[Axis, ...]]) -> list[str]:
+    """Return what does not agree: one name with several lists of sizes."""
     sizes: dict[str, tuple[int, ...]] = {}
     faults = []
-    for axis in (axis for shape in shapes for axis in shape if isinstance(axis, FreeAxis)):
-        known = sizes.setdefault(axis.name, axis.sizes)
-        if axis.sizes not in (known, DEFAULT_SIZES):
-            faults.append(f"the axis {axis.name!r} has the sizes {known} and {axis.sizes}")
+    for axis in _free(shapes):
+        if axis.sizes and sizes.setdefault(axis.name, axis.sizes) != axis.sizes:
+            faults.append(f"the axis {axis.name!r} has the sizes {sizes[axis.name]} and {axis.sizes}")
     return faults
 
 
-def to_request(shape: tuple[Axis, ...]) -> list[int | dict[str, object]]:
-    """Return a shape as the worker reads it (worker/samples.py)."""
-    return [axis if isinstance(axis, int) else {"name": axis.name, "sizes": list(axis.sizes)} for axis in shape]
+def to_requests(shapes: Sequence[tuple[Axis, ...]]) -> list[list[int | dict[str, object]]]:
+    """Return the shapes of all inputs as the worker reads them (worker/samples.py).
+
+    An axis without sizes has those given where it is named elsewhere, or its own default: no two are alike, or they might be taken for one.
+    """
+    given = {axis.name: axis.sizes for axis in _free(shapes) if axis.sizes}
+    names = list(dict.fromkeys(axis.name for axis in _free(shapes)))
+    sizes = {name: given.get(name, (2 + place, 1, 5 + 2 * place)) for place, name in enumerate(names)}
+    return [[axis if isinstance(axis, int) else {"name": axis.name, "sizes": list(sizes[axis.name])} for axis in shape] for shape in shapes]
+
+
+def _free(shapes: Iterable[tuple[Axis, ...]]) -> Iterator[FreeAxis]:
+    return (axis for shape in shapes for axis in shape if isinstance(axis, FreeAxis))
 
 
 def _axis(text: str) -> Axis:
@@ -58,4 +65,4 @@ def _axis(text: str) -> Axis:
     sizes = tuple(int(size) for size in re.findall(r"\d+", match["sizes"] or ""))
     if 0 in sizes:
         raise ValueError(f"{text!r}: an axis of size 0 holds nothing")
-    return FreeAxis(match["name"], sizes or DEFAULT_SIZES)
+    return FreeAxis(match["name"], sizes)

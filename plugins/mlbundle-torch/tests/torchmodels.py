@@ -16,8 +16,8 @@ import pytest
 from hatch_mlbundle.adapters.project import project_config
 from hatch_mlbundle.job import Job, prepare
 from hatch_mlbundle.optimizer import Optimizer
-from hatch_mlbundle.plugins import Registered, Registry
-from mlbundle_torch.plugin import mlbundle_register_optimizers
+from hatch_mlbundle.plugins import Registered, RegisteredEvaluator, Registry
+from mlbundle_torch.plugin import mlbundle_register_evaluators, mlbundle_register_optimizers
 
 HAS_TORCH = importlib.util.find_spec("torch") is not None
 needs_torch = pytest.mark.skipif(not HAS_TORCH, reason="torch is not installed here")
@@ -47,6 +47,16 @@ class Named(Net):
         y = super().forward(x)
         return {"scores": y, "masked": y * mask, "best": y.argmax(-1)}
 
+class Looped(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Linear(8, 8)
+
+    def forward(self, x):
+        for _ in range(x.size(0)):
+            x = x + 0.1 * self.net(x)
+        return x
+
 def broken():
     raise RuntimeError("no such corpus")
 
@@ -75,6 +85,7 @@ torch.save({"epoch": 3, "state_dict": net.state_dict()}, f"{bundle}/checkpoint.p
 torch.save(net, f"{bundle}/whole.pt")
 torch.jit.trace(net, torch.zeros(2, 8)).save(f"{bundle}/traced.pt")
 torch.jit.trace(netsmith.Fixed().eval(), torch.zeros(2, 8)).save(f"{bundle}/fixed.pt")
+torch.jit.script(netsmith.Looped().eval()).save(f"{bundle}/looped.pt")
 torch.jit.script(net).save(f"{bundle}/scripted.pt")
 from safetensors.torch import save_file
 save_file(net.state_dict(), f"{bundle}/net.safetensors")
@@ -112,8 +123,10 @@ def write_evil(path: Path, trace: Path) -> None:
 
 def job_of(project: Path, **settings: Any) -> Job:
     """Return a job with our optimizers registered, whether the distribution is installed or not."""
+    us: Any = {"distribution": "mlbundle-torch", "distribution_version": "0.1.0"}
     registry = Registry(
-        Registered(optimizer=each, distribution="mlbundle-torch", distribution_version="0.1.0") for each in mlbundle_register_optimizers()
+        (Registered(optimizer=each, **us) for each in mlbundle_register_optimizers()),
+        [RegisteredEvaluator(evaluator=each, **us) for each in mlbundle_register_evaluators()],
     )
     return prepare(project_config(project, registry, {"cache": {"enabled": False}, **settings}), registry, project=project)
 
