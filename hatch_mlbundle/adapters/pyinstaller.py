@@ -64,6 +64,7 @@ def _tables(analysis: Any) -> Tables:
         code=lambda entry: None if entry[0] in fixed else _code(entry, cache),
         fixed=fixed,
         scripts=[_script(*row) for row in analysis.scripts],
+        run=analysis.scripts,
     )
 
 

@@ -17,15 +17,16 @@ from hatch_mlbundle.bundles.executable_writer import write_executable
 from hatch_mlbundle.bundles.folder import FolderArtifact, check_replaceable, plain_side
 from hatch_mlbundle.bundles.frozen_owner import check_names
 from hatch_mlbundle.bundles.housing import why_not
-from hatch_mlbundle.bundles.missing_notice import REHEARSAL, LeftOut, with_notice
+from hatch_mlbundle.bundles.loader import is_packed, with_loader
+from hatch_mlbundle.bundles.missing_notice import REHEARSAL, LeftOut, Scripts, with_notice
 from hatch_mlbundle.bundles.onefile import check_one_file
 from hatch_mlbundle.bundles.onefile_writer import write_one_file
 from hatch_mlbundle.cache import Cache
 from hatch_mlbundle.canonical import digest, sha256_of_file
-from hatch_mlbundle.errors import ArtifactError
+from hatch_mlbundle.errors import ArtifactError, MlbundleError
 from hatch_mlbundle.importpaths import PYZ, is_in_pyz
 from hatch_mlbundle.manifest import PackedRow
-from hatch_mlbundle.model import Bundle, Change, DiskContent, Drop, File, Keep, Kind
+from hatch_mlbundle.model import Add, Bundle, Change, DiskContent, Drop, File, Keep, Kind
 from hatch_mlbundle.optimizer import ArtifactKind
 
 
@@ -56,7 +57,7 @@ class FrozenArtifact:
         self._scratch = scratch
         self._tells = tells
         self._plain = Bundle()
-        self._paths: tuple[str, ...] = ()
+        self._scanned = Bundle()
         self._made: dict[tuple[object, ...], File] = {}
         self._problems = {path: problem for path, each in executables.items() if (problem := why_not(each.file, each.archive))}
 
@@ -71,8 +72,8 @@ class FrozenArtifact:
             modules = self._modules(executable, file) if executable else []
             files.append(_rest(file, modules) if executable else file)
             files += modules
-        self._paths = tuple(file.path for file in files)
-        return Side(bundle=Bundle(files), account=side.account)
+        self._scanned = Bundle(files)
+        return Side(bundle=self._scanned, account=side.account)
 
     def refuses(self, change: Change) -> str | None:
         """Refuse to change executables as such, and modules in any way but to drop them, or where their executable cannot be written."""
@@ -80,6 +81,8 @@ class FrozenArtifact:
             return None
         if change.path in self._executables:
             return "of an executable only its modules can be dropped"
+        if isinstance(change, Add) and is_packed(change.path):
+            return self._why_no_loader(change.path)
         if not is_in_pyz(change.path):
             return None
         if not isinstance(change, Drop):
@@ -94,7 +97,7 @@ class FrozenArtifact:
         """
         if left_out is not None:
             return self._plain_form(bundle, left_out)
-        is_smaller = self._tells and any(path not in bundle for path in self._paths)
+        is_smaller = self._tells and any(path not in bundle for path in self._scanned)
         return self._plain_form(bundle, (REHEARSAL,) if is_smaller else ())
 
     @contextmanager
@@ -115,7 +118,7 @@ class FrozenArtifact:
 
         Gives the sizes of the folder that it stands for. Raises ArtifactError where there is not just one executable.
         """
-        executable, scripts = with_notice(self._only_executable(), left_out, bundle)
+        executable, scripts = self._startup(self._only_executable(), bundle, left_out)
         plain = self._plain_form(bundle, left_out)
         check_replaceable(target)
         folder = Path(mkdtemp(dir=self._scratch))
@@ -157,8 +160,7 @@ class FrozenArtifact:
     def _written(self, executable: Executable, bundle: Bundle, left_out: Sequence[LeftOut]) -> File:
         """Return the executable as a plain file, with the modules that the bundle has."""
         before = self._plain[executable.path]
-        told = left_out if executable.path not in self._problems else ()
-        bare, scripts = with_notice(executable, told, bundle)
+        bare, scripts = self._startup(executable, bundle, left_out)
         if not scripts and all(executable.path_of(module) in bundle for module in executable.modules):
             return before
         held = (executable.path, frozenset(file.path for file in self._held(executable.path, bundle)), *scripts)
@@ -167,6 +169,28 @@ class FrozenArtifact:
             write_executable(bare, bundle, path, scripts)
             self._made[held] = replace(before, size=path.stat().st_size, sha256=sha256_of_file(path), content=DiskContent(path))
         return self._made[held]
+
+    def _why_no_loader(self, path: str) -> str | None:
+        """Return why an executable cannot be given what loads a packed file at this path, or None."""
+        for name, problem in self._problems.items():
+            return f"{name} cannot be given what loads it: {problem}"
+        added = replace(next(iter(self._plain.values())), path=path)
+        try:
+            for executable in self._executables.values():
+                with_loader(executable, self._scanned.replacing([added]))
+        except MlbundleError as error:
+            return str(error)
+        return None
+
+    def _startup(self, executable: Executable, bundle: Bundle, left_out: Sequence[LeftOut]) -> tuple[Executable, Scripts]:
+        """Return an executable and the scripts to put into it; those that load packed weights where there are new ones."""
+        if executable.path in self._problems:
+            return executable, ()
+        executable, notice = with_notice(executable, left_out, bundle)
+        if not any(is_packed(path) and path not in self._scanned for path in bundle):
+            return executable, notice
+        executable, loader = with_loader(executable, bundle)
+        return executable, (*notice, *loader)
 
     def _held(self, path: str, bundle: Bundle) -> list[File]:
         executable = self._executables[path]

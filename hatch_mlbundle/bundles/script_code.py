@@ -13,10 +13,18 @@ from hatch_mlbundle.errors import MissingProgramError
 from .executable import Executable
 
 _COMPILE = """\
-import importlib.util, marshal, sys
-code = compile(sys.stdin.buffer.read(), sys.argv[1], "exec", dont_inherit=True)
-sys.stdout.buffer.write(importlib.util.MAGIC_NUMBER + marshal.dumps(code))
+import __future__, importlib.util, marshal, sys
+code = compile(sys.stdin.buffer.read(), sys.argv[1], "exec", flags=__future__.annotations.compiler_flag, dont_inherit=True)
+try:
+    data = marshal.dumps(code, 2)
+except ValueError:
+    data = marshal.dumps(code)
+sys.stdout.buffer.write(importlib.util.MAGIC_NUMBER + data)
 """
+"""Annotations are not evaluated, so that a script needs no `from __future__ import`, which imports a module. Version 2 of the format is
+the last that gives the same bytes each time; what Python 3.14 makes of slices needs a later one.
+"""
+_PLAIN_MARSHAL = 2
 _PATIENCE = 60.0
 """Seconds for another Python to start and compile a script."""
 
@@ -29,7 +37,7 @@ def script_code(executable: Executable, source: str, name: str) -> bytes:
     """
     magic = executable.pyz.bytecode if executable.pyz else MAGIC_NUMBER
     if magic == MAGIC_NUMBER:
-        return marshal.dumps(compile(source, name, "exec", dont_inherit=True))
+        return compiled(source, name)
     major, minor = divmod(executable.archive.python, 100)
     other = shutil.which(f"python{major}.{minor}")
     code = _compiled_by(other, source, name) if other else b""
@@ -40,6 +48,15 @@ def script_code(executable: Executable, source: str, name: str) -> bytes:
             f" install mlbundle for Python {major}.{minor}, or put python{major}.{minor} on the PATH"
         )
     return code[len(magic) :]
+
+
+def compiled(source: str, name: str) -> bytes:
+    """Return the marshalled code of a script for this Python, the same bytes each time."""
+    code = compile(source, name, "exec", flags=annotations.compiler_flag, dont_inherit=True)
+    try:
+        return marshal.dumps(code, _PLAIN_MARSHAL)
+    except ValueError:
+        return marshal.dumps(code)
 
 
 def _compiled_by(python: str, source: str, name: str) -> bytes:

@@ -19,11 +19,13 @@ from hatch_mlbundle.bundles.compressor import Compressor
 from hatch_mlbundle.bundles.folder import plain_side
 from hatch_mlbundle.bundles.frozen_owner import check_names, frozen_owner
 from hatch_mlbundle.bundles.joined import examined
+from hatch_mlbundle.bundles.loader import LOADER, is_packed, loader_source, modules_in
 from hatch_mlbundle.bundles.member_names import name_fault
-from hatch_mlbundle.errors import ArtifactError
+from hatch_mlbundle.bundles.script_code import compiled
+from hatch_mlbundle.errors import ArtifactError, MlbundleError
 from hatch_mlbundle.identify import identify
 from hatch_mlbundle.importpaths import PYZ, SCRIPTS, is_in_pyz
-from hatch_mlbundle.model import Bundle, Change, Content, DiskContent, Drop, File, Keep, Kind, MemoryContent
+from hatch_mlbundle.model import Add, Bundle, Change, Content, DiskContent, Drop, File, Keep, Kind, MemoryContent
 from hatch_mlbundle.optimizer import ArtifactKind
 
 Entry: TypeAlias = tuple[str, str, str]
@@ -41,7 +43,8 @@ class Tables:
 
     `name` is the executable's, `files` are `binaries` and `datas`, `pure` has the modules, and `code` returns one's as marshal
     writes it, None for one that PyInstaller leaves out. `scripts` are what the executable runs: name and code. `fixed` are names of
-    files that PyInstaller takes from elsewhere, whatever the tables say: they are no part of the bundle.
+    files that PyInstaller takes from elsewhere, whatever the tables say: they are no part of the bundle. `run` is the table of the
+    scripts, for one more.
     """
 
     name: str
@@ -50,6 +53,7 @@ class Tables:
     code: Callable[[Entry], bytes | None]
     scripts: Sequence[tuple[str, bytes]] = ()
     fixed: frozenset[str] = frozenset()
+    run: list[Entry] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +104,21 @@ class TablesArtifact:
 
     def refuses(self, change: Change) -> str | None:
         """Refuse to change a script, and a module in any way but to leave it out."""
+        if isinstance(change, Add) and is_packed(change.path):
+            return self._why_no_loader(change.path)
         if dirname(change.path).endswith(SCRIPTS) and not isinstance(change, Keep):
             return "it is what the executable runs"
         if is_in_pyz(change.path) and not isinstance(change, Drop | Keep):
             return "a module in an executable can only be dropped"
+        return None
+
+    def _why_no_loader(self, path: str) -> str | None:
+        """Return why the executable cannot be given what loads a packed file at this path, or None."""
+        try:
+            for tables in self._tables:
+                _loader(self._scanned, [path], tables)
+        except MlbundleError as error:
+            return str(error)
         return None
 
     def on_disk(self, bundle: Bundle) -> None:
@@ -117,8 +132,22 @@ class TablesArtifact:
             partial.mkdir()
             for file in changed.values():
                 _write(file, partial / file.path)
+            loaders = list(self._loaders(bundle, partial))
             yield Written(side=plain_side(bundle), path=partial)
         self._change(bundle, {path: str(target / path) for path in changed})
+        for tables, name in loaders:
+            tables.run.insert(0, (LOADER, str(target / name), "PYSOURCE"))
+
+    def _loaders(self, bundle: Bundle, folder: Path) -> Iterator[tuple[Tables, str]]:
+        """Write what loads packed weights, where there are new ones, into the folder: a script for each of the tables."""
+        packed = [path for path in bundle if is_packed(path)]
+        if set(packed) <= set(self._scanned):
+            return
+        for tables in self._tables:
+            name = f"{tables.name}.scripts/{LOADER}.py"
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(_loader(bundle, packed, tables), encoding="utf-8")
+            yield tables, name
 
     def _change(self, bundle: Bundle, sources: Mapping[str, str]) -> None:
         known: set[str] = set()
@@ -139,6 +168,10 @@ class TablesArtifact:
         if file.link is not None:
             return (name, file.link, _LINK)
         return (name, sources.get(path, source), kind)
+
+
+def _loader(bundle: Bundle, packed: Collection[str], tables: Tables) -> str:
+    return loader_source(packed, modules_in(bundle, "", tables.name), compiled, tables.name)
 
 
 def _check_paths(paths: Collection[str]) -> None:

@@ -1,4 +1,4 @@
-"""Where everything goes in a file of tensors stored by their settings: a safetensors file, or, with int8 among them, a packed one."""
+"""Where everything goes in a file of tensors, each stored by its encoding: a safetensors file, or a packed one."""
 
 from __future__ import annotations
 
@@ -16,48 +16,41 @@ from hatch_mlbundle.models.safetensors import Header, Tensor, layout
 class Arrangement:
     """A file to be written: its first bytes, the offset of the first byte of each tensor's parts, and its size in bytes."""
 
-    packed: bool
     head: bytes
     places: Mapping[str, Mapping[str, int]]
     size: int
 
 
-def arrange(header: Header, encodings: Mapping[str, Encoding], twins: Mapping[str, str]) -> Arrangement:
-    """Return where the tensors of a file go, each stored by its encoding.
+def arrange_plain(header: Header, encodings: Mapping[str, Encoding]) -> Arrangement:
+    """Return where the tensors go in a safetensors file; they are cast or as they were.
 
-    A packed file holds tensors with the same bytes, `twins`, once. Raises KeptError where a packed file is needed and cannot hold
-    one of the tensors.
-    """
-    if any(isinstance(each, Int8) for each in encodings.values()):
-        return _packed(header, encodings, twins)
-    return _plain(header, encodings)
-
-
-def _plain(header: Header, encodings: Mapping[str, Encoding]) -> Arrangement:
-    """Order the tensors by the size of their elements, the largest first, so that each is aligned.
-
-    The header is as long as with BF16 for every F16, so that a tensor's choice between the two moves nothing.
+    They are ordered by the size of their elements, the largest first, so that each is aligned. The header is as long as with BF16
+    for every F16, so that a tensor's choice between the two moves nothing.
     """
     rows = sorted(((each.name, _stored(each, encodings), each.shape) for each in header.tensors), key=lambda row: -BITS[row[1]])
     longest = [(name, "BF16" if dtype == "F16" else dtype, shape) for name, dtype, shape in rows]
     least = layout(longest, header.metadata)[1].data_start
     head, made = layout(rows, header.metadata, least)
-    return Arrangement(packed=False, head=head, places={each.name: {"data": each.start} for each in made.tensors}, size=made.size)
+    return Arrangement(head=head, places={each.name: {"data": each.start} for each in made.tensors}, size=made.size)
 
 
-def _stored(tensor: Tensor, encodings: Mapping[str, Encoding]) -> str:
-    encoding = encodings[tensor.name]
-    return encoding.stored if isinstance(encoding, Cast) else tensor.dtype
+def arrange_packed(header: Header, encodings: Mapping[str, Encoding], twins: Mapping[str, str]) -> Arrangement:
+    """Return where the tensors go in a packed file, which holds those with the same bytes, `twins`, once.
 
-
-def _packed(header: Header, encodings: Mapping[str, Encoding], twins: Mapping[str, str]) -> Arrangement:
+    Raises KeptError where it cannot hold one of them.
+    """
     rows = [_packed_tensor(each, encodings[each.name], twins.get(each.name)) for each in header.tensors]
     try:
         planned = plan_packed(rows, header.metadata)
     except ValueError as error:
         raise KeptError(f"it cannot be packed: {error}") from error
     places = {name: {part: start for part, (start, _) in parts.items()} for name, parts in planned.parts.items()}
-    return Arrangement(packed=True, head=planned.header, places=places, size=planned.size)
+    return Arrangement(head=planned.header, places=places, size=planned.size)
+
+
+def _stored(tensor: Tensor, encodings: Mapping[str, Encoding]) -> str:
+    encoding = encodings[tensor.name]
+    return encoding.stored if isinstance(encoding, Cast) else tensor.dtype
 
 
 def _packed_tensor(tensor: Tensor, encoding: Encoding, twin: str | None) -> PackedTensor:

@@ -50,6 +50,11 @@ class Policy:
     keeps: Callable[[str], bool]
     delicate: Callable[[str], bool]
 
+    @property
+    def packed(self) -> bool:
+        """Whether the result is a packed file, and no safetensors file."""
+        return self.target == "int8"
+
     def why_kept(self, tensor: Tensor) -> str | None:
         """Return why a tensor is not to be touched at all, None where it may be stored in fewer bits."""
         wanted = _FLOATS if self.target == "int8" else ("F32",)

@@ -34,12 +34,6 @@ class Result:
         """The path of the file that holds the tensors now."""
         return self.path + PACKED_SUFFIX if self.quantized.packed else self.path
 
-    @property
-    def loaded(self) -> int:
-        """Bytes of the tensors as a loader of safetensors gets them."""
-        tensors = self.quantized.tensors
-        return sum(each.tensor.nbytes if self.quantized.packed else each.size for each in tensors)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFiles:
@@ -53,14 +47,11 @@ class ModelFiles:
         """The paths of all files of weights."""
         return (shard for each in self.sets for shard in each.shards)
 
-    @property
-    def size(self) -> int:
-        """Bytes of all files."""
-        return sum(self.places[path].stat().st_size for each in self.sets for path in each.files)
-
 
 def quantize_model(files: ModelFiles, target: Path, policy: Policy, start: Start) -> list[Result]:
-    """Write all files of the sets anew, each to its path below `target`, and prove the weights sound; return what became of these.
+    """Write the files of the sets anew, each to its path below `target`, and prove the weights sound; return what became of these.
+
+    Packed files are loaded as the originals were: their index and configuration are not written.
 
     Raises ModelError where a file is not what it has to be, KeptError, UnsoundResultError, OSError.
     """
@@ -71,12 +62,14 @@ def _quantize_set(weights: WeightSet, places: Mapping[str, Path], target: Path, 
     text = places[weights.index].read_text(encoding="utf-8") if weights.index else ""
     index = read_index(text, Path(weights.index).name) if weights.index else None
     results = [_quantize_shard(path, places[path], target, policy, start, index) for path in weights.shards]
+    if policy.packed:  # what is loaded is as it was: so is what is said of it
+        return results
     if weights.index and index:
-        _write(target / weights.index, with_total_size(text, index, sum(each.loaded for each in results)))
+        size = sum(each.size for result in results for each in result.quantized.tensors)
+        _write(target / weights.index, with_total_size(text, index, size))
     if weights.config:
         config = places[weights.config].read_text(encoding="utf-8")
-        halved = any(each.quantized.changed and not each.quantized.packed for each in results)
-        _write(target / weights.config, with_float32(config, weights.config) if halved else config)
+        _write(target / weights.config, with_float32(config, weights.config))
     return results
 
 

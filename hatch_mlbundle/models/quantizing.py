@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hatch_mlbundle.errors import KeptError
-from hatch_mlbundle.models.arrangement import Arrangement, arrange
+from hatch_mlbundle.models.arrangement import Arrangement, arrange_packed, arrange_plain
 from hatch_mlbundle.models.casting import ErrorSum, total
 from hatch_mlbundle.models.gates import LADDERS, Policy, Setting, following
 from hatch_mlbundle.models.safetensors import Header, Tensor
@@ -82,9 +82,12 @@ def decibels(error: ErrorSum | None) -> float | None:
 
 def best_size(header: Header, policy: Policy) -> int:
     """Return the bytes of the file where every tensor could be stored in the smallest way; tied tensors are not looked for."""
-    encodings = {each.name: policy.encoding(policy.ladder(each, LADDERS[policy.target][0])[0]) for each in header.tensors}
+    settings = {each.name: policy.ladder(each, LADDERS[policy.target][0])[0] for each in header.tensors}
+    if set(settings.values()) <= {"keep"}:
+        return header.size
+    encodings = {name: policy.encoding(setting) for name, setting in settings.items()}
     try:
-        return arrange(header, encodings, {}).size
+        return (arrange_packed(header, encodings, {}) if policy.packed else arrange_plain(header, encodings)).size
     except KeptError:
         return header.size
 
@@ -108,7 +111,7 @@ class _Quantizing:
         self._header = header
         self._policy = policy
         self._threads = threads
-        self._twins = find_twins(source, header) if policy.target == "int8" else {}
+        self._twins = find_twins(source, header) if policy.packed else {}
         self._distinct = [each for each in header.tensors if each.name not in self._twins]
         self._settings: dict[str, Setting] = {}
         self._reasons: dict[str, list[str]] = {}
@@ -118,17 +121,13 @@ class _Quantizing:
         ladders = {each.name: self._ladder(each, start(each)) for each in self._header.tensors}
         self._settings = {name: ladder[0] for name, ladder in ladders.items()}
         first = self._arrange()
-        if not first.packed:
-            self._untie()
         _create(target, first)
         self._carry(target, first, self._distinct)
         changed = self._settle(ladders)
         final = self._arrange()
-        if not final.packed:
-            changed += self._untie()
         if changed:
             self._rearrange(target, first, final, changed)
-        return Quantized(packed=final.packed, size=final.size, tensors=tuple(self._stored(each) for each in self._header.tensors))
+        return Quantized(packed=self._policy.packed, size=final.size, tensors=tuple(self._stored(each) for each in self._header.tensors))
 
     def _ladder(self, tensor: Tensor, start: Setting) -> tuple[Setting, ...]:
         reason = self._policy.why_kept(tensor)
@@ -137,17 +136,8 @@ class _Quantizing:
 
     def _arrange(self) -> Arrangement:
         settings = {each.name: self._settings[self._twins.get(each.name, each.name)] for each in self._header.tensors}
-        return arrange(self._header, {name: self._policy.encoding(setting) for name, setting in settings.items()}, self._twins)
-
-    def _untie(self) -> list[Tensor]:
-        """Take twins for tensors of their own, as what is no packed file has to; return them."""
-        loose = [each for each in self._header.tensors if each.name in self._twins]
-        for each in loose:
-            self._settings[each.name] = self._settings[self._twins[each.name]]
-            self._reasons[each.name] = self._reasons[self._twins[each.name]]
-        self._twins = {}
-        self._distinct = list(self._header.tensors)
-        return loose
+        encodings = {name: self._policy.encoding(setting) for name, setting in settings.items()}
+        return arrange_packed(self._header, encodings, self._twins) if self._policy.packed else arrange_plain(self._header, encodings)
 
     def _carry(self, target: Path | None, arrangement: Arrangement | None, tensors: Sequence[Tensor]) -> None:
         places = arrangement.places if arrangement else {}
@@ -182,7 +172,7 @@ class _Quantizing:
         names = {each.name for each in changed}
         same = [each for each in self._distinct if each.name not in names]
         stays = all(first.places[each.name] == final.places[each.name] for each in same)
-        if stays and len(first.head) == len(final.head) and not final.packed:
+        if stays and len(first.head) == len(final.head) and not self._policy.packed:
             os.truncate(target, final.size)
             _write_head(target, final)
             self._carry(target, final, changed)

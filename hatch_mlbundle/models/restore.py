@@ -31,10 +31,10 @@ def restore(packed: Path, target: Path) -> None:
 def _restore_tensor(file: PackedFile, tensor: Tensor, descriptor: int) -> None:
     if not tensor.shape:
         write_from(descriptor, file.read(tensor.name).tobytes(), tensor.start)
-        return
-    rows = tensor.shape[0]
-    size = tensor.nbytes // rows if rows else 0
-    step = max(1, CHUNK // size) if size else rows
-    for first in range(0, rows if size else 0, step):
-        piece = file.read(tensor.name, slice(first, min(first + step, rows)))
-        write_from(descriptor, piece.reshape(-1).view("u1").data, tensor.start + first * size)
+    elif tensor.nbytes:
+        rows = tensor.shape[0]
+        size = tensor.nbytes // rows
+        step = max(1, CHUNK // size)
+        for first in range(0, rows, step):
+            piece = file.read(tensor.name, slice(first, min(first + step, rows)))
+            write_from(descriptor, piece.reshape(-1).view("u1").data, tensor.start + first * size)

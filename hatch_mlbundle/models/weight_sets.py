@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from posixpath import basename, dirname
@@ -28,11 +29,6 @@ class WeightSet:
     index: str | None = None
     config: str | None = None
 
-    @property
-    def files(self) -> tuple[str, ...]:
-        """All paths."""
-        return (*self.shards, *(each for each in (self.index, self.config) if each))
-
 
 def weight_sets(paths: Iterable[str], indices: Mapping[str, Iterable[str]]) -> list[WeightSet]:
     """Return how the safetensors files among the paths belong together, in the order of their first shards.
@@ -50,6 +46,16 @@ def weight_sets(paths: Iterable[str], indices: Mapping[str, Iterable[str]]) -> l
     singles = sorted(path for path in known - taken if path.endswith(SUFFIX))
     sets += [WeightSet(shards=(path,), config=_config(path, known)) for path in singles]
     return sorted(sets, key=lambda each: each.shards)
+
+
+def text_of(sets: Iterable[WeightSet]) -> str:
+    """Return weight sets as JSON."""
+    return json.dumps([[each.shards, each.index, each.config] for each in sets])
+
+
+def sets_of(text: str) -> list[WeightSet]:
+    """Return the weight sets that a text of `text_of` holds."""
+    return [WeightSet(shards=tuple(shards), index=index, config=config) for shards, index, config in json.loads(text)]
 
 
 def _config(path: str, known: set[str]) -> str | None:

@@ -102,16 +102,10 @@ class Quantize(Optimizer[QuantizeOptions]):
     def convert(self, task: ConvertTask, context: Context) -> Mapping[str, Detail]:
         """Write the files of the Convert; raises ModelError, KeptError, UnsoundResultError."""
         from hatch_mlbundle.models.model_quantizing import ModelFiles
-        from hatch_mlbundle.models.sharded import INDEX_SUFFIX, read_index
-        from hatch_mlbundle.models.weight_sets import weight_sets
+        from hatch_mlbundle.models.weight_sets import sets_of
         from hatch_mlbundle.optimizers.quantize_work import carry_out
 
-        indices = {
-            path: read_index(task.sources[path].read_text(encoding="utf-8"), path).shards
-            for path in task.change.sources
-            if path.endswith(INDEX_SUFFIX)
-        }
-        files = ModelFiles(sets=weight_sets(task.change.sources, indices), places=task.sources)
+        files = ModelFiles(sets=sets_of(task.change.key), places=task.sources)
         return carry_out(task, files, self._policy(), context.judge)
 
     def _policy(self) -> Policy:
@@ -184,7 +178,14 @@ class Quantize(Optimizer[QuantizeOptions]):
 
         path = weights.config
         floats = {each for shard in weights.shards for each in facts[shard]["floats"]}
-        wanted = path and self.options.compute_dtype and floats == {"F32"} and context.selects(path) and bundle[path].link is None
+        wanted = (
+            path
+            and self.options.compute_dtype
+            and self.options.dtype != "int8"
+            and floats == {"F32"}
+            and context.selects(path)
+            and bundle[path].link is None
+        )
         if path and wanted:
             try:
                 text = bundle[path].read().decode()
@@ -208,17 +209,21 @@ class Quantize(Optimizer[QuantizeOptions]):
             yield self._convert(sets, [] if root is None else model_files(bundle, root), facts)
 
     def _convert(self, sets: Sequence[WeightSet], beside: Iterable[str], facts: Mapping[str, Json]) -> Convert:
+        from hatch_mlbundle.models.weight_sets import text_of
+
         shards = [path for each in sets for path in each.shards]
-        sources = tuple(path for each in sets for path in each.files)
+        others = [path for each in sets for path in (each.index, each.config) if path]
         packed = [f"{path}{PACKED_SUFFIX}" for path in shards] if self.options.dtype == "int8" else []
+        sources = (*shards, *(others if not packed else ()))
         saves = sum(facts[path]["saves"] for path in shards)
         return Convert(
             path=shards[0],
             reason=f"weights as {self.options.dtype}, {format_size(saves)} less",
             sources=sources,
             outputs=(*sources, *packed),
-            reads=tuple(path for path in beside if path not in sources),
+            reads=tuple(path for path in dict.fromkeys((*others, *beside)) if path not in sources),
             saves=saves,
+            key=text_of(sets),
         )
 
 

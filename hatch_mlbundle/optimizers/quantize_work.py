@@ -74,7 +74,7 @@ class _Search:
         folder = self._task.scratch / "attempt"
         try:
             if choice.setting == "keep":
-                size, changed = self._files.size, dict[str, Path]()
+                size, changed = sum(self._task.sources[path].stat().st_size for path in self._task.change.sources), dict[str, Path]()
             else:
                 results = self.make(folder / "made", choice)
                 size = sum(path.stat().st_size for path in (folder / "made").rglob("*") if path.is_file())
@@ -99,7 +99,7 @@ class _Search:
     def words(self, choice: Choice) -> str:
         """Return a choice as it is told."""
         coarse, fine = (self._word(each) for each in self._steps(choice))
-        return f"{coarse}, {choice.promoted} tensors {fine}" if choice.promoted else coarse
+        return f"{coarse}, {choice.promoted} of {self.count} tensors {fine}" if choice.promoted else coarse
 
     def _word(self, setting: Setting) -> str:
         return "as it was" if setting == "keep" else self._policy.words(setting)

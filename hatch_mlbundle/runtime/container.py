@@ -19,7 +19,7 @@ from __future__ import annotations
 import json
 import struct
 
-from .signpost import MAGIC
+from .signpost import MAGIC, PACKED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
 VERSION = 1
+SUFFIX = PACKED
 ALIGNMENT = 64
 """Bytes: parts begin at multiples of it, counted from the start of the file."""
 PREFIX = struct.Struct("<8sIIQ")
