@@ -51,7 +51,7 @@ class Transformers(Evaluator):
 class SentenceTransformers(Evaluator):
     """Runs a sentence-transformers model, and gives the `embedding` of each sample."""
 
-    name = "sentence-transformers"
+    name = "sentence_transformers"
     version = "1"
 
     def programs(self) -> Mapping[str, str]:

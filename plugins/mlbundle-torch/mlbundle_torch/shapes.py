@@ -31,14 +31,11 @@ def parse_shape(text: str) -> tuple[Axis, ...]:
     return tuple(_axis(each.strip()) for each in text.split(",")) if text.strip() else ()
 
 
-def axis_faults(shapes: Iterable[tuple[Axis, ...]]) -> list[str]:
+def axis_faults(shapes: Sequence[tuple[Axis, ...]]) -> list[str]:
     """Return what does not agree: one name with several lists of sizes."""
-    sizes: dict[str, tuple[int, ...]] = {}
-    faults = []
-    for axis in _free(shapes):
-        if axis.sizes and sizes.setdefault(axis.name, axis.sizes) != axis.sizes:
-            faults.append(f"the axis {axis.name!r} has the sizes {sizes[axis.name]} and {axis.sizes}")
-    return faults
+    given = [axis for axis in _free(shapes) if axis.sizes]
+    first = {axis.name: axis.sizes for axis in reversed(given)}
+    return [f"the axis {axis.name!r} has the sizes {first[axis.name]} and {axis.sizes}" for axis in given if axis.sizes != first[axis.name]]
 
 
 def to_requests(shapes: Sequence[tuple[Axis, ...]]) -> list[list[int | dict[str, object]]]:

@@ -103,6 +103,7 @@ def test_outputs_that_have_names_can_be_chosen(made: tuple[Path, Path], bundle: 
     assert not masked.any()
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.load.* is deprecated:DeprecationWarning")
 def test_torchscript_with_a_loop_is_left_to_the_older_exporter(made: tuple[Path, Path], bundle: Path) -> None:
     import numpy as np
     import torch

@@ -118,6 +118,22 @@ def test_importing_the_plugin_imports_nothing_heavy() -> None:
     assert (done.returncode, done.stderr.strip()) == (1, "")
 
 
+def test_the_plugin_is_found_by_its_entry_point(tmp_path: Path) -> None:
+    about = tmp_path / "mlbundle_torch-9.9.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: mlbundle-torch\nVersion: 9.9\n")
+    (about / "entry_points.txt").write_text("[mlbundle]\ntorch = mlbundle_torch.plugin\n")
+    code = """
+from hatch_mlbundle.plugins import load_registry
+registry = load_registry()
+print(*sorted(name for name, each in registry.items() if each.distribution == "mlbundle-torch"), *registry.evaluators)
+"""
+    path = ":".join([str(tmp_path), *sys.path])
+    done = subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": path}, capture_output=True, text=True, check=False, timeout=60)
+    found = set(done.stdout.split())
+    assert {"prune_weights", "torch_to_onnx", "sentence_transformers", "transformers"} <= found, done.stderr
+
+
 def test_the_cache_sees_a_change_of_the_factory(tmp_path: Path) -> None:
     from mlbundle_torch.projectmodules import source_digest
 
