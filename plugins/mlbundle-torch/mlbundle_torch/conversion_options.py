@@ -20,6 +20,9 @@ OPSET = 20
 LOWEST_OPSET, HIGHEST_OPSET = 15, 26
 """What the exporter of torch 2.13 writes: for others it silently writes opset 18."""
 
+LARGEST_FILE = 2 * 10**9
+"""Bytes: protobuf's limit is 2 GiB for the whole message."""
+
 DType: TypeAlias = Literal["float32", "float64", "float16", "int64", "int32", "int8", "uint8", "bool"]
 
 _FACTORY = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
@@ -69,6 +72,8 @@ def faults(options: TorchToOnnxOptions) -> list[str]:
     found = []
     if not LOWEST_OPSET <= options.opset <= HIGHEST_OPSET:
         found.append(f"{TABLE}.opset: must be from {LOWEST_OPSET} to {HIGHEST_OPSET}, not {options.opset}")
+    if options.single_file > LARGEST_FILE:
+        found.append(f"{TABLE}.single-file: must be at most 2 GB, which no ONNX file can exceed")
     found += [f"{TABLE}.{name}: must be more than 0" for name in ("tolerance", "seconds") if not getattr(options, name) > 0]
     for number, model in enumerate(options.models):
         found += [f"{TABLE}.models[{number}].{fault}" for fault in _model_faults(model)]

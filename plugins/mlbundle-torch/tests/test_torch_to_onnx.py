@@ -177,6 +177,18 @@ def test_an_evil_pickle_is_never_executed(made: tuple[Path, Path], bundle: Path,
 
 
 @needs_transformers
+def test_an_evil_pickle_in_a_transformers_folder_is_never_executed(tmp_path: Path) -> None:
+    bundle = tmp_path / "app" / "bundle"
+    (bundle / "m").mkdir(parents=True)
+    settings = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64, "vocab_size": 100}
+    (bundle / "m/config.json").write_text(json.dumps({"model_type": "bert", "architectures": ["BertModel"], **settings}))
+    write_evil(bundle / "m/pytorch_model.bin", tmp_path / "executed")
+    (finding,) = converted(tmp_path, bundle, {"path": "m"}).manifest.findings
+    assert finding.code == "MB102"
+    assert not (tmp_path / "executed").exists()
+
+
+@needs_transformers
 def test_minilm_becomes_onnx_with_free_axes(tmp_path: Path) -> None:
     import numpy as np
 

@@ -65,6 +65,7 @@ def test_a_path_that_matches_nothing_is_told(folder: Path) -> None:
 FAULTS = {
     "opset": ({"opset": 12}, "opset: must be from 15 to 26"),
     "tolerance": ({"tolerance": 0}, "tolerance: must be more than 0"),
+    "single file": ({"single-file": "3 GB"}, "single-file: must be at most 2 GB"),
     "no path": ({"models": [{}]}, r"models\[0\].path: is missing"),
     "factory": ({"models": [net_table("a", "os.system")]}, r"models\[0\].factory: must be like"),
     "no inputs": ({"models": [{"path": "a", "factory": "a:b"}]}, r"models\[0\].inputs: is missing"),
@@ -143,3 +144,26 @@ def test_the_cache_sees_a_change_of_the_factory(tmp_path: Path) -> None:
     first = source_digest(tmp_path, "net.parts:f")
     (tmp_path / "src/net/layers.py").write_text("x = 1")
     assert len({nothing, first, source_digest(tmp_path, "net.parts:f")}) == 3
+
+
+def test_each_option_and_finding_is_described() -> None:
+    import re
+
+    from hatch_mlbundle.reference import option_entries
+    from mlbundle_torch import conversion_options, prune_weights
+
+    docs = Path(__file__).parents[3] / "docs"
+    pages = {"torch-conversion.md": conversion_options, "model-pruning.md": prune_weights}
+    for page, module in pages.items():
+        text = (docs / page).read_text()
+        classes = [
+            each for name, each in vars(module).items() if name in ("TorchToOnnxOptions", "TorchModel", "ModelInput", "PruneWeightsOptions")
+        ]
+        own = {entry.name: entry.doc for each in classes for entry in option_entries(each)} | {}
+        for name, doc in own.items():
+            if name not in ("enabled", "include", "exclude"):
+                assert f"| `{name}` |" in text
+                assert doc.replace("|", "\\|") in text or doc in text, doc
+    source = "".join(path.read_text() for path in Path(conversion_options.__file__).parent.rglob("*.py"))
+    known = set(re.findall(r"^## (MB\d+)", (docs / "findings.md").read_text(), re.MULTILINE))
+    assert set(re.findall(r'"(MB7\d\d)"', source)) <= known
