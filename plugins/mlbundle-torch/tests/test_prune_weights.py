@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from hatch_mlbundle.models.safetensors import layout, read_header
 from hatch_mlbundle.optimizer import Measured
 from hatch_mlbundle.runtime.weights import PackedFile
 from mlbundle_torch.prune_weights import PruneWeights
+from tests.bundles.wheelsmith import build_wheel
 from tests.fakes import FakeContext, bundle_of
 
 WIDTH, INNER, LAYERS = 32, 256, 2
@@ -183,6 +185,19 @@ def test_neurons_of_a_model_in_several_files_go_together(bundle: Path, tmp_path:
         np.testing.assert_array_equal(part[name], values)
     index = json.loads((bundle / "m/model.safetensors.index.json").read_text())
     assert index["metadata"]["total_size"] == sum(values.nbytes for part in parts for values in part.values())
+
+
+def test_a_wheel_is_pruned_in_place(bundle: Path, tmp_path: Path) -> None:
+    files = {f"demo/{path.name}": path.read_bytes() for path in (bundle / "m").iterdir()}
+    wheel = build_wheel(tmp_path, {"demo/__init__.py": b"", **files})
+    size = wheel.stat().st_size
+    assert not optimize(job_of(tmp_path, optimizers=["prune_weights"], prune_weights={"amount": 0.5}), wheel).manifest.findings
+    assert wheel.stat().st_size < 0.75 * size
+    with ZipFile(wheel) as archive:
+        assert archive.testzip() is None
+        assert json.loads(archive.read("demo/config.json"))["intermediate_size"] == INNER // 2
+        (tmp_path / "model.safetensors").write_bytes(archive.read("demo/model.safetensors"))
+    assert read(tmp_path / "model.safetensors")["encoder.layer.0.output.dense.weight"].shape == (WIDTH, INNER // 2)
 
 
 def without(name: str, tensors: dict[str, tuple[str, Any]]) -> dict[str, tuple[str, Any]]:
