@@ -164,6 +164,7 @@ def test_what_hangs_is_ended(made: tuple[Path, Path], bundle: Path) -> None:
 def test_what_takes_too_much_memory_is_ended(made: tuple[Path, Path], bundle: Path) -> None:
     result = converted(made[0], bundle, net_table("state.pt"), memory="40 MB")
     assert [finding.code for finding in result.manifest.findings] == ["MB102"]
+    assert "/tmp" not in result.manifest.findings[0].message
     assert not (bundle / "state.onnx").exists()
 
 

@@ -6,12 +6,13 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from hatch_mlbundle.errors import UnsoundResultError
-from hatch_mlbundle.models.casting import ErrorSum
+from hatch_mlbundle.models.casting import BLOCK, ErrorSum
 from hatch_mlbundle.models.dtypes import SIZES, numpy_dtype
 from hatch_mlbundle.models.packed import PackedTensor, plan_packed
 from hatch_mlbundle.models.safetensors import Header, Tensor, read_header
@@ -125,7 +126,7 @@ def _compared(reading: int, tensor: Tensor, again: int, other: Tensor, cut: Cut 
             stays = two != 0
             left += int(np.count_nonzero(stays))
             sound = np.array_equal(one[stays], two[stays])
-            total += _error(before.view(dtype).astype(np.float64), stays)
+            total += _error(before.view(dtype), stays)
         if not sound:
             raise UnsoundResultError(f"tensor {tensor.name} is not what was written when it is read back")
     if cut is not None and left != cut.left:
@@ -133,9 +134,15 @@ def _compared(reading: int, tensor: Tensor, again: int, other: Tensor, cut: Cut 
     return total
 
 
-def _error(values: npt.NDArray[np.float64], stays: npt.NDArray[np.bool_]) -> ErrorSum:
-    squares = values * values
-    return ErrorSum(float(squares.sum()), float(squares[~stays].sum()))
+def _error(values: npt.NDArray[Any], stays: npt.NDArray[np.bool_]) -> ErrorSum:
+    """Return the error of some elements, a block that fits a core's own cache at a time."""
+    signal = noise = 0.0
+    for start in range(0, values.size, BLOCK):
+        squares = np.square(values[start : start + BLOCK].astype(np.float64))
+        signal += float(squares.sum())
+        squares *= ~stays[start : start + BLOCK]
+        noise += float(squares.sum())
+    return ErrorSum(signal, noise)
 
 
 def _packed(tensor: Tensor, cut: Cut | None) -> PackedTensor:

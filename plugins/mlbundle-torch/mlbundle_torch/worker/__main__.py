@@ -40,7 +40,7 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
     except MemoryError:
         return {"error": "ran out of the memory that it may have"}
     except Exception as error:
-        return {"error": one_line(error), "unsound": type(error).__name__ == "UnsoundError"}
+        return {"error": _without_folders(one_line(error), request), "unsound": type(error).__name__ == "UnsoundError"}
 
 
 def one_line(error: BaseException) -> str:
@@ -48,6 +48,15 @@ def one_line(error: BaseException) -> str:
     text = " ".join(str(error).split()) or "no message"
     ours = type(error).__module__.startswith(PACKAGE)
     return (text if ours else f"{type(error).__name__}: {text}")[:600]
+
+
+def _without_folders(text: str, request: dict[str, Any]) -> str:
+    """Return a message without the folders of this machine and run: it stands in manifests, which must not differ by them."""
+    files = [Path(request[name]) for name in ("source", "target") if request.get(name)]
+    folders = {str(folder) for file in files for folder in (file, file.parent)} | {request.get("project", "")}
+    for folder in sorted(filter(None, folders), key=len, reverse=True):
+        text = text.replace(f"{folder}/", "")
+    return text
 
 
 def _bound_memory(memory: int | None) -> None:
