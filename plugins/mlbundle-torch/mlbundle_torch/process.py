@@ -60,8 +60,8 @@ class Interpreter:
         except TrialError as error:
             raise MissingLibraryError(f"{error}; correct `python`") from error
         if ended.status or ended.overrun or not answered.is_file():
-            raise ProgramError(_ending(ended, self))
-        return _result(json.loads(answered.read_text(encoding="utf-8")), self.python)
+            raise ProgramError(_ending(ended))
+        return _result(json.loads(answered.read_text(encoding="utf-8")))
 
     def versions(self, distributions: Sequence[str], scratch: Path) -> dict[str, str | None]:
         """Return the interpreter's version and those of distributions it has, by name, without importing any."""
@@ -75,12 +75,12 @@ def interpreter(python: str, project: Path, seconds: float, memory: int) -> Inte
     return Interpreter(python=path, seconds=seconds, memory=memory)
 
 
-def _result(answer: Mapping[str, Any], python: Path) -> dict[str, Any]:
+def _result(answer: Mapping[str, Any]) -> dict[str, Any]:
     if "error" not in answer:
         result: dict[str, Any] = answer["result"]
         return result
     if missing := answer.get("missing"):
-        raise MissingLibraryError(f"{missing} is not installed for {python}; pip install '{_remedy(missing)}' there, or set `python`")
+        raise MissingLibraryError(f"{missing} is not installed where torch is; pip install '{_remedy(missing)}' there, or set `python`")
     if answer.get("unsound"):
         raise UnsoundResultError(answer["error"])
     raise ModelError(answer["error"])
@@ -91,7 +91,7 @@ def _remedy(library: str) -> str:
     return "mlbundle-torch[transformers]" if heavy else "mlbundle-torch"
 
 
-def _ending(ended: Ended, interpreter: Interpreter) -> str:
+def _ending(ended: Ended) -> str:
     """Return in one line how work ended that gave no answer."""
     if ended.overrun:
         return f"the process with torch {ended.overrun}; raise `seconds`, or look at what hangs"
@@ -99,4 +99,4 @@ def _ending(ended: Ended, interpreter: Interpreter) -> str:
         name = signal.Signals(-ended.status).name if -ended.status in set(signal.Signals) else f"signal {-ended.status}"
         return f"the process with torch was killed by {name}; is there enough memory?"
     lines = ended.stderr.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    return f"{interpreter.python}: failed with exit status {ended.status}: {lines[-1][:300] if lines else 'no message'}"
+    return f"the process with torch failed with exit status {ended.status}: {lines[-1][:300] if lines else 'no message'}"

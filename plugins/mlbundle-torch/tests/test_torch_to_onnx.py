@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,14 @@ def test_torchscript_with_a_loop_is_left_to_the_older_exporter(made: tuple[Path,
     x = np.random.default_rng(1).normal(size=(9, 8)).astype(np.float32)
     wanted = torch.jit.load(bundle / "looped.pt")(torch.from_numpy(x)).detach().numpy()
     np.testing.assert_allclose(run_onnx(bundle / "looped.onnx", x=x)[0], wanted, rtol=1e-4, atol=1e-6)
+
+
+def test_another_interpreter_needs_torch_but_none_of_ours(made: tuple[Path, Path], bundle: Path) -> None:
+    python = made[0] / "isolated-python"
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} -I "$@"\n')  # without PYTHONPATH, and the folder of the script
+    python.chmod(0o755)
+    assert not converted(made[0], bundle, net_table("state.pt"), python="isolated-python").manifest.findings
+    assert (bundle / "state.onnx").is_file()
 
 
 def test_large_weights_lie_beside_the_file(made: tuple[Path, Path], bundle: Path) -> None:
