@@ -23,7 +23,7 @@ import platformdirs
 from .canonical import digest, sha256_of_file
 from .model import CHUNK
 
-FORMAT = 1
+FORMAT = 2
 """Raised when entries of older releases can no longer be used."""
 
 ABANDONED = 3600.0

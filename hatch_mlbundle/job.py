@@ -88,7 +88,7 @@ def prepare(config: Config, registry: Registry, *, project: Path | None = None, 
     return Job(
         config=config,
         stages=tuple(stages),
-        tools=tool_rows({**programs, **archive_libraries(config.settings.archive)}),
+        tools=tool_rows({**programs, **(inquiry.programs if inquiry else {}), **archive_libraries(config.settings.archive)}),
         project=project,
         progress=progress or Silence(),
         inquiry=inquiry,
@@ -101,8 +101,9 @@ def _inquiry(config: Config, registry: Registry, project: Path) -> tuple[Inquiry
         return None, None
     from .accuracy.judge import inquire  # what runs commands costs more time than a small wheel does
 
-    evaluators = {name: _evaluator(each) for name, each in registry.evaluators.items()}
-    inquiry = inquire(config.settings.accuracy, evaluators, project, f"{TABLE}.accuracy")
+    settings = config.settings.accuracy
+    evaluators = {} if settings.command else {name: _evaluator(each) for name, each in registry.evaluators.items()}
+    inquiry = inquire(settings, evaluators, project, f"{TABLE}.accuracy")
     if inquiry.identity is None:
         return inquiry, None
     origins = [[name, each.distribution, each.distribution_version] for name, each in registry.evaluators.items()]
@@ -111,11 +112,13 @@ def _inquiry(config: Config, registry: Registry, project: Path) -> tuple[Inquiry
 
 def _evaluator(registered: RegisteredEvaluator) -> Evaluator:
     try:
-        return registered.evaluator()
+        evaluator = registered.evaluator()
+        evaluator.programs()
     except Exception as error:
         told = " ".join(f"{type(error).__name__}: {error}".split())
         name = registered.evaluator.name
         raise ConfigurationError([f"plugin {registered.distribution}: evaluator {name!r} cannot be made ({told}); uninstall it"]) from error
+    return evaluator
 
 
 def cache_of(config: Config, project: Path) -> Cache:

@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import hatch_mlbundle
 
@@ -43,3 +44,12 @@ def test_sections_stand_in_order() -> None:
 def test_the_tables_of_options_are_up_to_date() -> None:
     checked = subprocess.run([sys.executable, DOCS / "update.py", "--check"], capture_output=True, text=True, check=False)
     assert (checked.returncode, checked.stderr) == (0, "")
+
+
+def test_the_evaluator_in_the_documentation_can_be_registered() -> None:
+    (source,) = re.findall(r"```python\n(.*?)```", (DOCS / "accuracy.md").read_text(encoding="utf-8"), flags=re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(compile(source, "accuracy.md", "exec"), names)
+    (evaluator,) = names["mlbundle_register_evaluators"]()
+    assert evaluator().fits(Path("model.mine"))
+    assert not evaluator().fits(Path("model.onnx"))

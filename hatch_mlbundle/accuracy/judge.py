@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from shutil import rmtree
 from stat import S_ISDIR
@@ -16,7 +17,7 @@ from typing import TypeAlias
 
 from hatch_mlbundle.accuracy_settings import AccuracySettings
 from hatch_mlbundle.canonical import sha256_of_file
-from hatch_mlbundle.errors import AccuracyError, ConfigurationError
+from hatch_mlbundle.errors import AccuracyError, ConfigurationError, MissingLibraryError
 from hatch_mlbundle.optimizer import Json, Measured, SearchBy
 from hatch_mlbundle.storage import storage_errors
 
@@ -35,7 +36,7 @@ class Inquiry:
     """What is asked of changed models: the settings, the samples and how many there are, and what may run models, in the order of names.
 
     `identity` is whatever decides the answers beside the models, for cache keys; None where that cannot be told, as with a command
-    of the user's. `project` is the project's folder.
+    of the user's. `programs` are the libraries that have a part in it, name to version. `project` is the project's folder.
     """
 
     settings: AccuracySettings
@@ -44,6 +45,7 @@ class Inquiry:
     samples: Path
     count: int
     identity: Json
+    programs: Mapping[str, str]
 
 
 def inquire(settings: AccuracySettings, evaluators: Mapping[str, Evaluator], project: Path, path: str) -> Inquiry:
@@ -52,7 +54,7 @@ def inquire(settings: AccuracySettings, evaluators: Mapping[str, Evaluator], pro
     Raises AccuracyError where the samples cannot be used, ConfigurationError where there is no such evaluator, MissingLibraryError.
     """
     if settings.command:
-        return Inquiry(settings=settings, evaluators=(), project=project, samples=project, count=0, identity=None)
+        return Inquiry(settings=settings, evaluators=(), project=project, samples=project, count=0, identity=None, programs={})
     if settings.evaluator and settings.evaluator not in evaluators:
         known = ", ".join(sorted(evaluators)) or "none; install a plugin that brings some"
         raise ConfigurationError([f"{path}.evaluator: there is no evaluator {settings.evaluator!r}; there is {known}"])
@@ -60,10 +62,14 @@ def inquire(settings: AccuracySettings, evaluators: Mapping[str, Evaluator], pro
     allowed = tuple(evaluators[name] for name in names)
     samples = project / settings.samples
     count = check_samples(samples, settings.samples)
-    versions = [[each.name, each.version, dict(each.programs())] for each in allowed]
+    programs = {"numpy": _numpy_version()}
+    for each in allowed:
+        programs.update(each.programs())
     asked = [settings.metric, *settings.bound, settings.reduction, settings.output, settings.search]
-    identity = [*asked, sha256_of_file(samples), versions]
-    return Inquiry(settings=settings, evaluators=allowed, project=project, samples=samples, count=count, identity=identity)
+    identity = [*asked, sha256_of_file(samples), [[each.name, each.version] for each in allowed], programs]
+    return Inquiry(
+        settings=settings, evaluators=allowed, project=project, samples=samples, count=count, identity=identity, programs=programs
+    )
 
 
 class ModelJudge:
@@ -169,6 +175,13 @@ class ModelJudge:
 
 def _state(model: Path) -> _State:
     return tuple(_states(model, "", set()))
+
+
+def _numpy_version() -> str:
+    try:
+        return version("numpy")
+    except PackageNotFoundError as error:
+        raise MissingLibraryError("[tool.mlbundle.accuracy] compares with numpy; pip install 'hatch-mlbundle[models]'") from error
 
 
 def _states(place: Path, name: str, seen: set[Path]) -> Iterator[tuple[str, str, int, int, int]]:

@@ -10,6 +10,7 @@ from hatch_mlbundle.optimizer import Optimizer
 from hatch_mlbundle.optimizers.deduplicate import Deduplicate
 from hatch_mlbundle.optimizers.exclude import Exclude
 from hatch_mlbundle.optimizers.exclude_modules import ExcludeModules
+from hatch_mlbundle.optimizers.pack_weights import PackWeights
 from hatch_mlbundle.optimizers.prune_unused import PruneUnused
 from hatch_mlbundle.optimizers.python_sources import PythonSources
 from hatch_mlbundle.optimizers.quantize import Quantize
@@ -22,4 +23,4 @@ from hatch_mlbundle.optimizers.upx import Upx
 @hookimpl
 def mlbundle_register_optimizers() -> Iterable[type[Optimizer[Any]]]:
     """Return our own optimizers."""
-    return [TestData, Exclude, ExcludeModules, PythonSources, Strip, UnusedLibraries, PruneUnused, Deduplicate, Upx, Quantize]
+    return [TestData, Exclude, ExcludeModules, PythonSources, Strip, UnusedLibraries, PruneUnused, Deduplicate, Upx, PackWeights, Quantize]

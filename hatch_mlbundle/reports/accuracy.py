@@ -93,7 +93,7 @@ def _table(model: _Model) -> Table:
     worst = any(row.get("worst") is not None for row in rows)
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("setting", overflow="fold")
-    for header in ("size", "saved", metric, *(["worst sample"] if worst else []), ""):
+    for header in ("size", "saved", metric, *(["worst"] if worst else []), ""):
         table.add_column(header, justify="left" if not header else "right", no_wrap=True)
     chosen = next((row for row in rows if row["keeps"]), None)
     for row in rows:
@@ -108,4 +108,4 @@ def _value(row: Mapping[str, Any], key: str) -> str:
     value = row.get(key)
     if value is None:
         return "not finite" if row["metric"] and key == "value" else "-"
-    return f"{value:.6g}"
+    return f"{value:#.6g}"

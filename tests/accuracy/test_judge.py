@@ -198,6 +198,20 @@ def test_an_original_that_was_changed_is_run_anew(original: Path, tmp_path: Path
     assert second.value < 0.5
 
 
+def test_a_folder_whose_links_lead_back_to_it_or_nowhere_is_measured(original: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "config.json").write_text('{"kind": "tinynet"}')
+    (folder / "model.safetensors").symlink_to(original)
+    (folder / "again").symlink_to(".")
+    (folder / "parent").symlink_to("..")
+    (folder / "nowhere").symlink_to("absent")
+    one = judge(tmp_path)
+    assert measured_by(one, folder, folder).value == pytest.approx(1)
+    write_model(original, network(seed=8))
+    assert measured_by(one, folder, changed(original, "half")).value < 0.5
+
+
 def test_nothing_is_left_but_the_outputs_of_the_original(original: Path, tmp_path: Path) -> None:
     one = judge(tmp_path)
     for number in range(2):

@@ -75,6 +75,7 @@ def test_by_tensor_the_most_harmful_layers_are_stored_more_finely(wheel: Path, t
     assert not fewer["keeps"]
     assert manifest.findings == ()
     assert manifest.configuration["accuracy"]["at-least"] == 0.998
+    assert ("tiny-runtime", "1.5") in [(tool.name, tool.version) for tool in manifest.tools]
 
 
 def test_by_model_all_layers_are_stored_alike(wheel: Path, tmp_path: Path) -> None:
@@ -198,6 +199,7 @@ def test_faults_are_told_before_any_work(wheel: Path, tmp_path: Path) -> None:
 
     with pytest.raises(ConfigurationError, match=r"^plugin demo: evaluator 'tinynet' cannot be made \(OSError: no good\); uninstall it$"):
         job(tmp_path, Broken, accuracy=accuracy())
+    assert job(tmp_path, Broken, accuracy={"command": ["x", "{model}"], "at-least": 1}).inquiry is not None
 
 
 def test_accuracy_without_a_lossy_step_is_told_and_its_samples_are_not_read(wheel: Path, tmp_path: Path) -> None:

@@ -71,6 +71,9 @@ class TinyNet(Evaluator):
     name = "tinynet"
     version = "1"
 
+    def programs(self) -> Mapping[str, str]:
+        return {"tiny-runtime": "1.5"}
+
     def fits(self, model: Path) -> bool:
         config = model / "config.json"
         return model.suffix == ".safetensors" or (config.is_file() and '"tinynet"' in config.read_text())

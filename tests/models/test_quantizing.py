@@ -144,7 +144,7 @@ def test_int8_by_row_else_in_groups_else_16_bits_and_what_is_delicate_stays(mixe
                 values = loaded.view(original.dtype).astype(np.float64)
                 noise = float(np.sum((values - original.reshape(-1).astype(np.float64)) ** 2))
                 assert each.error is not None
-                assert noise == pytest.approx(each.error.noise, rel=1e-9)
+                assert noise == pytest.approx(each.error.noise, rel=1e-5)
 
 
 def test_what_even_groups_cannot_hold_is_cast(tmp_path: Path) -> None:
@@ -182,7 +182,7 @@ def test_a_row_longer_than_a_piece_is_stored_in_groups(columns: int, tmp_path: P
         noise = float(np.sum((file.read("long").astype(np.float64) - read_tensors(source)["long"]) ** 2))
     error = made.tensors[0].error
     assert error is not None
-    assert noise == pytest.approx(error.noise, rel=1e-9)
+    assert noise == pytest.approx(error.noise, rel=1e-5)
 
 
 def test_a_start_further_up_is_where_it_begins(mixed: Path) -> None:
