@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Collection
 from posixpath import basename, dirname
 
 from hatch_mlbundle.model import Bundle
@@ -10,12 +12,19 @@ from hatch_mlbundle.model import Bundle
 _SAFETENSORS = re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors(\.index\.json)?")
 _PICKLES = re.compile(r"pytorch_model(-\d{5}-of-\d{5})?\.bin(\.index\.json)?")
 
+_LONGEST_CONFIG = 10**7
 
-def config_beside(bundle: Bundle, path: str) -> str | None:
-    """Return the path of the config.json in a file's folder, None where there is none or the file is not transformers' own weights."""
-    config = in_folder(dirname(path), "config.json")
-    names = (_SAFETENSORS, _PICKLES)
-    return config if config in bundle and any(name.fullmatch(basename(path)) for name in names) else None
+
+def is_model_folder(bundle: Bundle, folder: str, files: Collection[str]) -> bool:
+    """Say whether a folder is a transformers model, of whose weights some are among `files`: its config.json names a model."""
+    config = bundle.get(in_folder(folder, "config.json"))
+    if config is None or config.size > _LONGEST_CONFIG or not set(weight_files(bundle, folder)) & set(files):
+        return False
+    try:
+        settings = json.loads(config.read())
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(settings, dict) and bool(settings.get("model_type") or settings.get("architectures"))
 
 
 def weight_files(bundle: Bundle, folder: str) -> tuple[str, ...]:

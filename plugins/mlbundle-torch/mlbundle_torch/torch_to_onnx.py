@@ -10,13 +10,14 @@ from pathlib import Path
 from posixpath import basename, dirname, splitext
 from typing import ClassVar
 
+from hatch_mlbundle.canonical import digest
 from hatch_mlbundle.errors import ConfigurationError, MissingLibraryError
 from hatch_mlbundle.globs import matcher
 from hatch_mlbundle.model import Bundle, Change, Convert, Finding, Keep
 from hatch_mlbundle.optimizer import Context, ConvertTask, Detail, Optimizer, Risk
 
 from .conversion_options import TorchModel, TorchToOnnxOptions, faults, input_requests
-from .modelfolders import config_beside, weight_files
+from .modelfolders import in_folder, is_model_folder, weight_files
 from .process import Interpreter, interpreter
 from .projectmodules import source_digest
 
@@ -27,7 +28,7 @@ _WANTED = ("transformers",)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Found:
-    """A model in the bundle: `weights` are its files, `folder` that of a transformers model, "" for a lone file."""
+    """A model in the bundle: `weights` are its files, `folder` that of a transformers model, None for a lone file."""
 
     model: TorchModel
     weights: tuple[str, ...]
@@ -69,12 +70,12 @@ class TorchToOnnx(Optimizer[TorchToOnnxOptions]):
         return self._versions
 
     def inputs(self, project: Path) -> Mapping[str, str]:
-        """Return what the factories' modules in the project are, and look at an interpreter that is named relative to it."""
+        """Return digests of the factories' modules in the project, and of what the interpreter has, which may be named relative to it."""
         self._project = project
         if not self._versions:
             self._versions = self._found_versions()
         factories = sorted({model.factory for model in self.options.models if model.factory})
-        return {f"factory {each}": source_digest(project, each) for each in factories}
+        return {"libraries": digest(dict(self._versions)), **{f"factory {each}": source_digest(project, each) for each in factories}}
 
     def plan(self, bundle: Bundle, context: Context) -> Iterable[Change]:
         """Yield a Convert for each model that `models` names, in their order."""
@@ -148,18 +149,19 @@ class TorchToOnnx(Optimizer[TorchToOnnxOptions]):
 
 
 def _find(model: TorchModel, bundle: Bundle, matched: Iterable[str]) -> Iterator[_Found]:
-    """Yield the models among the files that a glob matches: transformers folders as a whole, else each file of weights."""
-    folders = set()
-    for path in matched:
-        if splitext(path)[1] not in _WEIGHTS or bundle[path].link is not None:
-            continue
-        config = None if model.factory else config_beside(bundle, path)
-        if config is None:
+    """Yield the models among the files that a glob matches: transformers folders as a whole, else each file of weights.
+
+    What else lies in such a folder or below it, the state of a training or a pooling layer, is no model of its own.
+    """
+    files = [path for path in matched if splitext(path)[1] in _WEIGHTS and bundle[path].link is None]
+    folders = [] if model.factory else [each for each in dict.fromkeys(map(dirname, files)) if is_model_folder(bundle, each, files)]
+    for folder in folders:
+        weights = weight_files(bundle, folder)
+        reads = tuple(path for path in bundle if dirname(path) == folder and path not in weights and _is_read(bundle, path))
+        yield _Found(model=model, weights=weights, reads=reads, folder=folder)
+    for path in files:
+        if not any(path.startswith(in_folder(folder, "")) for folder in folders):
             yield _Found(model=model, weights=(path,))
-        elif (folder := dirname(path)) not in folders and (weights := weight_files(bundle, folder)):
-            folders.add(folder)
-            reads = tuple(other for other in bundle if dirname(other) == folder and other not in weights and _is_read(bundle, other))
-            yield _Found(model=model, weights=weights, reads=reads, folder=folder)
 
 
 def _is_read(bundle: Bundle, path: str) -> bool:

@@ -30,7 +30,23 @@ def put(root: Path, *paths: str) -> None:
 def folder(tmp_path: Path) -> Path:
     put(tmp_path, "m/config.json", "m/tokenizer.json", "m/model-00001-of-00002.safetensors", "m/model-00002-of-00002.safetensors")
     put(tmp_path, "m/model.safetensors.index.json", "m/pytorch_model.bin", "m/README.md", "net/net.pt")
+    (tmp_path / "m/config.json").write_text('{"model_type": "bert"}')
     return tmp_path
+
+
+def test_what_else_lies_in_a_transformers_folder_is_no_model(folder: Path) -> None:
+    put(folder, "m/training_args.bin", "m/optimizer.pt", "m/2_Dense/config.json", "m/2_Dense/model.safetensors", "mm/net.pt")
+    changes = list(optimizer({"path": "m"}).plan(bundle_of(folder), FakeContext(folder)))
+    assert [change.path for change in changes] == ["m/model-00001-of-00002.safetensors"]
+    (alone,) = optimizer({"path": "m/optimizer.pt"}).plan(bundle_of(folder), FakeContext(folder))
+    assert alone.path == "m/optimizer.pt"
+
+
+@pytest.mark.parametrize("config", ["", "[]", "{}", "null", '{"architectures": []}', "[" * 100_000])
+def test_config_that_names_no_model_makes_no_model_of_a_folder(config: str, folder: Path) -> None:
+    (folder / "m/config.json").write_text(config)
+    changes = list(optimizer({"path": "m"}).plan(bundle_of(folder), FakeContext(folder)))
+    assert all(isinstance(change, Convert) and change.reads == () for change in changes)
 
 
 def test_a_transformers_folder_is_one_model(folder: Path) -> None:
