@@ -17,7 +17,7 @@ from hatch_mlbundle.bundles.executable_writer import write_executable
 from hatch_mlbundle.bundles.folder import FolderArtifact, check_replaceable, plain_side
 from hatch_mlbundle.bundles.frozen_owner import check_names
 from hatch_mlbundle.bundles.housing import why_not
-from hatch_mlbundle.bundles.loader import is_packed, with_loader
+from hatch_mlbundle.bundles.loader import is_loadable, needs_loader, with_loader
 from hatch_mlbundle.bundles.missing_notice import REHEARSAL, LeftOut, Scripts, with_notice
 from hatch_mlbundle.bundles.onefile import check_one_file
 from hatch_mlbundle.bundles.onefile_writer import write_one_file
@@ -81,7 +81,7 @@ class FrozenArtifact:
             return None
         if change.path in self._executables:
             return "of an executable only its modules can be dropped"
-        if isinstance(change, Add) and is_packed(change.path):
+        if isinstance(change, Add) and needs_loader(change.path):
             return self._why_no_loader(change.path)
         if not is_in_pyz(change.path):
             return None
@@ -187,9 +187,15 @@ class FrozenArtifact:
         if executable.path in self._problems:
             return executable, ()
         executable, notice = with_notice(executable, left_out, bundle)
-        if not any(is_packed(path) and path not in self._scanned for path in bundle):
+        new = [path for path in bundle if is_loadable(path) and path not in self._scanned]
+        if not new:
             return executable, notice
-        executable, loader = with_loader(executable, bundle)
+        try:
+            executable, loader = with_loader(executable, bundle)
+        except MlbundleError:
+            if any(map(needs_loader, new)):
+                raise
+            return executable, notice
         return executable, (*notice, *loader)
 
     def _held(self, path: str, bundle: Bundle) -> list[File]:

@@ -18,7 +18,7 @@ from typing import TypeAlias
 
 from hatch_mlbundle.errors import UnsoundResultError
 from hatch_mlbundle.frozenmodules import archive_of
-from hatch_mlbundle.importpaths import module_of
+from hatch_mlbundle.importpaths import PYZ, module_of
 from hatch_mlbundle.model import Bundle
 from hatch_mlbundle.runtime.signpost import COMPRESSED, PACKED
 
@@ -33,6 +33,7 @@ LOADER = "pyi_rth_mlbundle_weights"
 Compile: TypeAlias = Callable[[str, str], bytes]
 """Takes a module's source and name, and returns its code as marshal writes it."""
 
+_NAME = ".safetensors"
 _RUNTIME = Path(__file__).parents[1] / "runtime"
 _PACKAGE = "mlbundle_runtime"
 """What the runtime is called there: an application may have hatch_mlbundle itself."""
@@ -46,15 +47,21 @@ _START = """\
 """
 _BOOTSTRAP = ("_struct", "struct", "zlib")
 """What PyInstaller's own scripts need, and every executable has (`get_bootstrap_modules`)."""
+_REMEDY = "import it in the application, and let no step leave it out"
 _LEVEL = 9
 """How hard zlib compresses, as PyInstaller does."""
 _LARGEST = 1 << 26
 """Bytes of a script that nothing has."""
 
 
-def is_packed(path: str) -> bool:
-    """Say whether the loader is needed for a file of this name."""
-    return path.endswith((PACKED, COMPRESSED)) and ".safetensors" in path
+def needs_loader(path: str) -> bool:
+    """Say whether nothing but the loader reads a file of this name."""
+    return path.endswith(_NAME + PACKED)
+
+
+def is_loadable(path: str) -> bool:
+    """Say whether the loader reads a file of this name; one that was compressed can be unpacked before, too (unpack.py)."""
+    return path.endswith((_NAME + PACKED, _NAME + COMPRESSED))
 
 
 def with_loader(executable: Executable, bundle: Bundle) -> tuple[Executable, tuple[tuple[str, bytes], ...]]:
@@ -63,7 +70,7 @@ def with_loader(executable: Executable, bundle: Bundle) -> tuple[Executable, tup
     An earlier one is taken out where there is another. Raises UnsoundResultError where the application lacks what the loader needs,
     MissingProgramError where no Python here compiles for the executable's.
     """
-    packed = [path for path in bundle if is_packed(path)]
+    packed = [path for path in bundle if is_loadable(path)]
     if not packed:
         return executable, ()
     archive = executable.archive
@@ -82,8 +89,8 @@ def loader_source(packed: Collection[str], modules: Collection[str], compiled: C
 
     Raises UnsoundResultError, which names the executable, where a module is missing that cannot be put in.
     """
-    if "numpy" not in modules and any(path.endswith(PACKED) for path in packed):
-        raise UnsoundResultError(f"{executable}: has no numpy, which packed weights need; import it in the application")
+    if "numpy" not in modules and any(map(needs_loader, packed)):
+        raise UnsoundResultError(f"{executable}: has no numpy, which packed weights need; {_REMEDY}")
     ours = dict(_runtime_modules(compressed=any(path.endswith(COMPRESSED) for path in packed)))
     texts = {**ours, **_borrowed([text for _, text in ours.values()], modules, executable)}
     rows = {name: (package, zlib.compress(compiled(text, f"{name}.py"), _LEVEL)) for name, (package, text) in sorted(texts.items())}
@@ -94,7 +101,7 @@ def loader_source(packed: Collection[str], modules: Collection[str], compiled: C
 def modules_in(bundle: Bundle, contents: str, executable: str) -> set[str]:
     """Return the dotted names of the modules that an executable finds in its bundle, below the folder of contents ("" for the root)."""
     prefix = f"{contents}/" if contents else ""
-    others = {archive for path in bundle if (archive := archive_of(path)) and not archive.endswith(f"{executable}.pyz/")}
+    others = {archive for path in bundle if (archive := archive_of(path)) and not f"/{archive}".endswith(f"/{executable}{PYZ}/")}
     found = set(_BOOTSTRAP)
     for path in bundle:
         module = module_of(path)
@@ -143,9 +150,7 @@ def _borrowed(sources: Iterable[str], modules: Collection[str], executable: str)
         if spec is None or spec.origin in ("built-in", "frozen"):
             continue
         if spec.origin is None or not spec.origin.endswith(".py"):
-            raise UnsoundResultError(
-                f"{executable}: has no module {name}, which the loader of packed weights needs; import it in the application"
-            )
+            raise UnsoundResultError(f"{executable}: has no module {name}, which the loader of packed weights needs; {_REMEDY}")
         text = Path(spec.origin).read_text(encoding="utf-8")
         found[name] = (spec.submodule_search_locations is not None, text)
         waiting += needed_at_once(text, spec.parent or "")

@@ -14,7 +14,8 @@ from .executable import Executable
 
 _COMPILE = """\
 import __future__, importlib.util, marshal, sys
-code = compile(sys.stdin.buffer.read(), sys.argv[1], "exec", flags=__future__.annotations.compiler_flag, dont_inherit=True)
+flags = __future__.annotations.compiler_flag
+code = compile(sys.stdin.buffer.read(), sys.argv[1], "exec", flags=flags, dont_inherit=True, optimize=2)
 try:
     data = marshal.dumps(code, 2)
 except ValueError:
@@ -52,7 +53,7 @@ def script_code(executable: Executable, source: str, name: str) -> bytes:
 
 def compiled(source: str, name: str) -> bytes:
     """Return the marshalled code of a script for this Python, the same bytes each time."""
-    code = compile(source, name, "exec", flags=annotations.compiler_flag, dont_inherit=True)
+    code = compile(source, name, "exec", flags=annotations.compiler_flag, dont_inherit=True, optimize=2)
     try:
         return marshal.dumps(code, _PLAIN_MARSHAL)
     except ValueError:

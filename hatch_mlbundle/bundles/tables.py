@@ -19,7 +19,7 @@ from hatch_mlbundle.bundles.compressor import Compressor
 from hatch_mlbundle.bundles.folder import plain_side
 from hatch_mlbundle.bundles.frozen_owner import check_names, frozen_owner
 from hatch_mlbundle.bundles.joined import examined
-from hatch_mlbundle.bundles.loader import LOADER, is_packed, loader_source, modules_in
+from hatch_mlbundle.bundles.loader import LOADER, is_loadable, loader_source, modules_in, needs_loader
 from hatch_mlbundle.bundles.member_names import name_fault
 from hatch_mlbundle.bundles.script_code import compiled
 from hatch_mlbundle.errors import ArtifactError, MlbundleError
@@ -104,7 +104,7 @@ class TablesArtifact:
 
     def refuses(self, change: Change) -> str | None:
         """Refuse to change a script, and a module in any way but to leave it out."""
-        if isinstance(change, Add) and is_packed(change.path):
+        if isinstance(change, Add) and needs_loader(change.path):
             return self._why_no_loader(change.path)
         if dirname(change.path).endswith(SCRIPTS) and not isinstance(change, Keep):
             return "it is what the executable runs"
@@ -140,13 +140,18 @@ class TablesArtifact:
 
     def _loaders(self, bundle: Bundle, folder: Path) -> Iterator[tuple[Tables, str]]:
         """Write what loads packed weights, where there are new ones, into the folder: a script for each of the tables."""
-        packed = [path for path in bundle if is_packed(path)]
-        if set(packed) <= set(self._scanned):
-            return
-        for tables in self._tables:
+        packed = [path for path in bundle if is_loadable(path)]
+        new = [path for path in packed if path not in self._scanned]
+        for tables in self._tables if new else ():
+            try:
+                source = _loader(bundle, packed, tables)
+            except MlbundleError:
+                if any(map(needs_loader, new)):
+                    raise
+                continue
             name = f"{tables.name}.scripts/{LOADER}.py"
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_text(_loader(bundle, packed, tables), encoding="utf-8")
+            (folder / name).write_text(source, encoding="utf-8")
             yield tables, name
 
     def _change(self, bundle: Bundle, sources: Mapping[str, str]) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
+if TYPE_CHECKING:  # headers are read without numpy, too
+    import numpy as np
 
 BITS: Mapping[str, int] = {
     "F64": 64,
@@ -63,6 +64,8 @@ _ML_DTYPES: Mapping[str, str] = {
 
 def numpy_dtype(name: str) -> np.dtype[Any]:
     """Return numpy's type for a dtype, from ml_dtypes where numpy has none; raises KeyError where an element fills no whole bytes."""
+    import numpy as np
+
     if name in _NUMPY:
         return np.dtype(_NUMPY[name])
     import ml_dtypes

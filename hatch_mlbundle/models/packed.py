@@ -63,13 +63,13 @@ def plan_packed(tensors: Iterable[PackedTensor], metadata: Mapping[str, str]) ->
     return PackedLayout(header=header, parts=parts, size=start + end)
 
 
-def signpost(name: str, suffix: str = PACKED) -> bytes:
-    """Return what stays under the name of a file whose weights are now in a file of this suffix beside it.
+def signpost(name: str) -> bytes:
+    """Return what stays under the name of a file whose weights are now in the packed file beside it.
 
     As a safetensors header its first bytes are an absurd length: a loader that does not know it raises instead of loading garbage.
     """
     advice = "call hatch_mlbundle.runtime.install() before they are loaded"
-    return SIGN + f"{name}: the weights are in {name}{suffix}, packed by hatch-mlbundle; {advice}\n".encode()
+    return SIGN + f"{name}: the weights are in {name}{PACKED}, packed by hatch-mlbundle; {advice}\n".encode()
 
 
 def _ranges(tensor: PackedTensor, rows: Mapping[str, dict[str, Any]], end: int) -> tuple[Ranges, int]:

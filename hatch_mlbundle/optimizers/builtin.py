@@ -16,6 +16,7 @@ from hatch_mlbundle.optimizers.python_sources import PythonSources
 from hatch_mlbundle.optimizers.quantize import Quantize
 from hatch_mlbundle.optimizers.strip import Strip
 from hatch_mlbundle.optimizers.test_data import TestData
+from hatch_mlbundle.optimizers.torch_files import TorchFiles
 from hatch_mlbundle.optimizers.unused_libraries import UnusedLibraries
 from hatch_mlbundle.optimizers.upx import Upx
 
@@ -23,4 +24,17 @@ from hatch_mlbundle.optimizers.upx import Upx
 @hookimpl
 def mlbundle_register_optimizers() -> Iterable[type[Optimizer[Any]]]:
     """Return our own optimizers."""
-    return [TestData, Exclude, ExcludeModules, PythonSources, Strip, UnusedLibraries, PruneUnused, Deduplicate, Upx, PackWeights, Quantize]
+    return [
+        TestData,
+        Exclude,
+        ExcludeModules,
+        PythonSources,
+        Strip,
+        UnusedLibraries,
+        PruneUnused,
+        Deduplicate,
+        Upx,
+        TorchFiles,
+        PackWeights,
+        Quantize,
+    ]

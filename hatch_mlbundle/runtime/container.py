@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 VERSION = 1
 SUFFIX = PACKED
+"""What the name of a packed file has after that of the file it stands for."""
 ALIGNMENT = 64
 """Bytes: parts begin at multiples of it, counted from the start of the file."""
 PREFIX = struct.Struct("<8sIIQ")

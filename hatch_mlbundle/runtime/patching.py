@@ -120,13 +120,18 @@ def _replace(old: object, new: object) -> None:
 
 def _open_packed(original: Any, path: Any, arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
     """Open what is beside a signpost."""
-    from .signpost import COMPRESSED, packed_path
+    from .signpost import COMPRESSED, is_signpost, packed_path
 
-    packed = packed_path(path)
     options = {key: value for key, value in options.items() if key != "filename"}
+    try:
+        packed = packed_path(path)
+    except FileNotFoundError:
+        if is_signpost(path):
+            raise
+        return original(path, *arguments, **options)  # another process has unpacked it meanwhile
     if packed.endswith(COMPRESSED):
         try:
-            from .unpack import unpacked  # type: ignore[import-not-found,unused-ignore]
+            from .unpack import unpacked
         except ImportError as error:
             raise ImportError(f"{packed}: cannot be unpacked, as this application's loader lacks the means ({error})") from error
         return original(unpacked(path), *arguments, **options)

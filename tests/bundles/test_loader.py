@@ -23,6 +23,7 @@ from hatch_mlbundle.config import read_config
 from hatch_mlbundle.errors import UnsoundResultError
 from hatch_mlbundle.job import Job, prepare
 from hatch_mlbundle.model import Bundle, Change, Convert
+from hatch_mlbundle.models.restore import restore
 from hatch_mlbundle.optimizer import Context, ConvertTask, Detail, Optimizer, Options
 from hatch_mlbundle.pipeline import Stage
 from hatch_mlbundle.plugins import load_registry
@@ -132,6 +133,16 @@ def test_the_application_loads_its_packed_weights(plain: Path, small: Path) -> N
     assert LOADER not in scripts_of(plain)
 
 
+def test_the_optimizer_quantize_leaves_an_application_that_loads_its_weights(plain: Path, tmp_path: Path) -> None:
+    registry = load_registry()
+    table = {"optimizers": ["quantize"], "quantize": {"dtype": "int8"}}
+    job = prepare(read_config(table, registry.option_types()), registry, project=tmp_path)
+    result = application.optimize(job, plain, tmp_path / "small")
+    assert result.manifest.findings == ()
+    restore(tmp_path / "small" / f"{MODEL}.mlbundle", tmp_path / "restored")
+    assert run(tmp_path / "small/app").stdout.strip() == line_of(safetensors.load_file(tmp_path / "restored")["w"])
+
+
 def test_without_the_loader_it_fails_and_loads_no_garbage(plain: Path, small: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(small, tmp_path / "app"))
     shutil.copy(plain / "app", folder / "app")
@@ -199,6 +210,25 @@ def test_without_numpy_nothing_is_packed(plain: Path, tmp_path: Path) -> None:
     assert (tmp_path / "small" / MODEL).read_bytes() == (plain / MODEL).read_bytes()
 
 
+def test_an_executable_that_cannot_be_written_keeps_its_weights(plain: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(plain, tmp_path / "app", symlinks=True))
+    with open_executables(folder) as executables:
+        end = executables["app"].archive.end
+    (folder / "app").write_bytes((plain / "app").read_bytes()[:end])  # its table of sections was behind
+    result = application.optimize(job_of(tmp_path, Packing(Options())), folder, tmp_path / "small")
+    (finding,) = result.manifest.findings
+    assert (finding.code, finding.path) == ("MB104", MODEL)
+    assert "convert was refused: app cannot be given what loads it: " in finding.message
+    assert not (tmp_path / "small" / f"{MODEL}.mlbundle").exists()
+
+
+def test_what_was_packed_before_is_the_applications_own_concern(plain: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(plain, tmp_path / "app", symlinks=True))
+    write_pair(folder / MODEL, PACKED)
+    application.optimize(job_of(tmp_path, Packing(Options())), folder, tmp_path / "small")
+    assert (tmp_path / "small/app").read_bytes() == (plain / "app").read_bytes()
+
+
 @pytest.mark.slow
 def test_a_spec_files_application_has_it(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(APP)
@@ -258,14 +288,17 @@ def test_what_the_application_lacks_of_the_standard_library_is_put_in(tmp_path: 
 
 def test_a_module_that_cannot_be_put_in_is_named() -> None:
     modules = {"numpy", *sys.stdlib_module_names}
-    with pytest.raises(UnsoundResultError, match=r"^app: has no numpy, which packed weights need; import it in the application$"):
+    with pytest.raises(
+        UnsoundResultError,
+        match=r"^app: has no numpy, which packed weights need; import it in the application, and let no step leave it out$",
+    ):
         loader_source(["a.safetensors.mlbundle"], modules - {"numpy"}, compiled, "app")
 
 
 def test_the_modules_of_an_executable_are_its_own_and_those_beside_it(small: Path) -> None:
     files = {
         "_internal/app.pyz/numpy/__init__.pyc": b"",
-        "_internal/other.pyz/json/__init__.pyc": b"",
+        "_internal/my_app.pyz/json/__init__.pyc": b"",
         "_internal/pkg/mod.cpython-311-x86_64-linux-gnu.so": b"",
         "_internal/python3.11/lib-dynload/_json.cpython-311-x86_64-linux-gnu.so": b"",
         "_internal/base_library.zip": (small / "_internal/base_library.zip").read_bytes(),

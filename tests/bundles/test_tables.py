@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +11,7 @@ import pytest
 
 from hatch_mlbundle.bundles.tables import Entry, Tables, TablesArtifact
 from hatch_mlbundle.errors import ArtifactError
-from hatch_mlbundle.model import Bundle, Drop, Kind, Link, Rewrite
+from hatch_mlbundle.model import Add, Bundle, Drop, Kind, Link, MemoryContent, Rewrite
 from tests.builders import file_of
 from tests.bundles.test_folder import Incompressible
 
@@ -113,3 +114,27 @@ def test_rows_that_cannot_be_are_one_line(tmp_path: Path, name: str, told: str) 
     tables.files[1].append((name, str(tmp_path / "nowhere"), "DATA"))
     with pytest.raises(ArtifactError, match=told.replace(".", r"\.")):
         change([tables], tmp_path / "out", lambda bundle: bundle)
+
+
+def test_packed_weights_get_their_loader_or_are_refused(tmp_path: Path) -> None:
+    pytest.importorskip("numpy")
+    packed = Add(path="m.safetensors.mlbundle", reason="", content=MemoryContent(b"W"))
+    tables = tables_of(tmp_path / "a")
+    with ThreadPoolExecutor(1) as pool:
+        artifact = TablesArtifact([tables], pool)
+        artifact.scan()
+        refused = artifact.refuses(packed)
+    assert refused is not None
+    assert refused.startswith("app: has no numpy, which packed weights need")
+    names = ["numpy", *sorted(sys.stdlib_module_names)]
+    tables.pure.extend((name, f"/x/{name}/__init__.py", "PYMODULE") for name in names)
+    with ThreadPoolExecutor(1) as pool:
+        artifact = TablesArtifact([tables], pool)
+        artifact.scan()
+        assert artifact.refuses(packed) is None
+    tables.run.append(("app", "app.py", "PYSOURCE"))
+    change([tables], tmp_path / "out", lambda bundle: bundle.replacing([file_of(packed.path, b"W")]))
+    script = tmp_path / "out/app.scripts/pyi_rth_mlbundle_weights.py"
+    assert tables.run == [("pyi_rth_mlbundle_weights", str(script), "PYSOURCE"), ("app", "app.py", "PYSOURCE")]
+    compile(script.read_bytes(), "script", "exec")
+    assert tables.files[1] == [(packed.path, str(tmp_path / "out" / packed.path), "DATA")]

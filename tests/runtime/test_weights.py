@@ -82,14 +82,14 @@ def test_steps_and_rows_of_a_scalar_are_refused(tmp_path: Path) -> None:
 
 
 def test_bfloat16_is_rounded_as_ml_dtypes_does(tmp_path: Path) -> None:
-    bits = np.arange(1 << 16, dtype=np.uint16)
-    values = np.concatenate([bits.view(np.float16).astype(np.float32), np.float32([3.4e38, -3.4e38, 1e-40, np.inf, -np.inf])])
-    with np.errstate(invalid="ignore"):
+    with np.errstate(all="ignore"):
+        halves = np.arange(1 << 16, dtype=np.uint16).view(np.float16).astype(np.float32)
+        values = np.concatenate([halves, np.float32([3.4e38, -3.4e38, 1e-40, np.inf, -np.inf])])
         packed = cast("a", values, dtype="BF16", stored="F32")
     with PackedFile(write_packed(tmp_path / "w", packed)) as file:
         found = file.read("a").view(ml_dtypes.bfloat16)
     numbers = ~np.isnan(values)
-    assert same_bits(found[numbers], values.astype(ml_dtypes.bfloat16)[numbers])
+    assert same_bits(found[numbers], packed.expected[numbers])
     assert np.isnan(found[~numbers].astype(np.float32)).all()
 
 
@@ -329,3 +329,21 @@ def test_a_file_cut_after_it_was_opened_gives_no_garbage(tmp_path: Path) -> None
             stream.truncate(1000)
         with pytest.raises(ValueError, match="ends before its time"):
             file.read("q")
+
+
+def test_whatever_is_changed_in_a_file_it_is_a_value_error_or_loads(tmp_path: Path) -> None:
+    data = good(tmp_path)
+    length = 24 + struct.unpack_from("<Q", data, 16)[0]
+    random = np.random.default_rng(11)
+    outcomes = set()
+    for _ in range(1500):
+        bad = bytearray(data)
+        for place in random.integers(0, length, random.integers(1, 4)):
+            bad[place] = random.integers(0, 256) if random.random() < 0.5 else b'0123456789[]{},:" '[random.integers(0, 18)]
+        (tmp_path / "bad").write_bytes(bad)
+        try:
+            load_file(tmp_path / "bad")
+            outcomes.add(0)
+        except ValueError as error:
+            outcomes.add(len(str(error).splitlines()))
+    assert outcomes == {0, 1}
