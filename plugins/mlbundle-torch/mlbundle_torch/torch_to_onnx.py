@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from posixpath import basename, dirname, splitext
+from posixpath import dirname, splitext
 from typing import ClassVar
 
 from hatch_mlbundle.canonical import digest
@@ -22,8 +22,9 @@ from .process import Interpreter, interpreter
 from .projectmodules import source_digest
 
 _WEIGHTS = (".pt", ".pth", ".ckpt", ".bin", ".safetensors")
+_SETTINGS = (".json", ".txt", ".model")
 _NEEDED = ("torch", "onnx", "onnxruntime", "onnxscript", "numpy", "safetensors")
-_WANTED = ("transformers",)
+_WANTED = ("sentence-transformers", "transformers")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,15 +158,20 @@ def _find(model: TorchModel, bundle: Bundle, matched: Iterable[str]) -> Iterator
     folders = [] if model.factory else [each for each in dict.fromkeys(map(dirname, files)) if is_model_folder(bundle, each, files)]
     for folder in folders:
         weights = weight_files(bundle, folder)
-        reads = tuple(path for path in bundle if dirname(path) == folder and path not in weights and _is_read(bundle, path))
+        reads = tuple(path for path in bundle if path not in weights and _is_read(bundle, folder, path))
         yield _Found(model=model, weights=weights, reads=reads, folder=folder)
     for path in files:
         if not any(path.startswith(in_folder(folder, "")) for folder in folders):
             yield _Found(model=model, weights=(path,))
 
 
-def _is_read(bundle: Bundle, path: str) -> bool:
-    return bundle[path].link is None and basename(path).endswith((".json", ".txt", ".model"))
+def _is_read(bundle: Bundle, folder: str, path: str) -> bool:
+    """Say whether loading the model of a folder may need a file: its settings and words, and the parts of a sentence-transformers model."""
+    if bundle[path].link is not None or not path.startswith(in_folder(folder, "")):
+        return False
+    if dirname(path) == folder:
+        return path.endswith(_SETTINGS)
+    return in_folder(folder, "modules.json") in bundle and path.endswith((*_SETTINGS, *_WEIGHTS))
 
 
 def _is_relative(python: str) -> bool:

@@ -217,6 +217,21 @@ def test_minilm_becomes_onnx_with_free_axes(tmp_path: Path) -> None:
     assert float((made * wanted).sum() / np.sqrt((made**2).sum() * (wanted**2).sum())) > 0.99999
 
 
+@needs_transformers
+def test_a_whole_sentence_model_becomes_onnx(tmp_path: Path) -> None:
+    import numpy as np
+    from sentence_transformers import SentenceTransformer
+
+    bundle = tmp_path / "app" / "bundle"
+    shutil.copytree(minilm(), bundle / "minilm")
+    assert not converted(tmp_path, bundle, {"path": "minilm", "outputs": ["sentence_embedding"]}).manifest.findings
+    model = SentenceTransformer(str(minilm()), local_files_only=True)
+    texts = ["A cat sat on the mat.", "Where is the station?", "Rain."]
+    tokens = {name: value.numpy() for name, value in model.tokenizer(texts, padding=True, return_tensors="pt").items()}
+    (made,) = run_onnx(bundle / "minilm/model.onnx", **tokens)
+    np.testing.assert_allclose(made, model.encode(texts), atol=1e-5)
+
+
 def hidden_states(folder: Path, ids: Any) -> Any:
     import torch
     from transformers import AutoModel

@@ -38,6 +38,11 @@ def test_what_else_lies_in_a_transformers_folder_is_no_model(folder: Path) -> No
     put(folder, "m/training_args.bin", "m/optimizer.pt", "m/2_Dense/config.json", "m/2_Dense/model.safetensors", "mm/net.pt")
     changes = list(optimizer({"path": "m"}).plan(bundle_of(folder), FakeContext(folder)))
     assert [change.path for change in changes] == ["m/model-00001-of-00002.safetensors"]
+    put(folder, "m/modules.json")
+    (whole,) = optimizer({"path": "m"}).plan(bundle_of(folder), FakeContext(folder))
+    assert isinstance(whole, Convert)
+    assert {"m/2_Dense/config.json", "m/2_Dense/model.safetensors", "m/modules.json"} < set(whole.reads)
+    assert not {"m/optimizer.pt", "mm/net.pt"} & set(whole.reads)
     (alone,) = optimizer({"path": "m/optimizer.pt"}).plan(bundle_of(folder), FakeContext(folder))
     assert alone.path == "m/optimizer.pt"
 

@@ -63,7 +63,7 @@ def _load(request: Mapping[str, Any]) -> tuple[Calling, list[Spec]]:
     if source.is_dir():
         from .hugging_face import load_folder
 
-        model, found = load_folder(source, tuple(spec["name"] for spec in specs))
+        model, found = load_folder(source, tuple(spec["name"] for spec in specs), request["outputs"])
         return model, specs or list(found)
     if request["factory"]:
         return Calling(load_by_factory(request["factory"], source, request["key"], Path(request["project"]))), specs

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +16,53 @@ from .loading import Calling
 TEXT_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
-def load_folder(folder: Path, names: tuple[str, ...] = ()) -> tuple[Calling, list[dict[str, Any]]]:
-    """Return the model and its inputs: those in `names`, else what a text model takes, as samples.py reads them."""
-    model = load_pretrained(folder)
+SENTENCE = "sentence_embedding"
+"""The output that a sentence-transformers model has beyond its transformer: what pooling and normalizing make of it."""
+
+
+class Sentences(torch.nn.Module):
+    """A sentence-transformers model whose inputs are arguments instead of the entries of one."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, **features: torch.Tensor) -> Any:
+        """Run all of its modules."""
+        return self.model.forward(features)
+
+
+def load_folder(folder: Path, names: tuple[str, ...] = (), outputs: Sequence[str] = ()) -> tuple[Calling, list[dict[str, Any]]]:
+    """Return the model and its inputs: those in `names`, else what a text model takes, as samples.py reads them.
+
+    Where the `outputs` have a sentence's embedding, the model is all of the sentence-transformers model in the folder.
+    """
+    whole = _load_sentences(folder) if SENTENCE in outputs else None
+    model = whole.model[0].auto_model if whole else load_pretrained(folder)
     accepted = inspect.signature(model.forward).parameters
     known = names or tuple(name for name in TEXT_INPUTS if name in accepted and _has(model.config, name))
     unknown = [name for name in known if name not in accepted]
     if unknown or ("input_ids" not in accepted and not names):
         lacking = f"has no input {unknown[0]!r}" if unknown else "is no text model"
         raise RefusedError(f"{type(model).__name__} {lacking}; name its inputs in `inputs`: {', '.join(accepted)}")
+    specs = [_text_input(name, model.config) for name in known if not names]
+    if whole:
+        return Calling(whole, known), specs
     fixed: dict[str, Any] = {"return_dict": True} if "return_dict" in accepted else {}
     fixed |= {"use_cache": False} if "use_cache" in accepted else {}
-    return Calling(model, known, fixed), [_text_input(name, model.config) for name in known if not names]
+    return Calling(model, known, fixed), specs
+
+
+def _load_sentences(folder: Path) -> Sentences:
+    from sentence_transformers import SentenceTransformer
+
+    if not (folder / "modules.json").is_file():
+        raise RefusedError(f"has no modules.json, so that it is no sentence-transformers model with a {SENTENCE}")
+    try:
+        model = SentenceTransformer(str(folder), device="cpu", local_files_only=True, trust_remote_code=False)
+    except Exception as error:
+        raise RefusedError(f"sentence-transformers cannot load it ({innermost(error)})") from error
+    return Sentences(model.float().eval())
 
 
 def load_pretrained(folder: Path) -> Any:
