@@ -15,7 +15,7 @@ from hatch_mlbundle.models.quantizing import Quantized, Stored, quantize_file
 from hatch_mlbundle.models.safetensors import Header, Tensor, read_header
 from hatch_mlbundle.models.sharded import Index, check_shard, read_index, with_total_size
 from hatch_mlbundle.models.weight_sets import WeightSet
-from hatch_mlbundle.runtime.signpost import PACKED as PACKED_SUFFIX
+from hatch_mlbundle.runtime.container import SUFFIX as PACKED_SUFFIX
 
 Start = Callable[[str, Tensor], Setting]
 """Says what to try first for a tensor of the weights at a path."""

@@ -13,7 +13,7 @@ from hatch_mlbundle.accuracy.stage import model_files, model_root
 from hatch_mlbundle.errors import ConfigurationError, MissingLibraryError, ModelError
 from hatch_mlbundle.model import Bundle, Change, Convert, File, Finding, Keep
 from hatch_mlbundle.optimizer import Context, ConvertTask, Detail, Json, Optimizer, Options, Risk, option
-from hatch_mlbundle.runtime.signpost import PACKED as PACKED_SUFFIX
+from hatch_mlbundle.runtime.container import SUFFIX as PACKED_SUFFIX
 from hatch_mlbundle.runtime.weights import is_signpost
 from hatch_mlbundle.units import format_size
 
