@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -90,12 +89,14 @@ class TorchToOnnx(Optimizer[TorchToOnnxOptions]):
                 yield self._change(each, bundle)
 
     def convert(self, task: ConvertTask, context: Context) -> Mapping[str, Detail]:
-        """Write the ONNX file, and what stays of the original; the worker compares it with torch."""
+        """Write the ONNX file; the worker compares it with torch."""
         change = task.change
         target = next(path for path in change.outputs if path.endswith(".onnx"))
         model = self.options.models[int(change.key)]
         source = task.sources[change.path]
-        is_folder = bool(change.reads)
+        files = (*change.sources, *change.reads)
+        weights = [path for path in files if dirname(path) == dirname(change.path) and splitext(path)[1] in _WEIGHTS]
+        is_folder = len(files) > len(weights)
         written = task.target / target
         written.parent.mkdir(parents=True, exist_ok=True)
         request = {
@@ -112,23 +113,20 @@ class TorchToOnnx(Optimizer[TorchToOnnxOptions]):
             "single_file": self.options.single_file,
         }
         made = self._interpreter().ask(request, task.scratch)
-        for path in change.sources if not self.options.drop_original else ():
-            (task.target / path).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(task.sources[path], task.target / path)
-        return {target: {"made from": list(change.sources), "opset": self.options.opset, **made}}
+        return {target: {"made from": weights, "opset": self.options.opset, **made}}
 
     def _change(self, found: _Found, bundle: Bundle) -> Change:
         outputs = (found.target, f"{found.target}.data")
         taken = [path for path in outputs if path in bundle]
         if taken:
             return Keep(path=found.weights[0], reason=f"{taken[0]} is there already")
-        stays = () if self.options.drop_original else found.weights
+        goes, stays = (found.weights, ()) if self.options.drop_original else ((), found.weights)
         return Convert(
             path=found.weights[0],
             reason=f"converted to ONNX, opset {self.options.opset}",
-            sources=found.weights,
-            outputs=(*outputs, *stays),
-            reads=found.reads,
+            sources=goes,
+            outputs=outputs,
+            reads=(*stays, *found.reads),
             may_grow=True,
             key=str(self.options.models.index(found.model)),
         )
