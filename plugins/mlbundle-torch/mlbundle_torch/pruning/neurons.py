@@ -18,8 +18,8 @@ import numpy.typing as npt
 from hatch_mlbundle.errors import KeptError
 from hatch_mlbundle.models.casting import ErrorSum
 from hatch_mlbundle.models.dtypes import numpy_dtype
+from hatch_mlbundle.models.positioned import copy_range, opened, read_into, write_from
 from hatch_mlbundle.models.safetensors import Header, Tensor, layout
-from hatch_mlbundle.models.streaming import copy_range, opened, read_into, write_from
 
 from .feedforward import Layer
 from .single import CHUNK

@@ -15,8 +15,8 @@ from hatch_mlbundle.errors import UnsoundResultError
 from hatch_mlbundle.models.casting import BLOCK, ErrorSum
 from hatch_mlbundle.models.dtypes import SIZES, numpy_dtype
 from hatch_mlbundle.models.packed import PackedTensor, plan_packed
+from hatch_mlbundle.models.positioned import copy_range, opened, read_into, write_from
 from hatch_mlbundle.models.safetensors import Header, Tensor, read_header
-from hatch_mlbundle.models.streaming import copy_range, opened, read_into, write_from
 
 from .magnitude import FLOATS, Bits, Cut, Pruner, find_cut
 
