@@ -2,14 +2,18 @@
 
     python benchmarks/quantize_memory.py [FOLDER] [GB]
 
+MLBUNDLE_TORCH_PYTHON names another Python that has torch and safetensors.
+
 Peak memory is that of a process that does nothing else, less that of one that only imports what it imports. Every time is to the end of
-an fsync, and the source is dropped from the system's cache before each run where the system lets us.
+an fsync, and the source is dropped from the system's cache before each run where the system lets us. Where other work keeps the
+processors busy, see the seconds of processors: `cp` hardly needs any, and so suffers little from it.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import struct
 import subprocess
@@ -86,13 +90,21 @@ def drop_from_cache(path: Path) -> None:
     os.close(descriptor)
 
 
+def cpu_seconds() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def has_torch(python: str) -> bool:
-    return subprocess.run([python, "-c", "import torch, safetensors"], capture_output=True, check=False).returncode == 0
+    command = [python, "-c", "import torch, safetensors"]
+    return shutil.which(python) is not None and subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 def measure(name: str, command: list[str | Path], source: Path, made: Path, *, base: int, cp: float, bound: bool) -> float:
     drop_from_cache(source)
+    before = cpu_seconds()
     result = run(command)
+    used = cpu_seconds() - before
     size = made.stat().st_size
     made.unlink()
     ratio = result.seconds / cp if cp else 1.0
@@ -103,7 +115,7 @@ def measure(name: str, command: list[str | Path], source: Path, made: Path, *, b
         line += f", {memory:6.1f} MB more than its imports ({memory * 1e6 / MEMORY_LIMIT:.2f} of the limit)"
     elif cp:
         line += f", {memory:6.0f} MB more than its imports"
-    print(f"{line}, {size / source.stat().st_size:.3f} of the size", flush=True)
+    print(f"{line}, {used:.1f} s of processors, {size / source.stat().st_size:.3f} of the size", flush=True)
     return result.seconds
 
 
@@ -116,10 +128,9 @@ def main() -> None:
         source, made = folder / "model.safetensors", folder / "made"
         write_model(source, size)
         base = run([sys.executable, "-c", IMPORTS]).peak
-        for _ in range(2):
-            cp = measure("cp", [*COPY, source, made], source, made, base=0, cp=0, bound=False)
-            for target in ("float16", "bfloat16", "int8"):
-                measure(target, [sys.executable, "-c", CONVERT, target, source, made], source, made, base=base, cp=cp, bound=True)
+        cp = measure("cp", [*COPY, source, made], source, made, base=0, cp=0, bound=False)
+        for target in ("float16", "bfloat16", "int8"):
+            measure(target, [sys.executable, "-c", CONVERT, target, source, made], source, made, base=base, cp=cp, bound=True)
         if has_torch(torch_python):
             base = run([torch_python, "-c", "import torch, safetensors.torch"]).peak
             measure("torch fp16", [torch_python, "-c", TORCH, "float16", source, made], source, made, base=base, cp=cp, bound=False)

@@ -23,6 +23,11 @@ class Work:
     reads: tuple[File, ...] = ()
 
     @property
+    def model(self) -> File:
+        """The file whose mode and owner new ones get."""
+        return (*self.sources, *self.reads)[0]
+
+    @property
     def size(self) -> int:
         """Bytes of the sources."""
         return sum(file.size for file in self.sources)

@@ -196,9 +196,9 @@ class Convert:
     """Let the optimizer's `convert` make new files out of some that belong together: all of it is carried out, or nothing.
 
     `sources` are the files it makes anew: one that is not written again goes. `outputs` are the paths that it may write, a source's
-    own or free ones; `reads` are other files that it looks at, which stay as they are. `path` is the source that the change is about:
-    the step's `include` and `exclude` are asked about it alone. With `may_grow` the outputs need not be smaller. `saves` and `key` are
-    as in Rewrite.
+    own or free ones; `reads` are other files that it looks at, which stay as they are. `path` is the one of all these that the change is
+    about: the step's `include` and `exclude` are asked about it alone. With `may_grow` the outputs need not be smaller. `saves` and `key`
+    are as in Rewrite.
     """
 
     path: str

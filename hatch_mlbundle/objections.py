@@ -42,8 +42,8 @@ def objection(change: Change, bundle: Bundle, taken: Mapping[str, Change]) -> st
 
 def _muddled(change: Convert, bundle: Bundle, taken: Mapping[str, Change]) -> str | None:
     """Return why files cannot be converted, or None."""
-    if change.path not in change.sources:
-        return "its path is none of its sources"
+    if change.path not in (*change.sources, *change.reads):
+        return "its path is no file that it converts or reads"
     for path in (*change.sources, *change.reads):
         if path not in bundle:
             return f"there is no {path}"

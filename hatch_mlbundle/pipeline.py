@@ -254,11 +254,11 @@ def _applied(change: Change, bundle: Bundle, results: Mapping[str, Rewritten]) -
 
 
 def _made(change: Rewrite | Convert, bundle: Bundle, result: Rewritten) -> Iterator[Applied]:
-    """Yield what became of each file that a change touches, the one that it is about first."""
+    """Yield what became of each file that a change touches."""
     group = change.path if isinstance(change, Convert) else None
     after = {file.path: file for file in result.files}
     sources = change.sources if isinstance(change, Convert) else (change.path,)
-    for path in dict.fromkeys((change.path, *sources, *after)):
+    for path in dict.fromkeys((*sources, *after)):
         before, detail = bundle.get(path), result.details.get(path)
         if path not in after:
             yield Applied(action="drop", path=path, reason=_gone(change, after), before=before, after=None, group=group)

@@ -137,9 +137,7 @@ class Rewriter:
         _link(place, result)
         before = next((file for file in work.sources if file.path == path), None)
         kind = before.kind if before else identify(path, _head(result))
-        return replace(
-            before or work.sources[0], path=path, kind=kind, size=made["size"], sha256=made["sha256"], content=DiskContent(result)
-        )
+        return replace(before or work.model, path=path, kind=kind, size=made["size"], sha256=made["sha256"], content=DiskContent(result))
 
     def _make(self, progress: Progress, work: Work) -> Rewritten:
         context = _TaskContext(self.context, self.optimizer.name, work.change.path)
@@ -183,7 +181,7 @@ class Rewriter:
         return self._restore(Entry(value=value, files=files), work)
 
     def _refused(self, work: Work, code: str, kept: str, findings: list[Finding]) -> Rewritten:
-        stays = "the original stays" if len(work.sources) == 1 else "the originals stay"
+        stays = "the originals stay" if len(work.sources) > 1 else "the original stays"
         finding = Finding(code=code, path=work.change.path, message=f"{kept}; {stays}", optimizer=self.optimizer.name)
         return Rewritten(kept=kept, findings=(*findings, finding))
 

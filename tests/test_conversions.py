@@ -184,6 +184,13 @@ def test_what_may_grow_may() -> None:
     assert outcome.findings == ()
 
 
+def test_what_is_only_read_stays() -> None:
+    change = changed(path="m/config.json", sources=(), outputs=("m/model.half",), reads=("m/config.json", "m/model.bin"), may_grow=True)
+    outcome, contents = converted(Halving(change, fault="larger"))
+    assert contents == {**{path: text.encode() for path, text in FILES.items()}, "m/model.half": bytes(100)}
+    assert rows(outcome) == [("add", "m/model.half", "halved", "m/config.json")]
+
+
 def changed(**fields: object) -> Convert:
     return Convert(**{**{name: getattr(CONVERT, name) for name in CONVERT.__slots__}, **fields})  # type: ignore[arg-type]
 
@@ -191,7 +198,7 @@ def changed(**fields: object) -> Convert:
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        (changed(path="m/config.json"), "its path is none of its sources"),
+        (changed(path="m/LICENSE"), "its path is no file that it converts or reads"),
         (changed(sources=("m/model.bin", "m/none")), "there is no m/none"),
         (changed(reads=("m/none",)), "there is no m/none"),
         (changed(sources=("m/model.bin", "m/link")), "m/link is a link, which has no bytes of its own"),

@@ -1,7 +1,7 @@
 """Store floats in 16 bits: cast them a chunk at a time, measure the error on the way, and judge it a tensor at a time.
 
 The error is the signal-to-quantization-noise ratio, SQNR = 10 log10(sum x^2 / sum (x - x')^2) in dB, where x' is what a loader gets
-back. The sums of blocks are added in float64, in the order of the elements, so that no number of threads changes them.
+back. The sums of short runs are added in float64, in the order of the elements, so that no number of threads changes them.
 """
 
 from __future__ import annotations
@@ -14,14 +14,19 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from hatch_mlbundle.models.scratch import scratch
+
 Float16: TypeAlias = Literal["F16", "BF16"]
 """The dtypes of 16 bits that a float may be stored in."""
 
 FALLBACKS: dict[str, tuple[Float16, ...]] = {"F16": ("F16", "BF16"), "BF16": ("BF16",)}
 """What is tried for a tensor that is wanted in a dtype, in this order: bfloat16 has float32's range."""
 
-BLOCK = 1 << 15
-"""Elements worked on at a time: what fits a core's own cache."""
+BLOCK = 1 << 18
+"""Elements worked on at a time. Fewer would fit a core's own cache, but threads would wait for each other between the calls of numpy."""
+
+_RUN = 1024
+"""Elements whose squares are added in float32: so few that nothing which counts is lost."""
 
 _SAFE = (2.0**-60, 2.0**100)
 """Between these, a block's sum of squares loses nothing that counts in float32, to underflow or overflow."""
@@ -82,7 +87,7 @@ def total(parts: Iterable[ErrorSum]) -> ErrorSum:
 def cast_chunk(values: npt.NDArray[Any], out: npt.NDArray[Any]) -> ErrorSum:
     """Cast float32 values into `out` (of the type to store, from `numpy_dtype`, as long), and return the error."""
     error = ErrorSum()
-    cast = _Float16(min(BLOCK, values.size)) if out.dtype == np.float16 else _Plain(min(BLOCK, values.size))
+    cast = _cast_to_float16 if out.dtype == np.float16 else _cast
     with np.errstate(all="ignore"):
         for start in range(0, values.size, BLOCK):
             piece = values[start : start + BLOCK]
@@ -90,47 +95,37 @@ def cast_chunk(values: npt.NDArray[Any], out: npt.NDArray[Any]) -> ErrorSum:
     return error
 
 
-class _Plain:
-    """Casts a block by numpy or ml_dtypes, and returns it cast back."""
-
-    def __init__(self, size: int) -> None:
-        self._back = np.empty(size, np.float32)
-
-    def __call__(self, values: npt.NDArray[Any], out: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        np.copyto(out, values, casting="unsafe")
-        back = self._back[: values.size]
-        np.copyto(back, out, casting="unsafe")
-        return back
+def _cast(values: npt.NDArray[Any], out: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Cast a block by numpy or ml_dtypes, and return it cast back."""
+    np.copyto(out, values, casting="unsafe")
+    back = scratch("back", np.float32, values.size)
+    np.copyto(back, out, casting="unsafe")
+    return back
 
 
-class _Float16(_Plain):
-    """The same for float16, three times as fast as numpy's cast, which takes one element at a time; to the same bits.
+def _cast_to_float16(values: npt.NDArray[Any], out: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Do the same, to the same bits, in a third of the time that numpy takes, which casts to float16 one element at a time.
 
     x' = (x + c) - c rounds x to the bits that float16 keeps, ties to even, where c is 1.5 * 2^13 times the power of two below |x|, or
     below the smallest normal number. Times 2^-112 the bits of x' are float16's, 13 to the left, and the sign.
     """
-
-    def __init__(self, size: int) -> None:
-        super().__init__(size)
-        self._bits = np.empty((2, size), np.uint32)
-
-    def __call__(self, values: npt.NDArray[Any], out: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        if not (values.min() > -_LARGEST and values.max() < _LARGEST):
-            return super().__call__(values, out)
-        back, (bits, sign) = self._back[: values.size], self._bits[:, : values.size]
-        np.bitwise_and(values.view(np.uint32), 0x7F800000, out=bits)
-        np.maximum(bits, _SMALLEST_NORMAL, out=bits)
-        rounder = np.multiply(bits.view(np.float32), _ROUNDER, out=bits.view(np.float32))
-        np.add(values, rounder, out=back)
-        np.subtract(back, rounder, out=back)
-        np.multiply(back, _TO_FLOAT16, out=bits.view(np.float32))
-        np.right_shift(bits, 13, out=bits)
-        np.bitwise_and(bits, 0x7FFF, out=bits)
-        np.right_shift(values.view(np.uint32), 16, out=sign)
-        np.bitwise_and(sign, 0x8000, out=sign)
-        np.bitwise_or(bits, sign, out=bits)
-        np.copyto(out.view(np.uint16), bits, casting="unsafe")
-        return back
+    if not (values.min() > -_LARGEST and values.max() < _LARGEST):
+        return _cast(values, out)
+    back, bits, sign = (scratch(name, np.uint32, values.size) for name in ("back", "bits", "sign"))
+    rounded, rounder = back.view(np.float32), bits.view(np.float32)
+    np.bitwise_and(values.view(np.uint32), 0x7F800000, out=bits)
+    np.maximum(bits, _SMALLEST_NORMAL, out=bits)
+    np.multiply(rounder, _ROUNDER, out=rounder)
+    np.add(values, rounder, out=rounded)
+    np.subtract(rounded, rounder, out=rounded)
+    np.multiply(rounded, _TO_FLOAT16, out=rounder)
+    np.right_shift(bits, 13, out=bits)
+    np.bitwise_and(bits, 0x7FFF, out=bits)
+    np.right_shift(values.view(np.uint32), 16, out=sign)
+    np.bitwise_and(sign, 0x8000, out=sign)
+    np.bitwise_or(bits, sign, out=bits)
+    np.copyto(out.view(np.uint16), bits, casting="unsafe")
+    return rounded
 
 
 def compare(values: npt.NDArray[Any], again: npt.NDArray[Any]) -> ErrorSum:
@@ -176,5 +171,7 @@ def choose_float(measure: Callable[[Float16], ErrorSum], wanted: Float16, min_sq
 
 
 def _squares(values: npt.NDArray[Any]) -> float:
-    """Return the sum of squares, in the type of the values. numpy's einsum has no threads of its own, as a BLAS would."""
-    return float(np.einsum("i,i->", values, values))
+    """Return the sum of squares: of short runs in the type of the values, which no BLAS would use threads for, then in float64."""
+    rows = values[: values.size // _RUN * _RUN].reshape(-1, _RUN)
+    rest = values[rows.size :]
+    return float(np.vecdot(rows, rows).sum(dtype=np.float64)) + float(np.vecdot(rest, rest))

@@ -14,6 +14,7 @@ from hatch_mlbundle.models.casting import ErrorSum, Float16, cast_chunk
 from hatch_mlbundle.models.dtypes import SIZES, numpy_dtype
 from hatch_mlbundle.models.int8 import Groups, quantize
 from hatch_mlbundle.models.safetensors import Tensor
+from hatch_mlbundle.models.scratch import scratch
 
 CHUNK = 4 << 20
 """Bytes read at a time."""
@@ -39,20 +40,6 @@ class Made:
     data: npt.NDArray[Any]
 
 
-class Buffers:
-    """Arrays of one thread that are used again and again: nothing is kept in one from one piece to the next."""
-
-    def __init__(self) -> None:
-        self._bytes: dict[str, npt.NDArray[np.uint8]] = {}
-
-    def take(self, name: str, dtype: Any, count: int) -> npt.NDArray[Any]:
-        """Return an array of `count` elements that holds anything."""
-        size = np.dtype(dtype).itemsize * count
-        if name not in self._bytes or self._bytes[name].size < size:
-            self._bytes[name] = np.empty(size, np.uint8)
-        return self._bytes[name][:size].view(dtype)
-
-
 class Encoding(ABC):
     """One way to store a tensor."""
 
@@ -65,8 +52,8 @@ class Encoding(ABC):
         """Yield the pieces, in order, of at most CHUNK bytes."""
 
     @abstractmethod
-    def encode(self, raw: npt.NDArray[np.uint8], cut: Cut, tensor: Tensor, buffers: Buffers) -> tuple[list[Made], ErrorSum | None]:
-        """Return what a piece becomes, and the error of it, None where it is exact; the bytes are the buffers' own."""
+    def encode(self, raw: npt.NDArray[np.uint8], cut: Cut, tensor: Tensor) -> tuple[list[Made], ErrorSum | None]:
+        """Return what a piece becomes, and the error of it, None where it is exact; the bytes are the thread's scratch."""
 
     def size(self, tensor: Tensor) -> int:
         """Return the bytes of all parts."""
@@ -85,7 +72,7 @@ class AsItWas(Encoding):
         """Yield chunks of bytes: some elements fill no whole byte."""
         return _evenly(tensor.nbytes, CHUNK)
 
-    def encode(self, raw: npt.NDArray[np.uint8], cut: Cut, tensor: Tensor, buffers: Buffers) -> tuple[list[Made], ErrorSum | None]:
+    def encode(self, raw: npt.NDArray[np.uint8], cut: Cut, tensor: Tensor) -> tuple[list[Made], ErrorSum | None]:
         """Return the bytes."""
         return [Made("data", cut.start, raw)], None
 
@@ -104,10 +91,10 @@ class Cast(Encoding):
         """Yield chunks of whole elements."""
         return _evenly(tensor.nbytes, CHUNK)
 
-    def encode(self, raw: npt.NDArray[np.uint8], cut: Cut, tensor: Tensor, buffers: Buffers) -> tuple[list[Made], ErrorSum | None]:
+    def encode(self, raw: npt.NDArray[np.uint8], cut: Cut, tensor: Tensor) -> tuple[list[Made], ErrorSum | None]:
         """Return the cast elements."""
-        values = _as_float32(raw, tensor.dtype, buffers)
-        out = buffers.take("cast", numpy_dtype(self.stored), values.size)
+        values = _as_float32(raw, tensor.dtype)
+        out = scratch("cast", numpy_dtype(self.stored), values.size)
         error = cast_chunk(values, out)
         return [Made("data", cut.start // SIZES[tensor.dtype] * SIZES[self.stored], out)], error
 
@@ -144,13 +131,13 @@ class Int8(Encoding):
             for cut in _evenly(groups.row * size, step):
                 yield Cut(start + cut.start, start + cut.end)
 
-    def encode(self, raw: npt.NDArray[np.uint8], cut: Cut, tensor: Tensor, buffers: Buffers) -> tuple[list[Made], ErrorSum | None]:
+    def encode(self, raw: npt.NDArray[np.uint8], cut: Cut, tensor: Tensor) -> tuple[list[Made], ErrorSum | None]:
         """Return the integers and the scales of these rows."""
         groups, first = self.groups(tensor), cut.start // SIZES[tensor.dtype]
-        values = _as_float32(raw, tensor.dtype, buffers)
+        values = _as_float32(raw, tensor.dtype)
         lengths = groups.lengths(values.size)
-        out = buffers.take("int8", np.int8, values.size)
-        scales = buffers.take("scales", numpy_dtype(self.scale_dtype), lengths.size)
+        out = scratch("int8", np.int8, values.size)
+        scales = scratch("scales", numpy_dtype(self.scale_dtype), lengths.size)
         error = quantize(values, lengths, out, scales, tensor.dtype)
         offset = groups.before(first) * SIZES[self.scale_dtype]
         return [Made("data", first, out), Made("scale", offset, scales)], error
@@ -161,10 +148,10 @@ def _evenly(size: int, step: int) -> Iterator[Cut]:
         yield Cut(start, min(start + step, size))
 
 
-def _as_float32(raw: npt.NDArray[np.uint8], dtype: str, buffers: Buffers) -> npt.NDArray[Any]:
+def _as_float32(raw: npt.NDArray[np.uint8], dtype: str) -> npt.NDArray[Any]:
     values = raw.view(numpy_dtype(dtype))
     if dtype == "F32":
         return values
-    wide = buffers.take("wide", np.float32, values.size)
+    wide = scratch("wide", np.float32, values.size)
     np.copyto(wide, values)
     return wide

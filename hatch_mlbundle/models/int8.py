@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from hatch_mlbundle.models.casting import BLOCK, ErrorSum, compare
 from hatch_mlbundle.models.dtypes import numpy_dtype
+from hatch_mlbundle.models.scratch import scratch
 
 LEVELS = 127
 """The largest stored number: -128 is not used, so that both signs have the same levels."""
@@ -62,12 +63,14 @@ def quantize(
         for first, last, start, end in _blocks(lengths):
             piece = values[start:end]
             scale = _scales(piece, lengths[first:last], scales[first:last])
-            spread = np.repeat(scale, lengths[first:last])
-            levels = np.divide(piece, spread)
+            spread, shape = _spread(scale, lengths[first:last])
+            levels = scratch("levels", np.float32, piece.size)
+            table = levels.reshape(shape)
+            np.divide(piece.reshape(shape), spread, out=table)
             np.rint(levels, out=levels)
             np.clip(levels, -LEVELS, LEVELS, out=levels)
             np.copyto(out[start:end], levels, casting="unsafe")
-            np.multiply(levels, spread, out=levels)
+            np.multiply(table, spread, out=table)
             error += compare(piece, _as_loaded(levels, dtype))
     return error if _are_normal(scales) or not error.finite else ErrorSum(error.signal, float("inf"))
 
@@ -86,11 +89,18 @@ def _blocks(lengths: npt.NDArray[np.int64]) -> Iterator[tuple[int, int, int, int
 def _scales(values: npt.NDArray[Any], lengths: npt.NDArray[np.int64], out: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
     """Write each group's scale to `out`, and return it as it is read back; a group of zeros has the scale 1."""
     starts = np.cumsum(lengths) - lengths
-    scale = np.maximum.reduceat(np.abs(values), starts)
+    scale = np.maximum.reduceat(np.abs(values, out=scratch("levels", np.float32, values.size)), starts)
     scale /= LEVELS
     scale[scale == 0] = 1
     np.copyto(out, scale, casting="unsafe")
     return out.astype(np.float32)
+
+
+def _spread(scale: npt.NDArray[Any], lengths: npt.NDArray[np.int64]) -> tuple[npt.NDArray[Any], tuple[int, ...]]:
+    """Return the scales so that they fit the elements in a shape, and that shape: a row for each group where all are as long."""
+    if np.all(lengths == lengths[0]):
+        return scale[:, None], (lengths.size, -1)
+    return np.repeat(scale, lengths), (-1,)
 
 
 def _as_loaded(values: npt.NDArray[Any], dtype: str) -> npt.NDArray[Any]:

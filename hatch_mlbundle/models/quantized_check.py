@@ -15,9 +15,10 @@ import numpy.typing as npt
 from hatch_mlbundle.errors import ModelError, UnsoundResultError
 from hatch_mlbundle.models.casting import compare
 from hatch_mlbundle.models.dtypes import BITS, SIZES, numpy_dtype
+from hatch_mlbundle.models.positioned import opened, read_into
 from hatch_mlbundle.models.quantizing import Quantized, Stored
 from hatch_mlbundle.models.safetensors import Header, Tensor, read_header
-from hatch_mlbundle.models.streaming import Piece, opened, read_into
+from hatch_mlbundle.models.streaming import Piece
 from hatch_mlbundle.runtime.weights import PackedFile
 
 SAMPLES = 32

@@ -14,8 +14,9 @@ from hatch_mlbundle.errors import KeptError
 from hatch_mlbundle.models.arrangement import Arrangement, arrange_packed, arrange_plain
 from hatch_mlbundle.models.casting import ErrorSum, total
 from hatch_mlbundle.models.gates import LADDERS, Policy, Setting, following
+from hatch_mlbundle.models.positioned import copy_range, opened, write_from
 from hatch_mlbundle.models.safetensors import Header, Tensor
-from hatch_mlbundle.models.streaming import Item, Piece, carry, copy_range, opened, worker_threads, write_from
+from hatch_mlbundle.models.streaming import Item, Piece, carry, worker_threads
 from hatch_mlbundle.models.twins import find_twins
 
 _ONE_AT_A_TIME = threading.Lock()
@@ -111,7 +112,7 @@ class _Quantizing:
         self._header = header
         self._policy = policy
         self._threads = threads
-        self._twins = find_twins(source, header) if policy.packed else {}
+        self._twins = self._find_twins() if policy.packed else {}
         self._distinct = [each for each in header.tensors if each.name not in self._twins]
         self._settings: dict[str, Setting] = {}
         self._reasons: dict[str, list[str]] = {}
@@ -128,6 +129,11 @@ class _Quantizing:
         if changed:
             self._rearrange(target, first, final, changed)
         return Quantized(packed=self._policy.packed, size=final.size, tensors=tuple(self._stored(each) for each in self._header.tensors))
+
+    def _find_twins(self) -> dict[str, str]:
+        """Return the tensors that can share their bytes: the same ones, unless only one of them is to be kept as it is."""
+        kept = {each.name: self._policy.why_kept(each) is not None for each in self._header.tensors}
+        return {name: twin for name, twin in find_twins(self._source, self._header).items() if kept[name] == kept[twin]}
 
     def _ladder(self, tensor: Tensor, start: Setting) -> tuple[Setting, ...]:
         reason = self._policy.why_kept(tensor)
@@ -153,8 +159,9 @@ class _Quantizing:
         changed: dict[str, Tensor] = {}
         waiting = self._distinct
         while waiting:
-            waiting = [each for each in waiting if self._step_down(each, ladders[each.name])]
-            changed |= {each.name: each for each in waiting}
+            moved = [each for each in waiting if self._step_down(each, ladders[each.name])]
+            changed |= {each.name: each for each in moved}
+            waiting = [each for each in moved if self._settings[each.name] != "keep"]
             self._carry(None, None, waiting)
         return list(changed.values())
 

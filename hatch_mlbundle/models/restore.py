@@ -7,8 +7,8 @@ from pathlib import Path
 
 from hatch_mlbundle.errors import ModelError
 from hatch_mlbundle.models.encodings import CHUNK
+from hatch_mlbundle.models.positioned import opened, write_from
 from hatch_mlbundle.models.safetensors import Tensor, layout
-from hatch_mlbundle.models.streaming import opened, write_from
 from hatch_mlbundle.runtime.weights import PackedFile
 
 

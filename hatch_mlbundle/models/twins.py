@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from hatch_mlbundle.models.encodings import CHUNK
+from hatch_mlbundle.models.positioned import opened, read_into
 from hatch_mlbundle.models.safetensors import Header, Tensor
-from hatch_mlbundle.models.streaming import opened, read_into
 
 _SAMPLE = 4096
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from hatch_mlbundle.accuracy.stage import model_files, model_root
 from hatch_mlbundle.errors import ConfigurationError, MissingLibraryError, ModelError
+from hatch_mlbundle.globs import matcher
 from hatch_mlbundle.model import Bundle, Change, Convert, File, Finding, Keep
 from hatch_mlbundle.optimizer import Context, ConvertTask, Detail, Json, Optimizer, Options, Risk, option
 from hatch_mlbundle.runtime.container import SUFFIX as PACKED_SUFFIX
@@ -32,6 +33,8 @@ _POSITIONS = (
     "*token_type_embedding*",
     "*segment_embedding*",
 )
+_LARGEST_CONFIG = 10_000_000
+"""Bytes of the largest `config.json` that is read."""
 _RANGES = {"min-sqnr": (0.0, 150.0), "group-size": (8, 65536), "min-count": (1, 2**31)}
 
 
@@ -141,7 +144,9 @@ class Quantize(Optimizer[QuantizeOptions]):
         from hatch_mlbundle.models.sharded import INDEX_SUFFIX
         from hatch_mlbundle.models.weight_sets import weight_sets
 
-        files = [file for path, file in sorted(bundle.items()) if path.endswith(INDEX_SUFFIX) and file.link is None]
+        folders = {dirname(file.path) for file in weights}
+        indices = [file for path, file in sorted(bundle.items()) if path.endswith(INDEX_SUFFIX) and file.link is None]
+        files = [file for file in indices if dirname(file.path) in folders]
         found = context.examine("index", files, _examine_index)
         shards: dict[str, list[str]] = {}
         for file in files:
@@ -159,6 +164,8 @@ class Quantize(Optimizer[QuantizeOptions]):
         """Return why a set stays as it is, "" where a finding says it, None where it can be changed."""
         if not all(path in facts for path in weights.shards):
             return "one of the files that belong together is a link, or is excluded"
+        if weights.index and matcher(self.options.exclude)(weights.index):
+            return "its index is excluded"
         broken = [path for path in weights.shards if "broken" in facts[path]]
         for path in broken:
             context.report(Finding(code="MB701", path=path, message=f"{facts[path]['broken']}; it stays as it is"))
@@ -178,17 +185,10 @@ class Quantize(Optimizer[QuantizeOptions]):
 
         path = weights.config
         floats = {each for shard in weights.shards for each in facts[shard]["floats"]}
-        wanted = (
-            path
-            and self.options.compute_dtype
-            and self.options.dtype != "int8"
-            and floats == {"F32"}
-            and context.selects(path)
-            and bundle[path].link is None
-        )
-        if path and wanted:
+        wanted = self.options.compute_dtype and self.options.dtype != "int8" and floats == {"F32"}
+        if path and wanted and bundle[path].link is None and not matcher(self.options.exclude)(path):
             try:
-                text = bundle[path].read().decode()
+                text = _config_text(bundle[path])
                 if with_float32(text, path) != text:
                     return weights
             except (ModelError, UnicodeDecodeError) as error:
@@ -248,6 +248,13 @@ def _examine_index(file: File) -> Json:
         return {"shards": list(read_index(file.read().decode(), file.path).shards)}
     except (ModelError, UnicodeDecodeError) as error:
         return {"broken": str(error).removeprefix(f"{file.path}: ")}
+
+
+def _config_text(file: File) -> str:
+    """Return the text of a configuration; raises ModelError, UnicodeDecodeError."""
+    if file.size > _LARGEST_CONFIG:
+        raise ModelError(f"it has more than {format_size(_LARGEST_CONFIG)}")
+    return file.read().decode()
 
 
 def _missing_shard(index: str, names: Iterable[str], bundle: Bundle) -> str | None:

@@ -248,6 +248,15 @@ def test_tied_tensors_are_stored_once_and_stay_equal(tmp_path: Path) -> None:
     assert np.array_equal(plain["wte"], plain["lm_head"])
 
 
+def test_what_is_kept_by_its_name_is_tied_to_nothing_that_is_not(tmp_path: Path) -> None:
+    tied = weights(100, 64)
+    source = write_tensors(tmp_path / "m", {"wte": tied, "lm_head": tied})
+    target, made = quantize(source, policy("int8", keeps=named(("lm_head",))))
+    assert {name: words for name, (words, _) in told(made).items()} == {"wte": "I8 by row", "lm_head": "F32"}
+    with PackedFile(target) as file:
+        assert np.array_equal(file.read("lm_head"), tied)
+
+
 def test_alike_in_the_middle_is_not_the_same(tmp_path: Path) -> None:
     one = weights(100, 64)
     other = one.copy()

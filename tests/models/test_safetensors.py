@@ -203,6 +203,8 @@ def is_read_or_refused(path: Path) -> bool:
     except ModelError as error:
         return len(str(error).splitlines()) == 1
     sizes = sum(each.nbytes for each in header.tensors)
+    with pytest.importorskip("safetensors").safe_open(path, "np") as library:  # what is taken here is taken there
+        assert set(library.keys()) == {each.name for each in header.tensors}
     return isinstance(header, Header) and header.data_start + sizes == header.size == path.stat().st_size
 
 

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +22,8 @@ from hatch_mlbundle.optimizer import Detail, Measured, SearchBy
 from hatch_mlbundle.optimizers.quantize import Quantize, QuantizeOptions
 from hatch_mlbundle.runtime.weights import PackedFile, is_signpost
 from tests.fakes import FakeContext, bundle_of
-from tests.models.safesmith import read_tensors, weights, write_tensors
+from tests.models.safesmith import file_with, raw_file, read_tensors, weights, write_tensors
+from tests.models.test_safetensors import BAD, RAW
 from tests.test_application import job
 
 CONFIG = '{\n  "model_type": "bert"\n}\n'
@@ -160,7 +164,7 @@ def test_a_configuration_is_changed_only_where_it_has_to_be(config: str | None, 
 def test_a_configuration_that_is_excluded_or_of_other_weights_stays(root: Path) -> None:
     model(root)
     write_tensors(root / "zadapter.safetensors", {"a": weights(64, 64)})
-    changes, _, _ = plan(root, FakeContext(root, excluded=["config.json"]))
+    changes, _, _ = plan(root, exclude=("config.json",))
     assert [change.sources for change in changes if isinstance(change, Convert)] == [("model.safetensors",), ("zadapter.safetensors",)]
     write_tensors(root / "model.safetensors", {"a": weights(64, 64), "b": weights(64, 64).astype(np.float16)})
     assert [change.sources for change in plan(root)[0] if isinstance(change, Convert)] == [
@@ -169,7 +173,7 @@ def test_a_configuration_that_is_excluded_or_of_other_weights_stays(root: Path) 
     ]
 
 
-@pytest.mark.parametrize("config", [b"{", b"\xff", b"[]"])
+@pytest.mark.parametrize("config", [b"{", b"\xff", b"[]", b'{"model_type": "' + b"x" * 10_000_000 + b'"}'], ids=range(4))
 def test_a_configuration_that_cannot_be_read_is_told_and_stays(config: bytes, root: Path) -> None:
     model(root)
     (root / "config.json").write_bytes(config)
@@ -192,6 +196,18 @@ def test_shards_and_their_index_go_together(root: Path) -> None:
     assert sum(array.nbytes for each in tensors for array in each.values()) == after["metadata"]["total_size"]
     assert {name: f"model-{n}.safetensors" for n, each in enumerate(tensors, 1) for name in each} == after["weight_map"]
     assert details.keys() == {"m/model-1.safetensors", "m/model-2.safetensors"}
+
+
+def test_an_index_that_is_excluded_keeps_its_weights(root: Path) -> None:
+    sharded(root)
+    (kept,), _, _ = plan(root, exclude=("*.index.json",))
+    assert kept == Keep(path="model-1.safetensors", reason="its index is excluded")
+
+
+def test_an_index_beside_no_weights_is_nobodys_business(root: Path) -> None:
+    (root / "model.safetensors.index.json").write_text("{")
+    assert plan(root)[0] == []
+    assert plan(root)[1].codes == []
 
 
 def test_packed_shards_need_no_other_index(root: Path) -> None:
@@ -463,3 +479,70 @@ def test_a_whole_run_gives_the_same_bytes_cold_and_warm(root: Path, tmp_path: Pa
 
 def test_a_bundle_without_models_has_nothing_to_do(root: Path) -> None:
     assert list(Quantize(QuantizeOptions()).plan(Bundle(), FakeContext(root))) == []
+
+
+def hostile(folder: Path) -> None:
+    """Write files that are no safetensors files, each in its own way, and one sound one."""
+    for number, what in enumerate(sorted(BAD)):
+        entries, data, _ = BAD[what]
+        file_with(folder / f"bad{number:02}.safetensors", entries, data)
+    for number, what in enumerate(sorted(RAW)):
+        header, length, _ = RAW[what]
+        raw_file(folder / f"raw{number:02}.safetensors", header, length=length)
+    sound = write_tensors(folder / "sound.safetensors", {"a": weights(64, 64)})
+    (folder / "cut.safetensors").write_bytes(sound.read_bytes()[:-4000])
+    (folder / "empty.safetensors").write_bytes(b"")
+
+
+@pytest.mark.parametrize("dtype", ["float16", "int8"])
+def test_each_hostile_file_is_told_and_stays_and_keeps_no_sound_one_from_getting_smaller(dtype: str, root: Path, tmp_path: Path) -> None:
+    hostile(root / "m")
+    settings = {"optimizers": ["quantize"], "quantize": {"dtype": dtype, "min-count": 1}, "cache": {"enabled": False}}
+    manifest = optimize(job(tmp_path, **settings), root, tmp_path / "out").manifest
+    bad = sorted(path.name for path in (root / "m").iterdir() if path.name != "sound.safetensors")
+    assert [(each.code, each.path) for each in manifest.findings] == [("MB701", f"m/{name}") for name in bad]
+    assert all((tmp_path / "out/m" / name).read_bytes() == (root / "m" / name).read_bytes() for name in bad)
+    assert (tmp_path / "out/m/sound.safetensors").stat().st_size < (root / "m/sound.safetensors").stat().st_size
+
+
+def run_cli(folder: Path, *arguments: str, limit: int = 0) -> subprocess.Popen[str]:
+    """Start `mlbundle optimize` on the folder itself; `limit` is the most bytes that any file may come to have."""
+    code = (
+        "import resource, signal, sys\n"
+        f"limit = {limit}\n"
+        "if limit:\n    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))\n"
+        "from hatch_mlbundle.cli import main\nsys.exit(main(sys.argv[1:]))\n"
+    )
+    (folder.parent / "pyproject.toml").write_text('[tool.mlbundle]\noptimizers = ["quantize"]\ncache = {enabled = false}\n')
+    (folder.parent / "tmp").mkdir(exist_ok=True)
+    environment = {**os.environ, "TMPDIR": str(folder.parent / "tmp")}
+    command = [sys.executable, "-c", code, "optimize", *arguments, str(folder)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder.parent, env=environment)
+
+
+def test_a_full_disk_leaves_the_original(root: Path) -> None:
+    source = write_tensors(root / "m/model.safetensors", {"a": weights(1000, 1000)})
+    before = source.read_bytes()
+    process = run_cli(root, limit=1_000_000)
+    output, errors = process.communicate(timeout=120)
+    assert source.read_bytes() == before
+    assert process.returncode == 2, output
+    assert errors.startswith("mlbundle: file size limit reached")
+    assert list((root.parent / "tmp").iterdir()) == []
+
+
+def test_a_kill_at_any_moment_leaves_the_original_or_the_whole_result(root: Path) -> None:
+    source = write_tensors(root / "m/model.safetensors", {f"w{number}": weights(1000, 1000, seed=number) for number in range(8)})
+    before = source.read_bytes()
+    for seconds in (0.0, 0.05, 0.2):
+        process = run_cli(root)
+        while process.poll() is None and not any(path.is_file() for path in (root.parent / "tmp").glob("*/*/m/*.safetensors")):
+            time.sleep(0.01)
+        time.sleep(seconds)
+        process.kill()
+        process.communicate(timeout=60)
+        assert seconds or process.returncode == -signal.SIGKILL
+        if source.read_bytes() != before:
+            assert {name: array.dtype for name, array in read_tensors(source).items()} == {f"w{n}": np.float16 for n in range(8)}
+            source.write_bytes(before)
+        shutil.rmtree(root.parent / "tmp")

@@ -1,0 +1,209 @@
+"""Prune the weights of safetensors models by their magnitude: single ones, stored sparsely, or whole neurons."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from posixpath import dirname, relpath
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from hatch_mlbundle.accuracy.search import Trial, first_within, trial_rows, unmeasured
+from hatch_mlbundle.accuracy.stage import candidate_folder, model_files, model_root
+from hatch_mlbundle.errors import ConfigurationError, KeptError, MissingLibraryError
+from hatch_mlbundle.model import Bundle, Change, Convert, Finding, Keep
+from hatch_mlbundle.optimizer import Context, ConvertTask, Detail, Judge, Optimizer, Options, Risk, option
+from hatch_mlbundle.runtime.signpost import PACKED, is_signpost
+from hatch_mlbundle.schema import Glob
+from hatch_mlbundle.units import format_size
+
+from .modelfolders import in_folder, weight_files
+
+if TYPE_CHECKING:
+    from .pruning.attempts import Attempt
+
+TABLE = "tool.mlbundle.prune_weights"
+_STEPS = (1.0, 0.75, 0.5, 0.25, 0.1)
+"""Shares of `amount` that are tried, where a bound of accuracy is set."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PruneWeightsOptions(Options):
+    """What is pruned, and how."""
+
+    amount: float = option("The share of the weights, or neurons, that goes: more than 0, less than 1.", default=0.2)
+    structure: Literal["structured", "unstructured"] = option(
+        "`structured` takes whole neurons out of feed-forward layers; `unstructured` single weights, which need `runtime.install()`.",
+        default="structured",
+    )
+    storage: Literal["sparse", "dense"] = option(
+        "How what `unstructured` leaves is stored: `dense` keeps the file's format and size, with zeros in it.", default="sparse"
+    )
+    targets: tuple[Glob, ...] = option(
+        "Globs of the tensors that `unstructured` prunes; empty means the matrices of linear layers.", default=()
+    )
+    min_count: int = option("Matrices with fewer elements stay, where `targets` is empty.", default=4096)
+
+
+class PruneWeights(Optimizer[PruneWeightsOptions]):
+    """Leaves out the weights of the smallest magnitude, of safetensors files.
+
+    Pruning loses much unless the model is trained further: with a bound in [tool.mlbundle.accuracy], less is pruned where it is not kept.
+    """
+
+    name = "prune_weights"
+    version = "1"
+    lossless = False
+    risk: ClassVar[Risk] = "high"
+    options_type = PruneWeightsOptions
+
+    def programs(self) -> Mapping[str, str]:
+        """Return the libraries that the numbers depend on; raises ConfigurationError, MissingLibraryError."""
+        if found := _faults(self.options):
+            raise ConfigurationError(found)
+        try:
+            return {name: metadata.version(name) for name in ("ml-dtypes", "numpy")}
+        except metadata.PackageNotFoundError as error:
+            raise MissingLibraryError(f"{self.name} needs {error.name}; pip install 'hatch-mlbundle[models]'") from error
+
+    def plan(self, bundle: Bundle, context: Context) -> Iterable[Change]:
+        """Yield a Convert for each safetensors file, or for each transformers folder where whole neurons go."""
+        files = [file for path, file in bundle.items() if path.endswith(".safetensors") and file.link is None and context.selects(path)]
+        usable = [file.path for file in files if not is_signpost(context.local(file))]
+        yield from (Keep(path=file.path, reason="its weights are packed already") for file in files if file.path not in usable)
+        if self.options.structure == "structured":
+            yield from self._plan_structured(usable, bundle, context)
+        else:
+            yield from (self._single(path, bundle, context) for path in usable)
+
+    def convert(self, task: ConvertTask, context: Context) -> Mapping[str, Detail]:
+        """Prune by `amount`, or by the largest share of it that keeps the bound of accuracy; what is written was read back."""
+        search = _Search(task, context, self._maker(task, context), self.options.amount)
+        made, rows = search.run()
+        for path, written in made.outputs.items():
+            target = task.target / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(written, target)
+        self._tell_dense(made, task, context)
+        return {path: {**detail, "search": rows} if rows else detail for path, detail in made.details.items()}
+
+    def _maker(self, task: ConvertTask, context: Context) -> Callable[[float, Path], Attempt]:
+        from hatch_mlbundle.models.safetensors import read_header
+
+        from .pruning.attempts import prune_neurons, prune_single, targets_of
+
+        path, options = task.change.path, self.options
+        if options.structure == "structured":
+            paths = {each: task.sources[each] for each in task.change.sources}
+            config = in_folder(dirname(path), "config.json")
+            return lambda amount, folder: prune_neurons(paths, config, amount, folder)
+        source = task.sources[path]
+        names = targets_of(read_header(source), options.targets, options.min_count)
+        if not names and options.targets:
+            context.report(Finding(code="MB734", path=path, message="none of its tensors is matched by `targets`; correct the globs"))
+        sparse = options.storage == "sparse"
+        return lambda amount, folder: prune_single(path, source, names, amount, folder, sparse=sparse)
+
+    def _single(self, path: str, bundle: Bundle, context: Context) -> Change:
+        sparse = self.options.storage == "sparse"
+        if sparse and f"{path}{PACKED}" in bundle:
+            return Keep(path=path, reason=f"{path}{PACKED} is there already")
+        how = "sparse" if sparse else "dense"
+        outputs = (path, f"{path}{PACKED}") if sparse else (path,)
+        reason = f"{self.options.amount:g} of its weights pruned, stored {how}"
+        return self._convert(path, (path,), outputs, reason, bundle, context)
+
+    def _plan_structured(self, usable: list[str], bundle: Bundle, context: Context) -> Iterator[Change]:
+        for folder in dict.fromkeys(map(dirname, usable)):
+            config = in_folder(folder, "config.json")
+            weights = [path for path in weight_files(bundle, folder) if path.endswith((".safetensors", ".safetensors.index.json"))]
+            lone = [path for path in usable if dirname(path) == folder and (path not in weights or config not in bundle)]
+            for path in lone:
+                message = "is no transformers model, so that which neurons go together is not known; prune single weights (`unstructured`)"
+                context.report(Finding(code="MB733", path=path, message=message))
+            if weights and config in bundle and all(bundle[path].link is None for path in (*weights, config)):
+                sources = (*weights, config)
+                yield self._convert(weights[0], sources, sources, f"{self.options.amount:g} of its neurons pruned", bundle, context)
+
+    def _convert(
+        self, path: str, sources: tuple[str, ...], outputs: tuple[str, ...], reason: str, bundle: Bundle, context: Context
+    ) -> Convert:
+        root = model_root(bundle, path) if context.judge else None
+        reads = [other for other in model_files(bundle, root) if other not in sources] if root is not None else []
+        dense = self.options.structure == "unstructured" and self.options.storage == "dense"
+        return Convert(
+            path=path, reason=reason, sources=sources, outputs=outputs, reads=tuple(reads), may_grow=dense, key="" if root is None else root
+        )
+
+    def _tell_dense(self, made: Attempt, task: ConvertTask, context: Context) -> None:
+        for detail in made.details.values():
+            if "deflated" in detail:
+                before, after = map(format_size, detail["deflated"])
+                message = f"zeros take as much space as what was there: nothing is saved installed; compressed, {before} became {after}"
+                context.report(Finding(code="MB732", path=task.change.path, message=f'{message}; set `storage = "sparse"`'))
+
+
+class _Search:
+    """Looks for the largest share of the amount that keeps the bound of accuracy; without one, the amount itself."""
+
+    def __init__(self, task: ConvertTask, context: Context, make: Callable[[float, Path], Attempt], amount: float) -> None:
+        self._task, self._context, self._make, self._amount = task, context, make, amount
+        self._made: dict[str, Attempt] = {}
+
+    def run(self) -> tuple[Attempt, list[dict[str, Any]]]:
+        """Return the pruned model and the rows of the search; raises KeptError, AccuracyError."""
+        judge = self._context.judge
+        if judge is None:
+            return self._make(self._amount, self._folder("made")), []
+        steps = _STEPS[:1] if judge.search == "off" else _STEPS
+        settings = [f"{self._amount * step:g}" for step in steps]
+        chosen, trials = first_within(settings, lambda setting: self._attempt(setting, judge))
+        if chosen is None and unmeasured(trials):
+            raise KeptError("its accuracy, for which a bound is set, could not be measured")
+        if chosen is None:
+            worst = trials[-1].measured
+            told = f"{worst.metric} is {worst.value:.6g} at {trials[-1].setting}" if worst else "nothing was tried"
+            message = f"no amount that was tried ({', '.join(settings)}) keeps the bound of accuracy: {told}; it stays as it is"
+            self._context.report(Finding(code="MB735", path=self._task.change.path, message=message))
+            raise KeptError("no amount keeps the bound of accuracy")
+        return self._made[chosen], trial_rows(trials)
+
+    def _attempt(self, setting: str, judge: Judge) -> Trial:
+        for other in self._made:
+            shutil.rmtree(self._task.scratch / f"made {other}")
+        self._made.clear()
+        made = self._made[setting] = self._make(float(setting), self._folder(f"made {setting}"))
+        original, candidate = self._staged(made)
+        return Trial(setting=setting, size=made.size, measured=judge.measure(original, candidate))
+
+    def _staged(self, made: Attempt) -> tuple[Path, Path]:
+        """Return the original model and the changed one, as a judge takes them."""
+        change = self._task.change
+        root = model_root({*change.sources, *change.reads}, change.path)
+        source = self._task.sources[change.path]
+        if root is None:
+            return source, made.plain[change.path]
+        depth = len(Path(relpath(change.path, root or ".")).parts)
+        changed: dict[str, Path | None] = {relpath(path, root or "."): place for path, place in made.plain.items()}
+        folder = source.parents[depth - 1]
+        return folder, candidate_folder(folder, changed, self._task.scratch / f"candidate {made.amount:g}")
+
+    def _folder(self, name: str) -> Path:
+        folder = self._task.scratch / name
+        folder.mkdir()
+        return folder
+
+
+def _faults(options: PruneWeightsOptions) -> list[str]:
+    found = []
+    if not 0 < options.amount < 1:
+        found.append(f"{TABLE}.amount: must be more than 0 and less than 1, not {options.amount:g}")
+    if options.min_count < 1:
+        found.append(f"{TABLE}.min-count: must be 1 or more, not {options.min_count}")
+    if options.structure == "structured" and options.targets:
+        found.append(f'{TABLE}.targets: is for `structure = "unstructured"`; take it out')
+    if options.structure == "structured" and options.storage == "dense":
+        found.append(f'{TABLE}.storage: is for `structure = "unstructured"`; take it out')
+    return found
