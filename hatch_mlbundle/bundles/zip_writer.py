@@ -76,23 +76,23 @@ class ZipWriter:
 
     def add(self, entry: ZipEntry, chunks: Iterable[bytes]) -> None:
         """Write a member whose compressed bytes are `chunks`; raises RuntimeError where they are not as long as declared."""
-        name, flags = _encoded(entry.path)
+        name, flags = encoded_name(entry.path)
         offset = self.size
-        self._write_structure(_local_header(entry, name, flags))
+        self._write_structure(local_header(entry, name, flags))
         start = self.size
         for chunk in chunks:
             self._stream.write(chunk)
             self.size += len(chunk)
         if self.size - start != entry.compressed_size:
             raise RuntimeError(f"{entry.path}: {self.size - start} compressed bytes where {entry.compressed_size} were declared")
-        self._directory.append(_central_header(entry, name, flags, offset))
+        self._directory.append(central_header(entry, name, flags, offset))
 
     def close(self) -> None:
         """Write the central directory; the stream stays open."""
         start = self.size
         for header in self._directory:
             self._write_structure(header)
-        self._write_structure(_end(len(self._directory), self.size - start, start))
+        self._write_structure(end_of_archive(len(self._directory), self.size - start, start))
 
     def _write_structure(self, data: bytes) -> None:
         self._stream.write(data)
@@ -100,17 +100,21 @@ class ZipWriter:
         self.structure_size += len(data)
 
 
-def _encoded(path: str) -> tuple[bytes, int]:
+def encoded_name(path: str) -> tuple[bytes, int]:
+    """Return a member's name as headers have it, and the flags that go with it."""
     return (path.encode("ascii"), 0) if path.isascii() else (path.encode("utf-8"), UTF8)
 
 
-def _local_header(entry: ZipEntry, name: bytes, flags: int) -> bytes:
+def local_header(entry: ZipEntry, name: bytes, flags: int, padding: bytes = b"") -> bytes:
+    """Return what stands before a member's data; `padding` is a whole extra field."""
     sizes, extra = (entry.size, entry.compressed_size), b""
     if max(sizes) >= U32_MAX:  # here the field holds both sizes or none (APPNOTE.TXT 4.5.3)
         sizes, extra = (U32_MAX, U32_MAX), zip64_field(sizes)
+    version = _VERSION_ZIP64 if extra else _VERSION
+    extra += padding
     header = LocalHeader(
         signature=LOCAL_SIGNATURE,
-        version_needed=_VERSION_ZIP64 if extra else _VERSION,
+        version_needed=version,
         flags=flags,
         method=entry.method,
         time=entry.time,
@@ -124,7 +128,8 @@ def _local_header(entry: ZipEntry, name: bytes, flags: int) -> bytes:
     return LOCAL.pack(*header) + name + extra
 
 
-def _central_header(entry: ZipEntry, name: bytes, flags: int, offset: int) -> bytes:
+def central_header(entry: ZipEntry, name: bytes, flags: int, offset: int) -> bytes:
+    """Return a member's entry in the central directory; its local header lies at `offset`."""
     (size, compressed_size, narrow_offset), extra = narrow((entry.size, entry.compressed_size, offset))
     version = _VERSION_ZIP64 if extra else _VERSION
     header = CentralHeader(
@@ -149,7 +154,8 @@ def _central_header(entry: ZipEntry, name: bytes, flags: int, offset: int) -> by
     return CENTRAL.pack(*header) + name + extra
 
 
-def _end(entries: int, size: int, offset: int) -> bytes:
+def end_of_archive(entries: int, size: int, offset: int) -> bytes:
+    """Return what follows a central directory of so many entries and bytes, which begins at `offset`."""
     zip64 = _end64(entries, size, offset) if entries >= U16_MAX or max(size, offset) >= U32_MAX else b""
     count = min(entries, U16_MAX)
     return zip64 + END.pack(*EndRecord(END_SIGNATURE, 0, 0, count, count, min(size, U32_MAX), min(offset, U32_MAX), 0))

@@ -11,29 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
-from hatch_mlbundle.bundles.zip_format import (
-    CENTRAL,
-    CENTRAL_SIGNATURE,
-    END,
-    END64,
-    END64_SIGNATURE,
-    END_SIGNATURE,
-    LOCAL,
-    LOCAL_SIGNATURE,
-    LOCATOR,
-    LOCATOR_SIGNATURE,
-    STORED,
-    U16_MAX,
-    U32_MAX,
-    UTF8,
-    CentralHeader,
-    End64Record,
-    EndRecord,
-    LocalHeader,
-    Locator,
-    narrow,
-    zip64_field,
-)
+from hatch_mlbundle.bundles.zip_format import STORED
+from hatch_mlbundle.bundles.zip_writer import ZipEntry, central_header, encoded_name, end_of_archive, local_header
 
 from .torch_checkpoint import Checkpoint
 from .torch_layout import StoragePlan, relaid
@@ -46,8 +25,6 @@ ALIGNMENT = 64
 
 _PADDING = 0x4246  # "FB": the extra field by which torch's own writer aligns
 _EXTRA_HEADER = 4
-_VERSION = 20
-_VERSION_ZIP64 = 45
 _DATE = 0x21  # 1980-01-01
 
 _Record: TypeAlias = tuple[str, int, Callable[[], Iterable[Chunk]]]
@@ -129,8 +106,7 @@ class _Writer:
     def add(self, name: str, size: int, chunks: Iterable[Chunk]) -> None:
         """Write one member of so many bytes; the header is written last, since it holds the CRC-32."""
         start = self.stream.tell()
-        length = len(_local_header(name, size, 0, start))
-        self.stream.write(bytes(length))
+        self.stream.write(bytes(len(_header(_entry(name, size, 0), start))))
         crc32 = left = 0
         for chunk in chunks:
             self.stream.write(chunk)
@@ -138,87 +114,27 @@ class _Writer:
             left += len(chunk)
         if left != size:
             raise RuntimeError(f"{name}: {left} bytes where {size} were planned")
+        entry = _entry(name, size, crc32)
         self.stream.seek(start)
-        self.stream.write(_local_header(name, size, crc32, start))
+        self.stream.write(_header(entry, start))
         self.stream.seek(0, 2)
-        self.directory.append(_central_header(name, size, crc32, start))
+        self.directory.append(central_header(entry, *encoded_name(name), start))
 
     def close(self) -> None:
         """Write the central directory."""
         start = self.stream.tell()
         for header in self.directory:
             self.stream.write(header)
-        size, count = self.stream.tell() - start, len(self.directory)
-        if count >= U16_MAX or max(size, start) >= U32_MAX:
-            self.stream.write(_end64(count, size, start))
-        count = min(count, U16_MAX)
-        self.stream.write(END.pack(*EndRecord(END_SIGNATURE, 0, 0, count, count, min(size, U32_MAX), min(start, U32_MAX), 0)))
+        self.stream.write(end_of_archive(len(self.directory), self.stream.tell() - start, start))
 
 
-def _local_header(name: str, size: int, crc32: int, start: int) -> bytes:
-    raw_name, flags = _encoded(name)
-    wide = size >= U32_MAX
-    extra = zip64_field([size, size]) if wide else b""
-    unpadded = start + LOCAL.size + len(raw_name) + len(extra) + _EXTRA_HEADER
+def _entry(name: str, size: int, crc32: int) -> ZipEntry:
+    return ZipEntry(path=name, size=size, compressed_size=size, crc32=crc32, method=STORED, date=_DATE, time=0, mode=0o644)
+
+
+def _header(entry: ZipEntry, start: int) -> bytes:
+    """Return the header of a member that begins at `start`, as long as it takes for its data to be aligned."""
+    name, flags = encoded_name(entry.path)
+    unpadded = start + len(local_header(entry, name, flags)) + _EXTRA_HEADER
     padding = -unpadded % ALIGNMENT
-    extra += _PADDING.to_bytes(2, "little") + padding.to_bytes(2, "little") + b"Z" * padding
-    header = LocalHeader(
-        signature=LOCAL_SIGNATURE,
-        version_needed=_VERSION_ZIP64 if wide else _VERSION,
-        flags=flags,
-        method=STORED,
-        time=0,
-        date=_DATE,
-        crc32=crc32,
-        size=U32_MAX if wide else size,
-        compressed_size=U32_MAX if wide else size,
-        name_length=len(raw_name),
-        extra_length=len(extra),
-    )
-    return LOCAL.pack(*header) + raw_name + extra
-
-
-def _central_header(name: str, size: int, crc32: int, start: int) -> bytes:
-    raw_name, flags = _encoded(name)
-    (narrow_size, compressed_size, offset), extra = narrow((size, size, start))
-    version = _VERSION_ZIP64 if extra else _VERSION
-    header = CentralHeader(
-        signature=CENTRAL_SIGNATURE,
-        version_made_by=version,
-        version_needed=version,
-        flags=flags,
-        method=STORED,
-        time=0,
-        date=_DATE,
-        crc32=crc32,
-        compressed_size=compressed_size,
-        size=narrow_size,
-        name_length=len(raw_name),
-        extra_length=len(extra),
-        comment_length=0,
-        disk=0,
-        internal_attributes=0,
-        external_attributes=0,
-        offset=offset,
-    )
-    return CENTRAL.pack(*header) + raw_name + extra
-
-
-def _end64(count: int, size: int, start: int) -> bytes:
-    record = End64Record(
-        signature=END64_SIGNATURE,
-        record_size=END64.size - 12,
-        version_made_by=_VERSION_ZIP64,
-        version_needed=_VERSION_ZIP64,
-        disk=0,
-        directory_disk=0,
-        disk_entries=count,
-        entries=count,
-        directory_size=size,
-        directory_offset=start,
-    )
-    return END64.pack(*record) + LOCATOR.pack(*Locator(LOCATOR_SIGNATURE, 0, start + size, 1))
-
-
-def _encoded(name: str) -> tuple[bytes, int]:
-    return name.encode(), 0 if name.isascii() else UTF8
+    return local_header(entry, name, flags, _PADDING.to_bytes(2, "little") + padding.to_bytes(2, "little") + b"Z" * padding)
