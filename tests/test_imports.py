@@ -14,8 +14,8 @@ PACKAGE = Path(hatch_mlbundle.__file__).parent
 
 CORE = """
     __init__ accuracy accuracy.evaluator accuracy_settings atomic bytecode cache canonical closure config crash decode entrypoints
-    epoch errors filegroups finished frozenmodules globs hookspecs identify importpaths importtime keeprules late librarynames links
-    manifest marshalled_code model modulesets.* opcodes optimizer profile profilematch programs progress pysource reference schema
+    epoch errors filegroups finished frozenmodules globs hookspecs identify importpaths importtime keeprules late libraries librarynames
+    links manifest marshalled_code model modulesets.* opcodes optimizer profile profilematch programs progress pysource reference schema
     storage testfiles units unmarshal unmarshal_server usage verify_settings
 """
 LAYERS = [

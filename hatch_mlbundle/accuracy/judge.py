@@ -8,7 +8,6 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from shutil import rmtree
 from stat import S_ISDIR
@@ -17,7 +16,8 @@ from typing import TypeAlias
 
 from hatch_mlbundle.accuracy_settings import AccuracySettings
 from hatch_mlbundle.canonical import sha256_of_file
-from hatch_mlbundle.errors import AccuracyError, ConfigurationError, MissingLibraryError
+from hatch_mlbundle.errors import AccuracyError, ConfigurationError
+from hatch_mlbundle.libraries import library_versions
 from hatch_mlbundle.optimizer import Json, Measured, SearchBy
 from hatch_mlbundle.storage import storage_errors
 
@@ -62,7 +62,7 @@ def inquire(settings: AccuracySettings, evaluators: Mapping[str, Evaluator], pro
     allowed = tuple(evaluators[name] for name in names)
     samples = project / settings.samples
     count = check_samples(samples, settings.samples)
-    programs = {"numpy": _numpy_version()}
+    programs = library_versions("[tool.mlbundle.accuracy]", "numpy")
     for each in allowed:
         programs.update(each.programs())
     asked = [settings.metric, *settings.bound, settings.reduction, settings.output, settings.search]
@@ -175,13 +175,6 @@ class ModelJudge:
 
 def _state(model: Path) -> _State:
     return tuple(_states(model, "", set()))
-
-
-def _numpy_version() -> str:
-    try:
-        return version("numpy")
-    except PackageNotFoundError as error:
-        raise MissingLibraryError("[tool.mlbundle.accuracy] compares with numpy; pip install 'hatch-mlbundle[models]'") from error
 
 
 def _states(place: Path, name: str, seen: set[Path]) -> Iterator[tuple[str, str, int, int, int]]:

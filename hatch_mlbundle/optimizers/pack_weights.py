@@ -8,8 +8,9 @@ from functools import partial
 from pathlib import PurePosixPath
 from typing import ClassVar
 
-from hatch_mlbundle.errors import KeptError, MissingLibraryError
+from hatch_mlbundle.errors import KeptError
 from hatch_mlbundle.globs import matcher
+from hatch_mlbundle.libraries import library_versions
 from hatch_mlbundle.model import Bundle, Change, Convert, File, Finding, Keep, Kind
 from hatch_mlbundle.optimizer import Context, ConvertTask, Detail, Json, Optimizer, Options, Risk, option
 from hatch_mlbundle.runtime.signpost import COMPRESSED, is_signpost
@@ -40,11 +41,7 @@ class PackWeights(Optimizer[PackWeightsOptions]):
         """Return the versions of the libraries that decide the bytes; raises MissingLibraryError."""
         import zlib
 
-        try:
-            import numpy as np
-        except ImportError as error:
-            raise MissingLibraryError("pack_weights needs numpy, which is not installed: pip install 'hatch-mlbundle[models]'") from error
-        return {"numpy": np.__version__, "zlib": zlib.ZLIB_RUNTIME_VERSION}
+        return {**library_versions(self.name, "numpy"), "zlib": zlib.ZLIB_RUNTIME_VERSION}
 
     def plan(self, bundle: Bundle, context: Context) -> Iterable[Change]:
         """Yield a Convert for each file that gets smaller, and a Keep, with its reason, for each that would gain too little."""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from posixpath import dirname, join, normpath
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from hatch_mlbundle.accuracy.stage import model_files, model_root
-from hatch_mlbundle.errors import ConfigurationError, MissingLibraryError, ModelError
+from hatch_mlbundle.errors import ConfigurationError, ModelError
 from hatch_mlbundle.globs import matcher
+from hatch_mlbundle.libraries import library_versions
 from hatch_mlbundle.model import Bundle, Change, Convert, File, Finding, Keep
 from hatch_mlbundle.optimizer import Context, ConvertTask, Detail, Json, Optimizer, Options, Risk, option
 from hatch_mlbundle.runtime.container import SUFFIX as PACKED_SUFFIX
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from hatch_mlbundle.models.gates import Policy
     from hatch_mlbundle.models.weight_sets import WeightSet
 
-_LIBRARIES = {"numpy": "numpy", "ml-dtypes": "ml_dtypes"}
 _POSITIONS = (
     "*position_embedding*",
     "*positional_embedding*",
@@ -75,7 +74,7 @@ class Quantize(Optimizer[QuantizeOptions]):
 
     def programs(self) -> Mapping[str, str]:
         """Return the versions of numpy and ml_dtypes; raises MissingLibraryError."""
-        return {name: _version(name, module) for name, module in _LIBRARIES.items()}
+        return library_versions(self.name, "ml-dtypes", "numpy")
 
     def inputs(self, project: Path) -> Mapping[str, str]:
         """Return nothing; raises ConfigurationError for numbers out of their range."""
@@ -225,14 +224,6 @@ class Quantize(Optimizer[QuantizeOptions]):
             saves=saves,
             key=text_of(sets),
         )
-
-
-def _version(name: str, module: str) -> str:
-    try:
-        loaded: Any = import_module(module)
-    except ImportError:
-        raise MissingLibraryError(f"quantize needs the library {name}; pip install 'hatch-mlbundle[models]'") from None
-    return str(loaded.__version__)
 
 
 def _is_weights(file: File) -> bool:

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from hatch_mlbundle.accuracy.evaluator import Evaluator, Outputs, Samples, unbatched
-
-from .libraries import versions
+from hatch_mlbundle.libraries import library_versions
 
 _BATCH = 16
 _NUMPY: Mapping[str, str] = {
@@ -35,7 +34,7 @@ class OnnxEvaluator(Evaluator):
 
     def programs(self) -> Mapping[str, str]:
         """Return onnxruntime's and numpy's releases."""
-        return versions("numpy", "onnxruntime")
+        return library_versions(self.name, "numpy", "onnxruntime", install="mlbundle-onnx")
 
     def fits(self, model: Path) -> bool:
         """Say whether it is a file of the name `*.onnx`."""

@@ -8,12 +8,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from hatch_mlbundle.libraries import library_versions
 from hatch_mlbundle.model import Bundle, Change, Keep
 from hatch_mlbundle.optimizer import Context, ConvertTask, Detail, Json, Optimizer, Options, option
 from hatch_mlbundle.schema import Glob, Size
 from hatch_mlbundle.units import format_size
 
-from .libraries import versions
 from .planning import Found, conversion, models
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class OnnxQuantize(Optimizer[OnnxQuantizeOptions]):
 
     def programs(self) -> Mapping[str, str]:
         """Return the releases of the libraries that decide a result; raises MissingLibraryError."""
-        return versions("numpy", "ml_dtypes", "onnx", "onnxruntime")
+        return library_versions(self.name, "ml-dtypes", "numpy", "onnx", "onnxruntime", install="mlbundle-onnx")
 
     def plan(self, bundle: Bundle, context: Context) -> Iterable[Change]:
         """Yield a Convert for each model with weights that may be made smaller."""

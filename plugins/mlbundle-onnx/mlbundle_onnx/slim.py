@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hatch_mlbundle.errors import ModelError, ProgramError
+from hatch_mlbundle.libraries import library_versions
 from hatch_mlbundle.model import Bundle, Change, Keep
 from hatch_mlbundle.optimizer import Context, ConvertTask, Detail, Json, Optimizer, Options, option
 from hatch_mlbundle.schema import Size
 from hatch_mlbundle.units import format_size
 
-from .libraries import versions
 from .planning import conversion, models
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class OnnxSlim(Optimizer[OnnxSlimOptions]):
 
     def programs(self) -> Mapping[str, str]:
         """Return the releases of the libraries that decide a result; raises MissingLibraryError."""
-        return versions("numpy", "onnx", "onnxruntime", "onnxslim")
+        return library_versions(self.name, "numpy", "onnx", "onnxruntime", "onnxslim", install="mlbundle-onnx[slim]")
 
     def plan(self, bundle: Bundle, context: Context) -> Iterable[Change]:
         """Yield a Convert for each model that is not too large."""

@@ -263,9 +263,9 @@ def test_every_option_has_its_sentence(options: type) -> None:
 
 
 def test_the_libraries_that_decide_a_result_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert list(OnnxQuantize(OnnxQuantizeOptions()).programs()) == ["numpy", "ml_dtypes", "onnx", "onnxruntime"]
+    assert list(OnnxQuantize(OnnxQuantizeOptions()).programs()) == ["ml-dtypes", "numpy", "onnx", "onnxruntime"]
     monkeypatch.setattr(sys, "path", [str(Path(__file__).parent)])
-    with pytest.raises(MissingLibraryError, match=r"numpy: is not installed; pip install 'mlbundle-onnx'"):
+    with pytest.raises(MissingLibraryError, match=r"onnx_slim needs the library numpy; pip install 'mlbundle-onnx\[slim\]'"):
         OnnxSlim(OnnxSlimOptions()).programs()
 
 

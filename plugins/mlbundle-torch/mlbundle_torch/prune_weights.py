@@ -5,14 +5,14 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from posixpath import dirname, relpath
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from hatch_mlbundle.accuracy.search import Trial, first_within, trial_rows, unmeasured
 from hatch_mlbundle.accuracy.stage import candidate_folder, model_files, model_root
-from hatch_mlbundle.errors import ConfigurationError, KeptError, MissingLibraryError
+from hatch_mlbundle.errors import ConfigurationError, KeptError
+from hatch_mlbundle.libraries import library_versions
 from hatch_mlbundle.model import Bundle, Change, Convert, Finding, Keep
 from hatch_mlbundle.optimizer import Context, ConvertTask, Detail, Judge, Optimizer, Options, Risk, option
 from hatch_mlbundle.runtime.signpost import PACKED, is_signpost
@@ -63,10 +63,7 @@ class PruneWeights(Optimizer[PruneWeightsOptions]):
         """Return the libraries that the numbers depend on; raises ConfigurationError, MissingLibraryError."""
         if found := _faults(self.options):
             raise ConfigurationError(found)
-        try:
-            return {name: metadata.version(name) for name in ("ml-dtypes", "numpy")}
-        except metadata.PackageNotFoundError as error:
-            raise MissingLibraryError(f"{self.name} needs {error.name}; pip install 'hatch-mlbundle[models]'") from error
+        return library_versions(self.name, "ml-dtypes", "numpy")
 
     def plan(self, bundle: Bundle, context: Context) -> Iterable[Change]:
         """Yield a Convert for each safetensors file, or for each transformers folder where whole neurons go."""
