@@ -1,4 +1,4 @@
-"""What every test has, a cache of its own; and what some ask for: both ways to make a clean root."""
+"""The order of the tests; what every test has, a cache of its own; and what some ask for: both ways to make a clean root."""
 
 from __future__ import annotations
 
@@ -8,6 +8,14 @@ from pathlib import Path
 import pytest
 
 from hatch_mlbundle.trials.jail import available
+
+
+LONGEST = "test_examples_frozen.py"
+"""Takes minutes by itself: it begins, so that no core waits for it at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.name != LONGEST)
 
 
 @pytest.fixture(autouse=True)
