@@ -9,7 +9,6 @@ import pytest
 
 from hatch_mlbundle.trials.jail import available
 
-
 LONGEST = "test_examples_frozen.py"
 """Takes minutes by itself: it begins, so that no core waits for it at the end."""
 
