@@ -32,7 +32,7 @@ SENTENCES = 200
 NEIGHBOURS = 10
 Vectors: TypeAlias = "np.ndarray[Any, Any]"
 
-LIMITS = {"float16": (0.50, 0.99999, 0.98), "int8": (0.73, 0.9995, 0.98)}
+LIMITS = {"float16": (0.50, 0.99999, 0.98), "bfloat16": (0.50, 0.9999, 0.98), "int8": (0.73, 0.9995, 0.98)}
 """Least share of bytes saved, mean cosine, and overlap of the nearest neighbours."""
 
 
