@@ -23,16 +23,24 @@ Start = Callable[[str, Tensor], Setting]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """What became of the weights at `path`: a file of that name, or a packed one of a longer name and a signpost."""
+    """What became of the weights at `path`: a file of that name, or a packed one of a longer name and a signpost.
+
+    A file of which no tensor changed stays what it was: there is nothing to load it by but what loaded it before.
+    """
 
     path: str
     header: Header
     quantized: Quantized
 
     @property
+    def packed(self) -> bool:
+        """Whether the tensors are in a packed file now."""
+        return self.quantized.packed and self.quantized.changed
+
+    @property
     def written(self) -> str:
         """The path of the file that holds the tensors now."""
-        return self.path + PACKED_SUFFIX if self.quantized.packed else self.path
+        return self.path + PACKED_SUFFIX if self.packed else self.path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +93,7 @@ def _quantize_shard(path: str, source: Path, target: Path, policy: Policy, start
         shutil.copyfile(source, made)
     else:
         check_quantized(source, header, made, result.quantized)
-    if result.quantized.packed:
+    if result.packed:
         made.rename(target / result.written)
         made.write_bytes(signpost(made.name))
     return result

@@ -135,7 +135,7 @@ def _readable(results: Sequence[Result], folder: Path) -> dict[str, Path]:
     made = folder / "made"
     found = {path.relative_to(made).as_posix(): path for path in sorted(made.rglob("*")) if path.is_file()}
     for number, each in enumerate(results):
-        if each.quantized.packed:
+        if each.packed:
             found[each.path] = folder / f"{number}.safetensors"
             restore(found.pop(each.written), found[each.path])
     return found

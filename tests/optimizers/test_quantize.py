@@ -220,6 +220,16 @@ def test_packed_shards_need_no_other_index(root: Path) -> None:
     assert len([path for path in target.iterdir() if path.suffix == ".mlbundle"]) == 2
 
 
+def test_a_shard_that_nothing_can_be_packed_of_stays_what_it_was(root: Path) -> None:
+    first, second = sharded(root)
+    write_tensors(second, {"w2": weights(64), "b2": weights(9)})
+    (change,), context, quantize = plan(root, dtype="int8")
+    target, details = carry_out(root, change, context, quantize)
+    assert sorted(path.name for path in target.iterdir()) == [first.name, f"{first.name}.mlbundle", second.name]
+    assert (target / second.name).read_bytes() == second.read_bytes()
+    assert details.keys() == {f"{first.name}.mlbundle", second.name}
+
+
 def test_a_damaged_shard_keeps_the_others_as_they_are(root: Path) -> None:
     _, second = sharded(root)
     second.write_bytes(second.read_bytes()[:-1])
