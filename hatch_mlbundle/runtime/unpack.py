@@ -51,6 +51,16 @@ def unpacked(path: str | os.PathLike[str]) -> str:
     original = _original(packed)
     if not os.path.exists(packed) and _is_file(original):  # it never was packed, or another process was faster
         return original
+    try:
+        return _unpacked(packed, original)
+    except FileNotFoundError:
+        if os.path.exists(packed) or not _is_file(original):
+            raise
+        return original  # another process was faster by less
+
+
+def _unpacked(packed: str, original: str) -> str:
+    """Unpack a file in place and take the packed one away if that can be, or else into the cache; return the original's path."""
     if os.environ.get(_FOLDER):
         return _unpack_into_cache(packed)
     try:
@@ -129,7 +139,7 @@ def _unpack_into_cache(packed: str) -> str:
 @contextlib.contextmanager
 def _opened(packed: str) -> Iterator[tuple[BinaryIO, os.stat_result]]:
     """Open a packed file, and let a ValueError in the body name it."""
-    if os.path.exists(packed) and not os.path.isfile(packed):
+    if not stat.S_ISREG(os.stat(packed).st_mode):
         raise ValueError(f"{packed}: it is no file")
     try:
         with open(packed, "rb") as stream:
@@ -189,10 +199,10 @@ def _write_once(packed: BinaryIO, head: Head, original: str, mode: int) -> None:
     folder, name = os.path.split(original)
     unfinished = os.path.join(folder, f".{name}.mlbundle-unpacking")
     with place_lock.locked(unfinished) as place:
-        if _is_done(original, head):  # while this process waited
-            place.discard()
-            return
         try:
+            if _is_done(original, head):  # while this process waited
+                place.discard()
+                return
             with open(place.descriptor, "wb", closefd=False) as stream:
                 stream.writelines(_originals(packed, head))
                 stream.flush()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import builtins
 import hashlib
 import os
 import resource
@@ -14,6 +15,7 @@ import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -260,6 +262,36 @@ def test_unpacked_takes_the_name_of_the_original_packed_or_not(tmp_path: Path) -
     original.write_bytes(signpost(original.name))
     with pytest.raises(FileNotFoundError):
         unpacked(original)
+
+
+@pytest.mark.parametrize("function", [(os, "stat"), (builtins, "open")], ids=lambda function: function[1])
+def test_another_process_may_be_faster_at_any_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: tuple[Any, str]) -> None:
+    packed = model(tmp_path)
+    monkeypatch.setattr(*function, after_once(lambda: unpack(packed), getattr(*function)))
+    assert unpacked(packed) == str(tmp_path / "model.safetensors")
+    assert names(tmp_path) == ["model.safetensors"]
+
+
+def after_once(event: Callable[[], object], function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function before whose first call something else happens."""
+    waiting = [event]
+
+    def called(*arguments: Any, **options: Any) -> Any:
+        if waiting:
+            waiting.pop()()
+        return function(*arguments, **options)
+
+    return called
+
+
+def test_what_is_in_the_way_in_the_cache_is_told_and_nothing_unfinished_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    packed = model(tmp_path / "application")
+    monkeypatch.setenv("MLBUNDLE_UNPACKED_DIR", str(tmp_path / "cache"))
+    place = Path(unpacked(packed))
+    place.write_bytes(b"mine")
+    with pytest.raises(ValueError, match="is there already, and is not what"):
+        unpacked(packed)
+    assert names(place.parent) == [place.name]
 
 
 ASK = """
