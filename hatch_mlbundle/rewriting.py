@@ -104,8 +104,8 @@ class Rewriter:
         machine = [self.identity, sys.platform, platform.machine()]
         if isinstance(work.change, Rewrite):
             return digest(["rewrite", *machine, work.sources[0].sha256, work.change.key])
-        files = [[file.path, file.sha256] for file in (*work.sources, *work.reads)]
-        return digest(["convert", *machine, files, list(work.change.outputs), work.change.may_grow, work.change.key])
+        change, files = work.change, [[file.path, file.sha256] for file in (*work.sources, *work.reads)]
+        return digest(["convert", *machine, change.path, len(work.sources), files, list(change.outputs), change.may_grow, change.key])
 
     def _recall(self, work: Work) -> Rewritten | None:
         entry = self.cache.get(self._key(work)) if self.cache else None

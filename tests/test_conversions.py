@@ -152,6 +152,16 @@ def test_another_source_is_converted_anew(tmp_path: Path, changed: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "other", [{"path": "m/config.json"}, {"sources": (*CONVERT.sources, *CONVERT.reads), "reads": ()}], ids=["path", "sources"]
+)
+def test_another_conversion_of_the_same_files_is_carried_out_anew(tmp_path: Path, other: Mapping[str, object]) -> None:
+    cache, again = Cache(tmp_path, 10**9), Halving(changed(**other))
+    converted(Halving(), cache=cache)
+    converted(again, cache=cache)
+    assert len(again.converted) == 1
+
+
+@pytest.mark.parametrize(
     ("fault", "kept", "finding"),
     [
         ("none", "nothing to gain", None),
