@@ -221,8 +221,8 @@ def _parts(entry: Entry, value: Any, start: int, size: int) -> dict[str, tuple[i
         if not isinstance(each, list) or len(each) != 2 or not all(_is_number(place, size - start) for place in each):
             raise ValueError(f"its part {name} is not in the file")
     nnz, rest = divmod(value["data"][1] - value["data"][0], SIZES[entry.stored])
-    if entry.encoding == "sparse" and (rest or nnz > entry.count):
-        raise ValueError("it stores more elements than it has, or a fraction of one")
+    if entry.encoding == "sparse" and (rest or not 0 <= nnz <= entry.count):
+        raise ValueError("it stores more elements than it has, fewer than none, or a fraction of one")
     for name, length in entry.sizes(nnz).items():
         if value[name][1] - value[name][0] != length:
             raise ValueError(f"its part {name} has not {length:,} bytes")

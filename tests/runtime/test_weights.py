@@ -287,6 +287,7 @@ CHANGES: dict[str, tuple[str, Callable[[dict[str, Any]], None], str]] = {
     "a group of text": ("g", change("group", "32"), "groups have no size"),
     "scales of another type": ("g", change("scale_dtype", "F16"), "has not 24 bytes"),
     "scales of a strange type": ("g", change("scale_dtype", "I8"), "its scales are 'I8'"),
+    "fewer elements than none": ("s", lambda tensor: tensor["parts"]["data"].reverse(), "fewer than none"),
     "more elements than there are": ("s", change("shape", [1]), "more elements than it has"),
 }
 
