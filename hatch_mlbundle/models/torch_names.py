@@ -44,6 +44,14 @@ def family(path: str) -> Family | None:
     return match and Family(dirname(path), _RENAMED.get(match["base"], match["base"]), match["variant"])
 
 
+def safetensors_found(kin: Family) -> tuple[str, str]:
+    """Return the paths by one of which libraries find a model's safetensors: the only file's, and the index's over several."""
+    return (
+        join(kin.folder, f"{kin.base}{kin.variant}.safetensors"),
+        join(kin.folder, f"{kin.base}.safetensors.index{kin.variant}.json"),
+    )
+
+
 def is_index(path: str) -> bool:
     """Say whether a path is that of an index of shards of PyTorch weights."""
     return _INDEX.fullmatch(basename(path)) is not None

@@ -9,7 +9,16 @@ from posixpath import basename
 from hatch_mlbundle.errors import KeptError, ModelError
 from hatch_mlbundle.model import Bundle, Change, Convert, Drop, File, Finding, Keep, Kind
 from hatch_mlbundle.models.torch_duplicates import first_difference, safetensors_digests, torch_digests
-from hatch_mlbundle.models.torch_names import LARGEST_INDEX, Family, family, is_index, new_index, read_index, safetensors_path
+from hatch_mlbundle.models.torch_names import (
+    LARGEST_INDEX,
+    Family,
+    family,
+    is_index,
+    new_index,
+    read_index,
+    safetensors_found,
+    safetensors_path,
+)
 from hatch_mlbundle.models.torch_shrink import convert as convert_file
 from hatch_mlbundle.optimizer import Context, ConvertTask, Detail, Json
 
@@ -26,8 +35,10 @@ def duplicates(bundle: Bundle, facts: Mapping[str, Json], context: Context) -> d
         known = all("tensors" in facts.get(file.path, {}) for file in weights)
         if not weights or not beside or not known or not all(context.selects(file.path) for file in files):
             continue
-        ours, theirs = (_digests(weights, torch_digests, context), _digests(beside, safetensors_digests, context))
-        problem, other = _why_not_twice(ours, theirs), basename(beside[0].path)
+        other = basename(beside[0].path)
+        problem: str | None = "is a part of a model whose index is not there"
+        if any(path in bundle for path in safetensors_found(kin)):
+            problem = _why_not_twice(_digests(weights, torch_digests, context), _digests(beside, safetensors_digests, context))
         if problem is None:
             reason = f"{other} beside it, which loaders prefer, holds the same tensors"
             changes |= {file.path: Drop(path=file.path, reason=reason) for file in files}

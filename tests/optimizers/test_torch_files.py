@@ -148,6 +148,17 @@ def test_shards_go_together_with_their_index_or_not_at_all(root: Path) -> None:
     assert {type(change) for change in plan(root)[0].values()} == {Keep}
 
 
+def test_shards_that_nothing_finds_do_not_stand_for_what_is_loaded(root: Path) -> None:
+    save(root / "pytorch_model.bin", {"a": tensor(3), "b": tensor(4)})
+    save_file({"a": np.arange(3, dtype="f4")}, root / "model-00001-of-00002.safetensors")
+    save_file({"b": np.arange(4, dtype="f4")}, root / "model-00002-of-00002.safetensors")
+    (kept,) = plan(root)[0].values()
+    reason = "model-00001-of-00002.safetensors beside it is a part of a model whose index is not there"
+    assert kept == Keep(path="pytorch_model.bin", reason=reason)
+    (root / "model.safetensors.index.json").write_text("{}")
+    assert isinstance(plan(root)[0]["pytorch_model.bin"], Drop)
+
+
 def test_weights_go_together_or_not_at_all(root: Path) -> None:
     shards(root)
     arrays = {"a": np.arange(100, dtype="f4"), "b": np.arange(50, dtype="f4"), "c": np.arange(9, 79, dtype="f4")}
