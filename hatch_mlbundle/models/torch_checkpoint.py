@@ -78,11 +78,18 @@ def tensor_names(value: Value) -> dict[int, str]:
         seen.add(id(each))
         if isinstance(each, Tensor):
             names[id(each)] = name
-        keys = list(each) if isinstance(each, dict) else []
-        inside = [(str(key), each[key]) for key in keys] or [(str(number), part) for number, part in enumerate(children(each))]
-        inside = [("", each.tensor)] if isinstance(each, Parameter) else inside
-        waiting += [(".".join(filter(None, [name, key])), part) for key, part in reversed(inside)]
+        waiting += [(".".join(filter(None, [name, key])), part) for key, part in reversed(_named_children(each))]
     return names
+
+
+def _named_children(value: Value) -> list[tuple[str, Value]]:
+    """Return the values that a value holds, as `children` does, but for keys, each with its key; attributes have none."""
+    if isinstance(value, dict):
+        inside = [(str(key), each) for key, each in value.items()]
+        return [*inside, ("", value.attributes)] if isinstance(value, Ordered) else inside
+    if isinstance(value, Parameter):
+        return [("", value.tensor), ("", value.state)]
+    return [(str(number), each) for number, each in enumerate(children(value))]
 
 
 def without_training_state(value: Value) -> tuple[Value, list[str]]:

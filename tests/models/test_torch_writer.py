@@ -45,6 +45,14 @@ def test_a_view_takes_along_what_it_shows_and_no_more(tmp_path: Path) -> None:
         assert content(found, found.value["a"]) == numbers(100, 5000)
 
 
+def test_tensors_that_are_attributes_are_told_by_their_owners_names(tmp_path: Path) -> None:
+    first, second = (view(Storage(numbers(1000)), (10,)) for _ in range(2))
+    arguments = (tensor(3), True, ordered({}), {"scale": first})
+    weight = Made(Global("torch._utils", "_rebuild_parameter_with_state"), arguments)
+    _, detail = shrunk(tmp_path, {"m": ordered({"w": weight}, extra=second)})
+    assert [row["tensors"] for row in detail["storages"]] == [["m.w.scale"], ["m.extra"]]
+
+
 def test_views_of_one_storage_stay_views_of_one(tmp_path: Path) -> None:
     big = Storage(numbers(10_000))
     value = {
