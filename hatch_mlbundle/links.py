@@ -28,6 +28,12 @@ def resolve(bundle: Bundle, path: str) -> File | None:
     return None
 
 
+def link_to(bundle: Bundle, path: str) -> str | None:
+    """Return the path of a link that leads to the file at a path, None where none does."""
+    links = (file.path for file in bundle.values() if file.link is not None)
+    return next((link for link in links if (end := resolve(bundle, link)) and end.path == path), None)
+
+
 def relative_target(path: str, target: str) -> str:
     """Return how a link at `path` is written that leads to `target`."""
     return relpath(target, dirname(path) or ".")

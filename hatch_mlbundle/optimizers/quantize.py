@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from posixpath import dirname, join, normpath
+from posixpath import dirname, join
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from hatch_mlbundle.accuracy.stage import model_files, model_root
 from hatch_mlbundle.errors import ConfigurationError, ModelError
 from hatch_mlbundle.globs import matcher
 from hatch_mlbundle.libraries import library_versions
+from hatch_mlbundle.links import link_to
 from hatch_mlbundle.model import Bundle, Change, Convert, File, Finding, Keep
 from hatch_mlbundle.optimizer import Context, ConvertTask, Detail, Json, Optimizer, Options, Risk, option
 from hatch_mlbundle.runtime.container import SUFFIX as PACKED_SUFFIX
@@ -258,8 +259,6 @@ def _why_not_renamed(weights: WeightSet, bundle: Bundle) -> str | None:
     for path in weights.shards:
         if f"{path}{PACKED_SUFFIX}" in bundle:
             return f"{path}{PACKED_SUFFIX} is there already"
-        links = (file for file in bundle.values() if file.link is not None)
-        linking = next((file.path for file in links if normpath(join(dirname(file.path), str(file.link))) == path), None)
-        if linking:
+        if linking := link_to(bundle, path):
             return f"{linking} links to it, and would not lead to the packed file"
     return None

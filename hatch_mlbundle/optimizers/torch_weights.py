@@ -7,6 +7,7 @@ from itertools import chain
 from posixpath import basename
 
 from hatch_mlbundle.errors import KeptError, ModelError
+from hatch_mlbundle.links import link_to
 from hatch_mlbundle.model import Bundle, Change, Convert, Drop, File, Finding, Keep, Kind
 from hatch_mlbundle.models.torch_duplicates import first_difference, safetensors_digests, torch_digests
 from hatch_mlbundle.models.torch_names import (
@@ -37,7 +38,9 @@ def duplicates(bundle: Bundle, facts: Mapping[str, Json], context: Context) -> d
             continue
         other = basename(beside[0].path)
         problem: str | None = "is a part of a model whose index is not there"
-        if any(path in bundle for path in safetensors_found(kin)):
+        if linking := _linking(files, bundle):
+            problem = f"has not the name that {linking} links to"
+        elif any(path in bundle for path in safetensors_found(kin)):
             problem = _why_not_twice(_digests(weights, torch_digests, context), _digests(beside, safetensors_digests, context))
         if problem is None:
             reason = f"{other} beside it, which loaders prefer, holds the same tensors"
@@ -114,6 +117,11 @@ def _has_bytes(file: File) -> bool:
     return file.kind is not Kind.LINK
 
 
+def _linking(files: list[File], bundle: Bundle) -> str | None:
+    """Return the path of a link that would lead nowhere without these files."""
+    return next((link for file in files if (link := link_to(bundle, file.path))), None)
+
+
 def _why_not_twice(ours: list[Json], theirs: list[Json]) -> str | None:
     if None in ours or None in theirs:
         return "cannot be compared with it"
@@ -155,6 +163,12 @@ def _check(files: list[File], index: File | None, facts: Mapping[str, Json], bun
     taken = next((path for file in files if (path := safetensors_path(file.path)) in bundle), None)
     if taken:
         raise KeptError(f"{basename(taken)} is there already, and is not the same")
+    kin = family(files[0].path)
+    preferred = next((path for path in safetensors_found(kin) if path in bundle), None) if kin else None
+    if preferred:
+        raise KeptError(f"{basename(preferred)} is there already, and another could be taken for it")
+    if linking := _linking([*files, *([index] if index else [])], bundle):
+        raise KeptError(f"{linking} links to it, and would lead nowhere")
     if index:
         _check_index(files, index, facts, bundle, context)
 

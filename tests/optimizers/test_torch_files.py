@@ -159,6 +159,31 @@ def test_shards_that_nothing_finds_do_not_stand_for_what_is_loaded(root: Path) -
     assert isinstance(plan(root)[0]["pytorch_model.bin"], Drop)
 
 
+def test_what_a_link_leads_to_does_not_go(root: Path) -> None:
+    save(root / "m" / "pytorch_model.bin", {"w": tensor(3)})
+    (root / "m" / "best.bin").symlink_to("pytorch_model.bin")
+    changes, context = plan(root, to="safetensors")
+    assert changes == {}
+    assert [(each.code, each.message) for each in context.findings] == [
+        ("MB713", "m/best.bin links to it, and would lead nowhere; it stays a PyTorch file")
+    ]
+    save_file({"w": np.arange(3, dtype="f4")}, root / "m" / "model.safetensors")
+    (kept,) = plan(root)[0].values()
+    reason = "model.safetensors beside it has not the name that m/best.bin links to"
+    assert kept == Keep(path="m/pytorch_model.bin", reason=reason)
+
+
+def test_no_second_model_comes_before_the_one_that_is_loaded(root: Path) -> None:
+    save(root / "pytorch_model.bin", {"w": tensor(300)})
+    save_file({"w": np.arange(1, 301, dtype="f4")}, root / "model-00001-of-00001.safetensors")
+    (root / "model.safetensors.index.json").write_text("{}")
+    changes, context = plan(root, to="safetensors", drop_duplicates=False)
+    assert changes == {}
+    assert [each.message.partition(";")[0] for each in context.findings] == [
+        "model.safetensors.index.json is there already, and another could be taken for it"
+    ]
+
+
 def test_weights_go_together_or_not_at_all(root: Path) -> None:
     shards(root)
     arrays = {"a": np.arange(100, dtype="f4"), "b": np.arange(50, dtype="f4"), "c": np.arange(9, 79, dtype="f4")}
