@@ -7,7 +7,7 @@ back. The sums of short runs are added in float64, in the order of the elements,
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -18,9 +18,6 @@ from hatch_mlbundle.models.scratch import scratch
 
 Float16: TypeAlias = Literal["F16", "BF16"]
 """The dtypes of 16 bits that a float may be stored in."""
-
-FALLBACKS: dict[str, tuple[Float16, ...]] = {"F16": ("F16", "BF16"), "BF16": ("BF16",)}
-"""What is tried for a tensor that is wanted in a dtype, in this order: bfloat16 has float32's range."""
 
 BLOCK = 1 << 18
 """Elements worked on at a time. Fewer would fit a core's own cache, but threads would wait for each other between the calls of numpy."""
@@ -68,15 +65,6 @@ class ErrorSum:
         if not self.finite or self.overflows or self.signal == 0:
             return -math.inf
         return 10 * (math.log10(self.signal) - math.log10(self.noise))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FloatChoice:
-    """How a tensor is to be stored: `stored` is None where it stays as it is; `reason` says why it is not as was wanted."""
-
-    stored: Float16 | None
-    error: ErrorSum
-    reason: str = ""
 
 
 def total(parts: Iterable[ErrorSum]) -> ErrorSum:
@@ -153,21 +141,6 @@ def why_unfit(error: ErrorSum, what: str, min_sqnr: float) -> str | None:
     if sqnr is not None and sqnr < min_sqnr:
         return f"{what} has {sqnr:.1f} dB" if math.isfinite(sqnr) else f"{what} leaves nothing of it"
     return None
-
-
-def choose_float(measure: Callable[[Float16], ErrorSum], wanted: Float16, min_sqnr: float) -> FloatChoice:
-    """Return the first dtype that does, of `wanted` and its fallbacks; `measure` gives a dtype's error over the whole tensor."""
-    reasons: list[str] = []
-    error = ErrorSum()
-    for stored in FALLBACKS[wanted]:
-        error = measure(stored)
-        reason = why_unfit(error, stored, min_sqnr)
-        if reason is None:
-            return FloatChoice(stored=stored, error=error, reason="; ".join(reasons))
-        reasons.append(reason)
-        if not error.finite:
-            break
-    return FloatChoice(stored=None, error=error, reason="; ".join(reasons))
 
 
 def _squares(values: npt.NDArray[Any]) -> float:

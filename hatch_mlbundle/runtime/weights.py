@@ -80,10 +80,6 @@ class PackedFile:
         """Return the type that a tensor is loaded as, by its name in safetensors; raises KeyError."""
         return self._entries[name].dtype
 
-    def entry(self, name: str) -> Entry:
-        """Return what the header says of a tensor; raises KeyError."""
-        return self._entries[name]
-
     @property
     def entries(self) -> Mapping[str, Entry]:
         """What the header says of each tensor, by name."""

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hatch_mlbundle.models.casting import BLOCK, ErrorSum, Float16, cast_chunk, choose_float, compare, total, why_unfit
+from hatch_mlbundle.models.casting import BLOCK, ErrorSum, cast_chunk, compare, total, why_unfit
 from hatch_mlbundle.models.dtypes import numpy_dtype
 from tests.models.safesmith import weights
 
@@ -73,25 +73,6 @@ def test_one_element_is_enough(place: int, value: float) -> None:
 
 def test_the_largest_float16_does_not_overflow() -> None:
     assert not cast(np.array([65504.0, 65519.0], np.float32), "F16")[1].overflows
-
-
-def test_the_first_dtype_that_does_is_chosen() -> None:
-    def choose(values: np.ndarray[Any, Any], wanted: Float16, floor: float = 35.0) -> tuple[str | None, str]:
-        choice = choose_float(lambda stored: cast(values, stored)[1], wanted, floor)
-        return choice.stored, choice.reason
-
-    values = weights(1000)
-    assert choose(values, "F16") == ("F16", "")
-    assert choose(values, "BF16") == ("BF16", "")
-    assert choose(values * np.float32(1e6), "F16") == ("BF16", "F16 overflows")
-    assert choose(values, "F16", 60.0) == ("F16", "")
-    assert choose(values, "BF16", 60.0)[0] is None
-    stored, reason = choose(values, "F16", 90.0)
-    assert stored is None
-    assert reason.startswith("F16 has 7")
-    assert "; BF16 has 5" in reason
-    values[3] = math.inf
-    assert choose(values, "F16") == (None, "it holds values that are not finite")
 
 
 @settings(max_examples=200, deadline=None)

@@ -44,7 +44,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     ) as file:
         assert file.keys() == [*(each.name for each in SAMPLES), "again"]
         assert file.metadata() == {"format": "pt", "\u00fc": "\u2603"}
-        assert file.entry("again").parts == file.entry(tensors[9].tensor.name).parts
+        assert file.entries["again"].parts == file.entries[tensors[9].tensor.name].parts
 
 
 def test_the_same_tensors_give_the_same_header() -> None:
