@@ -156,7 +156,7 @@ class Quantize(Optimizer[QuantizeOptions]):
             else:
                 shards[file.path] = found[file.path]["shards"]
         lost = {dirname(file.path) for file in files} - {dirname(path) for path in shards}
-        known = [path for path in (*facts, *bundle) if dirname(path) not in lost]
+        known = [path for path in bundle if dirname(path) not in lost]
         mine = {file.path for file in weights}
         return [each for each in weight_sets(known, shards) if mine.intersection(each.shards)]
 
