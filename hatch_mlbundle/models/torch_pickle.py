@@ -161,7 +161,7 @@ def _build(machine: _Machine) -> None:
     target = machine.stack[-1]
     if not isinstance(target, Ordered):
         raise ForeignObjectError("gives attributes to something else than an OrderedDict")
-    if type(state) is not dict or target.attributes is not None or not all(isinstance(key, str) for key in state):
+    if type(state) is not dict or target.attributes is not None or target.sealed or not all(isinstance(key, str) for key in state):
         raise FaultError("an OrderedDict has attributes that cannot be")
     target.attributes = state
 
@@ -174,7 +174,7 @@ def _append(machine: _Machine, items: list[Value]) -> None:
 
 def _set_items(machine: _Machine, items: list[Value]) -> None:
     target = machine.stack[-1]
-    if type(target) not in (dict, Ordered) or len(items) % 2:
+    if type(target) not in (dict, Ordered) or len(items) % 2 or (isinstance(target, Ordered) and target.sealed):
         raise FaultError("it fills something that is no dict, or with half a pair")
     for key, value in zip(items[::2], items[1::2], strict=True):
         if not (key is None or isinstance(key, (str, int))):  # numbers beyond 64 bits or tuples could be made to collide

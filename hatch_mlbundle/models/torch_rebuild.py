@@ -123,6 +123,7 @@ def _tensor(storage: Storage, dtype: str, geometry: list[Value], metadata: list[
     bits = metadata[0] if metadata else None
     if bits is not None and not (isinstance(bits, dict) and all(isinstance(each, (str, bool)) for pair in bits.items() for each in pair)):
         raise FaultError("a tensor has metadata that cannot be")
+    bits = None if bits is None else dict(bits)  # the pickle may go on to change what it gave
     tensor = Tensor(storage=storage, dtype=dtype, offset=offset, shape=shape, stride=stride, requires_grad=requires_grad, metadata=bits)
     if tensor.count and tensor.byte_range[1] > storage.nbytes:
         raise FaultError(f"a tensor reaches {tensor.byte_range[1] - storage.nbytes} bytes past the end of storage {storage.key[:20]!r}")
@@ -138,8 +139,11 @@ def _parameter(*arguments: Value) -> Parameter:
 
 
 def _check_hooks(hooks: Value) -> None:
-    if hooks is not None and not (isinstance(hooks, Ordered) and not hooks and hooks.attributes is None):
+    if hooks is None:
+        return
+    if not isinstance(hooks, Ordered) or hooks or hooks.attributes is not None:
         raise ForeignObjectError("holds other objects than tensors and plain values: hooks of a tensor")
+    hooks.sealed = True
 
 
 def _is_size(value: Value) -> bool:

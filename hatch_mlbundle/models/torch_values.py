@@ -153,14 +153,18 @@ class Call:
 
 
 class Ordered(dict[Value, Value]):
-    """An OrderedDict; `attributes` are those of the object itself, such as the `_metadata` of a state dict."""
+    """An OrderedDict; `attributes` are those of the object itself, such as the `_metadata` of a state dict.
 
-    __slots__ = ("attributes",)
+    One that is `sealed` was taken for the hooks of a tensor, of which there are none, and has to stay empty.
+    """
+
+    __slots__ = ("attributes", "sealed")
     __hash__ = object.__hash__  # type: ignore[assignment]  # it is told apart by identity where it is referred to twice
 
     def __init__(self) -> None:
         super().__init__()
         self.attributes: dict[Value, Value] | None = None
+        self.sealed = False
 
 
 def row_major(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -248,6 +248,22 @@ def test_tensors_that_cannot_be_are_refused(name: str) -> None:
         read(ABSURD[name])
 
 
+TAKEN = (
+    b"ctorch._utils\n_rebuild_tensor_v2\n("
+    b"(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x01tQK\x00))\x89"
+)
+
+
+def test_what_a_tensor_was_made_of_is_not_changed_afterwards() -> None:
+    hooks, fill = b"ccollections\nOrderedDict\n)Rq\x01", b"X\x01\x00\x00\x00aK\x05"
+    assert read_pickle(b"\x80\x02" + TAKEN + hooks + b"tR.").shape == ()
+    for change in (fill + b"s", b"}" + fill + b"sb"):
+        with pytest.raises(FaultError):
+            read_pickle(b"\x80\x02" + TAKEN + hooks + b"tRh\x01" + change + b"\x86.")
+    tensor, filled = read_pickle(b"\x80\x02" + TAKEN + hooks + b"}q\x02tRh\x02" + fill + b"s\x86.")
+    assert (tensor.metadata or {}, filled) == ({}, {"a": 5})
+
+
 def test_a_pickle_cannot_ask_for_more_and_more_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch_pickle, "MOST_OPERATIONS", 1000)
     with pytest.raises(FaultError, match="more than 1000"):
