@@ -17,6 +17,8 @@ from .wire import ORIGINAL, Range
 
 _KEYS = frozenset({"location", "offset", "length", "checksum"})
 _LARGEST = 1 << 62
+_MOST_AXES = 64
+"""numpy's own limit (NPY_MAXDIMS); the product of very many dimensions would take for ever."""
 
 _BITS: Mapping[str, int] = {
     **dict.fromkeys(("DOUBLE", "INT64", "UINT64", "COMPLEX64"), 64),
@@ -34,6 +36,8 @@ _BITS: Mapping[str, int] = {
 def count_of(tensor: Any) -> int:
     """Return the number of elements; raises ModelError for dimensions that no tensor can have."""
     dims = tuple(tensor.dims)
+    if len(dims) > _MOST_AXES:
+        raise ModelError(f"tensor {named(tensor)} has {len(dims)} dimensions")
     if any(dim < 0 for dim in dims) or math.prod(dims) > _LARGEST:
         raise ModelError(f"tensor {named(tensor)} has the dimensions {list(dims)}")
     return math.prod(dims)

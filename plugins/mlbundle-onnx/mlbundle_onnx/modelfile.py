@@ -79,7 +79,10 @@ def read_graph(path: Path) -> Model:
         raise ModelError("is no ONNX model, or damaged") from error
     if not proto.HasField("graph") or not proto.opset_import or proto.ir_version < 1:
         raise ModelError("is no ONNX model, or damaged: it has no graph, version or operator set")
-    return Model(path=path, proto=proto, scopes=tuple(_scopes(proto)))
+    model = Model(path=path, proto=proto, scopes=tuple(_scopes(proto)))
+    if not all(isinstance(text, str) for text in _texts(model)):
+        raise ModelError("is no ONNX model, or damaged: a name in it is no UTF-8")
+    return model
 
 
 def locations(model: Model) -> list[str]:
@@ -104,6 +107,22 @@ def tensors(model: Model) -> Iterator[Any]:
                 if attribute.HasField("t"):
                     yield attribute.t
                 yield from attribute.tensors
+
+
+def _texts(model: Model) -> Iterator[Any]:
+    """Yield the names that others work with; protobuf gives those that are no UTF-8 as bytes."""
+    for tensor in tensors(model):
+        yield tensor.name
+        for entry in tensor.external_data:
+            yield from (entry.key, entry.value)
+    for scope in model.scopes:
+        for node in scope.body.node:
+            yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+            yield from (attribute.name for attribute in node.attribute)
+        if isinstance(scope.body, type(model.proto.graph)):
+            yield from (value.name for value in (*scope.body.input, *scope.body.output, *scope.body.value_info))
+        else:
+            yield from (*scope.body.input, *scope.body.output)
 
 
 def _scopes(proto: Any) -> Iterator[Scope]:

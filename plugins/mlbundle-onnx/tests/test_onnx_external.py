@@ -124,3 +124,11 @@ def test_embedding_tells_the_data_of_every_file_apart(tmp_path: Path, name: str)
     before, after = (onnx.load(tmp_path / each).graph.initializer for each in ("m.onnx", "whole.onnx"))
     for old, new in zip(before, after, strict=True):
         np.testing.assert_array_equal(numpy_helper.to_array(old), numpy_helper.to_array(new))
+
+
+def test_names_and_places_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    data = save(embedder(), tmp_path / "m.onnx", "m.bin").read_bytes()
+    for name in (b"m.bin", b"location", b"words", b"input_ids", b"Gather", b"transB"):
+        (tmp_path / "m.onnx").write_bytes(data.replace(name, b"\xff" * len(name)))
+        with pytest.raises(ModelError, match="no UTF-8"):
+            read_graph(tmp_path / "m.onnx")

@@ -49,6 +49,11 @@ def flipped(path: Path) -> None:
     path.write_bytes(data)
 
 
+def unreadable(path: Path) -> None:
+    """Give a weight a name that is no UTF-8."""
+    path.write_bytes(embedder().SerializeToString().replace(b"dense", b"\xff" * 5))
+
+
 def thief(path: Path) -> None:
     """Name a module of the application as the weights' file, which would be written anew."""
     save(embedder(), path, "thief.py")
@@ -95,6 +100,12 @@ HOSTILE: dict[str, tuple[str, str, Callable[[Path], object]]] = {
         lambda path: with_tensor(path, lambda each: each.dims.__setitem__(slice(None), [-64, -128])),
     ),
     "huge": ("MB721", "has the dimensions", lambda path: with_tensor(path, lambda each: each.dims.__setitem__(slice(None), [1 << 60] * 2))),
+    "axes": (
+        "MB721",
+        "has 100000 dimensions",
+        lambda path: with_tensor(path, lambda each: each.dims.__setitem__(slice(None), [1] * 100000)),
+    ),
+    "unreadable": ("MB721", "a name in it is no UTF-8", unreadable),
     "wrong": ("MB102", "needs 32512 bytes", lambda path: with_tensor(path, lambda each: each.dims.__setitem__(slice(None), [64, 127]))),
     "dataless": ("MB102", "has no data", lambda path: with_tensor(path, lambda each: each.ClearField("raw_data"))),
     "flipped": ("MB102", "the original itself fails", flipped),
