@@ -99,14 +99,18 @@ def read_model(path: Path, files: Mapping[str, Path]) -> Model:
 
 
 def tensors(model: Model) -> Iterator[Any]:
-    """Yield every TensorProto of graphs and attributes, but for those of sparse tensors."""
+    """Yield every TensorProto of graphs and attributes, and those that sparse tensors are made of."""
     for scope in model.scopes:
+        sparse = list(getattr(scope.body, "sparse_initializer", ()))
         yield from getattr(scope.body, "initializer", ())
-        for node in scope.body.node:
-            for attribute in node.attribute:
-                if attribute.HasField("t"):
-                    yield attribute.t
-                yield from attribute.tensors
+        for attribute in _attributes(scope.body):
+            if attribute.HasField("t"):
+                yield attribute.t
+            yield from attribute.tensors
+            sparse += [attribute.sparse_tensor] if attribute.HasField("sparse_tensor") else []
+            sparse += attribute.sparse_tensors
+        for each in sparse:
+            yield from (each.values, each.indices)
 
 
 def _texts(model: Model) -> Iterator[Any]:
@@ -143,11 +147,17 @@ def _graphs(graph: Any, opset: int, uses: dict[str, list[Use]]) -> Iterator[Scop
 
 
 def _below(body: Any) -> Iterator[Any]:
+    for attribute in _attributes(body):
+        if attribute.HasField("g"):
+            yield attribute.g
+        yield from attribute.graphs
+
+
+def _attributes(body: Any) -> Iterator[Any]:
+    """Yield the attributes of the nodes, and what a function's own are unless a caller says otherwise."""
     for node in body.node:
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                yield attribute.g
-            yield from attribute.graphs
+        yield from node.attribute
+    yield from getattr(body, "attribute_proto", ())
 
 
 def _add_uses(body: Any, uses: dict[str, list[Use]]) -> None:

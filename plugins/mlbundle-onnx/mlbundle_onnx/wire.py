@@ -38,10 +38,11 @@ _TENSOR_DATA = frozenset({4, _RAW_DATA, 10})
 _Fields: TypeAlias = Mapping[int, str]
 _MESSAGES: Mapping[str, _Fields] = {
     "model": {7: "graph", 25: "function"},
-    "graph": {1: "node", 5: "tensor"},
-    "function": {7: "node"},
+    "graph": {1: "node", 5: "tensor", 15: "sparse"},
+    "function": {7: "node", 11: "attribute"},
     "node": {5: "attribute"},
-    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph"},
+    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
+    "sparse": {1: "tensor", 2: "tensor"},
     "tensor": {},
 }
 """The messages on the way to tensors, by the numbers of their fields."""

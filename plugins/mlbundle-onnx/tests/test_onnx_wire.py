@@ -57,6 +57,16 @@ def test_weights_in_branches_and_constants_are_cut_out_too(tmp_path: Path) -> No
     assert restored(path).SerializeToString() == path.read_bytes()
 
 
+def test_the_parts_of_sparse_tensors_are_cut_out_too(tmp_path: Path) -> None:
+    places = numpy_helper.from_array(np.arange(2000) * 3, "places")
+    made = embedder()
+    made.graph.sparse_initializer.append(helper.make_sparse_tensor(numpy_helper.from_array(values(2000), "sparse"), places, [64, 128]))
+    made.graph.node.append(helper.make_node("Add", ["dense", "sparse"], ["sum"]))
+    path = save(made, tmp_path / "m.onnx")
+    assert len(cut_out(path)) < 3 * LARGE
+    assert restored(path).SerializeToString() == path.read_bytes()
+
+
 def length(size: int) -> bytes:
     return bytes([size & 0x7F | 0x80, size >> 7 & 0x7F | 0x80, size >> 14])
 
