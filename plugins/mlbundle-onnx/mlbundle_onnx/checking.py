@@ -109,6 +109,7 @@ class Comparer:
         sets: list[list[Path]] = []
         try:
             sets = [self._save(arrays, number) for number, arrays in enumerate(feeds(inputs_of(model)))]
+            self._why = "" if sets else "its inputs are too large to be made up"
         except ModelError as error:
             self._why = str(error)
         outputs = str(self._scratch / "original-")

@@ -196,6 +196,15 @@ def test_outputs_that_differ_from_run_to_run_prove_nothing(root: Path, tmp_path:
     assert "differ from run to run" in context.findings[0].message
 
 
+def test_inputs_too_large_to_be_made_up_are_told(root: Path, tmp_path: Path) -> None:
+    node = helper.make_node("MatMul", ["x", "w"], ["y"])
+    save(model([node], {"w": values(64, 64)}, [floats("x", 1 << 20, 64)], [floats("y", 1 << 20, 64)]), root / "m.onnx")
+    (change,), _, step = planned(root)
+    details, _, context = converted(root, tmp_path / "work", change, step)
+    assert details["m.onnx"]["comparison"]["why"] == "its inputs are too large to be made up"
+    assert context.codes == ["MB723"]
+
+
 @pytest.mark.parametrize("kind", ["whole numbers", "a sequence", "not finite"])
 def test_outputs_that_no_cosine_judges_prove_nothing(root: Path, tmp_path: Path, kind: str) -> None:
     made = embedder()
