@@ -61,7 +61,7 @@ def type_of(tensor: Any) -> str:
 
 def named(tensor: Any) -> str:
     """Return a tensor's name for a message: quoted, cut where it is absurdly long."""
-    return repr(tensor.name if len(tensor.name) <= 80 else f"{tensor.name[:77]}...")
+    return _cut(tensor.name)
 
 
 def is_external(tensor: Any) -> bool:
@@ -75,7 +75,7 @@ def location_of(tensor: Any) -> str:
     """Return the location of external data, as written; raises ModelError where there is none, or two, or one that leads elsewhere."""
     location = _entries(tensor).get("location", "")
     if location != ORIGINAL and is_astray(location):
-        raise ModelError(f"the data of tensor {named(tensor)} is at {location!r}, which is no path in the model's own folder")
+        raise ModelError(f"the data of tensor {named(tensor)} is at {_cut(location)}, which is no path in the model's own folder")
     return location
 
 
@@ -90,7 +90,7 @@ def range_of(tensor: Any, files: Mapping[str, Path]) -> Range:
     entries = _entries(tensor)
     location = location_of(tensor)
     if location not in files:
-        raise ModelError(f"the file {location!r} with the data of tensor {named(tensor)} is missing")
+        raise ModelError(f"the file {_cut(location)} with the data of tensor {named(tensor)} is missing")
     size = size_of(tensor)
     offset = _number(tensor, entries.get("offset", "0"))
     length = _number(tensor, entries["length"]) if "length" in entries else size
@@ -132,3 +132,7 @@ def _number(tensor: Any, text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 19):
         raise ModelError(f"tensor {named(tensor)} has the offset or length {text[:40]!r}")
     return int(text)
+
+
+def _cut(name: str) -> str:
+    return repr(name if len(name) <= 80 else f"{name[:77]}...")

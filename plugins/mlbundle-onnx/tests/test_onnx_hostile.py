@@ -49,6 +49,13 @@ def flipped(path: Path) -> None:
     path.write_bytes(data)
 
 
+def steering(path: Path) -> None:
+    """Give an operator a name that would change a terminal's colour."""
+    made = embedder()
+    made.graph.node[0].op_type = "\x1b[31mGather"
+    save(made, path)
+
+
 def unreadable(path: Path) -> None:
     """Give a weight a name that is no UTF-8."""
     path.write_bytes(embedder().SerializeToString().replace(b"dense", b"\xff" * 5))
@@ -85,6 +92,7 @@ HOSTILE: dict[str, tuple[str, str, Callable[[Path], object]]] = {
     "truncated": ("MB721", "damaged", lambda path: written(path, embedder().SerializeToString()[:-5000])),
     "garbage": ("MB721", "damaged", lambda path: written(path, np.random.default_rng(0).bytes(20000))),
     "text": ("MB721", "damaged", lambda path: written(path, b"version https://git-lfs.github.com/spec/v1\n")),
+    "distant": ("MB721", "aaaaaaaa...'", lambda path: located(path, "/" + "a" * 10000)),
     "upward": ("MB721", "no path in the model's own folder", lambda path: located(path, "../upward.bin")),
     "absolute": ("MB721", "no path in the model's own folder", lambda path: located(path, "/etc/passwd")),
     "backslash": ("MB721", "no path in the model's own folder", lambda path: located(path, "..\\x.bin")),
@@ -108,6 +116,7 @@ HOSTILE: dict[str, tuple[str, str, Callable[[Path], object]]] = {
     "unreadable": ("MB721", "a name in it is no UTF-8", unreadable),
     "wrong": ("MB102", "needs 32512 bytes", lambda path: with_tensor(path, lambda each: each.dims.__setitem__(slice(None), [64, 127]))),
     "dataless": ("MB102", "has no data", lambda path: with_tensor(path, lambda each: each.ClearField("raw_data"))),
+    "steering": ("MB102", "No Op registered for [31mGather", steering),
     "flipped": ("MB102", "the original itself fails", flipped),
 }
 
@@ -139,7 +148,8 @@ def test_a_hostile_model_is_told_of_and_stays(corpus: tuple[Path, Path, dict[str
     finding = found[f"{name}.onnx"]
     assert (finding.code, finding.optimizer) == (code, "onnx_quantize")
     assert message in finding.message
-    assert "\n" not in finding.message
+    assert finding.message.isprintable()
+    assert len(finding.message) < 500
     assert str(source) not in finding.message
     for path in source.glob(f"{name}.*"):
         assert (result / path.name).exists() == path.exists()
