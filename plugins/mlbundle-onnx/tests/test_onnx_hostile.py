@@ -98,6 +98,8 @@ HOSTILE: dict[str, tuple[str, str, Callable[[Path], object]]] = {
     "backslash": ("MB721", "no path in the model's own folder", lambda path: located(path, "..\\x.bin")),
     "itself": ("MB722", "is the model's own file", lambda path: located(path, "itself.onnx")),
     "thief": ("MB722", "thief.py is a file of another kind (python)", thief),
+    "checkpoint": ("MB722", "checkpoint.pt is a file of another kind", lambda path: save(embedder(), path, "checkpoint.pt")),
+    "vocabulary": ("MB722", "vocabulary.txt is a file of another kind", lambda path: save(embedder(), path, "vocabulary.txt")),
     "symlinked": ("MB722", "symlinked.bin is a link", linked),
     "hardlinked": ("MB722", "several names (hard links)", hard_linked),
     "missing": ("MB722", "missing.bin is missing", missing),
