@@ -299,6 +299,21 @@ def test_external_data_of_sparse_tensors_and_defaults_moves_too(tmp_path: Path) 
         np.testing.assert_array_equal(numpy_helper.to_array(tensor, str(after.parent)).reshape(array.shape), array)
 
 
+def test_empty_external_data_stays_within_its_file(tmp_path: Path) -> None:
+    made = model([helper.make_node("MatMul", ["x", "w"], ["y"])], {"w": values(64, 64)}, [floats("x", 1, 64)], [floats("y", 1, 64)])
+    path = save(made, tmp_path / "m.onnx", "m.bin")
+    made = onnx.load(path, load_external_data=False)
+    for name, array in (("odd", np.arange(10, dtype=np.float32)), ("empty", np.zeros((0, 4), np.float32))):
+        made.graph.initializer.append(numpy_helper.from_array(array, name))
+        append_outside(made.graph.initializer[-1], tmp_path / "m.bin")
+        made.graph.node.append(helper.make_node("Identity", [name], [f"{name}_too"]))
+        made.graph.output.append(floats(f"{name}_too", *array.shape))
+    after, _ = stored(save(made, path), "int8", {"m.bin": tmp_path / "m.bin"})
+    _, odd, empty = run(after, x=values(1, 64))
+    np.testing.assert_array_equal(odd, np.arange(10))
+    assert empty.shape == (0, 4)
+
+
 def append_outside(tensor: TensorProto, path: Path) -> None:
     """Let a tensor's data be at the end of a file."""
     with path.open("ab") as stream:
