@@ -108,7 +108,8 @@ def test_models_that_are_still_trained_are_left_alone(root: Path) -> None:
     made = embedder()
     made.training_info.add()
     save(made, root / "m.onnx")
-    assert reasons(planned(root)[0]) == {"m.onnx": "it holds training information, which names weights"}
+    for step in (None, OnnxSlim(OnnxSlimOptions())):
+        assert reasons(planned(root, step)[0]) == {"m.onnx": "it holds training information, which names weights"}
 
 
 def test_links_to_models_and_unselected_ones_are_not_touched(root: Path) -> None:
