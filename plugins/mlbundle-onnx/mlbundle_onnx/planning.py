@@ -51,12 +51,12 @@ def models(bundle: Bundle, context: Context) -> Iterator[Found | Keep]:
             yield Found(file=file, data=data, facts=fact)
 
 
-def conversion(found: Found, reason: str, key: str = "") -> Convert:
+def conversion(found: Found, reason: str) -> Convert:
     """Return the change that makes the model anew; where it has external data now, with one file of that, or none."""
     names = sorted(set(found.data.values()))
     path = found.file.path
     data = () if not names else (names[0],) if len(names) == 1 else (data_name(path),)
-    return Convert(path=path, reason=reason, sources=(path, *names), outputs=(path, *data), key=key)
+    return Convert(path=path, reason=reason, sources=(path, *names), outputs=(path, *data))
 
 
 def data_name(path: str) -> str:
