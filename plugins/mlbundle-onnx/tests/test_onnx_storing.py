@@ -97,6 +97,18 @@ def test_what_is_not_finite_stays(tmp_path: Path, bad: float) -> None:
         assert stored_types(after)["dense"] == TensorProto.FLOAT
 
 
+@pytest.mark.parametrize("form", ["float16", "int8"])
+def test_doubles_that_float32_takes_for_zeros_stay(tmp_path: Path, form: str) -> None:
+    ends = [helper.make_tensor_value_info(name, TensorProto.DOUBLE, [1, 64]) for name in ("x", "y")]
+    node = helper.make_node("MatMul", ["x", "w"], ["y"])
+    tiny = values(64, 64).astype(np.float64) * 1e-60
+    with pytest.raises(KeptError, match="too small for float32"):
+        stored(save(model([node], {"w": tiny}, ends[:1], ends[1:]), tmp_path / "m.onnx"), form)
+    after, rows = stored(save(model([node], {"w": tiny * 0}, ends[:1], ends[1:]), tmp_path / "m.onnx"), form)
+    assert rows["w"]["sqnr"] is None
+    assert not run(after, x=values(1, 64).astype(np.float64))[0].any()
+
+
 def test_names_operators_and_positions_may_keep_weights(tmp_path: Path) -> None:
     path = save(embedder(), tmp_path / "m.onnx")
     _, rows = stored(path, keep=("wor*",))
