@@ -14,7 +14,7 @@ from hatch_mlbundle.model import Finding
 from hatch_mlbundle.optimizer import Context, Json
 from hatch_mlbundle.units import format_size
 
-from .comparing import Likeness, compare, load_outputs
+from .comparing import Likeness, compare, is_telling, load_outputs
 from .isolation import call, one_line
 from .modelfile import read_model
 from .sample_inputs import COUNT, feeds, inputs_of
@@ -109,6 +109,7 @@ class Comparer:
         sets: list[list[Path]] = []
         try:
             sets = [self._save(arrays, number) for number, arrays in enumerate(feeds(inputs_of(model)))]
+            self._why = "" if sets else "its inputs are too large to be made up"
         except ModelError as error:
             self._why = str(error)
         outputs = str(self._scratch / "original-")
@@ -125,6 +126,8 @@ class Comparer:
         self._feeds = sets[answer["ran"]]
         if not self._likeness("original-0-", "original-1-").is_exact:
             self._why = "the original's outputs differ from run to run"
+        elif not any(is_telling(load_outputs(self._scratch / f"original-0-{number}.npz")) for number in range(COUNT)):
+            self._why = "no output holds a finite floating-point number"
 
     def _save(self, arrays: Iterator[list[Any]], number: int) -> list[Path]:
         import numpy as np

@@ -45,6 +45,11 @@ def load_outputs(path: Path) -> list[Array]:
         return [arrays[f"arr_{position}"] for position in range(len(arrays.files))]
 
 
+def is_telling(outputs: Sequence[Array]) -> bool:
+    """Say whether the cosine of such outputs says something: whether there is a finite floating-point number among them."""
+    return any(each.dtype.kind == "f" and np.isfinite(each).any() for each in outputs)
+
+
 def compare(pairs: Iterable[tuple[Sequence[Array], Sequence[Array]]]) -> Likeness:
     """Return how alike the outputs are, before and after, of some runs; raises UnsoundResultError where their number or shapes differ."""
     cosines, norms, errors, equal = [1.0], [0.0], [0.0], []

@@ -30,7 +30,9 @@ class DataFile(AbstractContextManager["DataFile"]):
         return self._stream.fileno()
 
     def start(self, size: int) -> int:
-        """Return where the next entry of that size begins."""
+        """Return where the next entry of that size begins: an empty one at the end, since beyond it there is no file to be in."""
+        if size == 0:
+            return self.end
         unit = PAGE if size >= PAGE else _WORD
         return -(-self.end // unit) * unit
 

@@ -23,6 +23,11 @@ def embed(path: Path, files: Mapping[str, Path], target: Path) -> None:
     for tensor in tensors(model):
         if is_external(tensor) and (location := location_of(tensor)) != ORIGINAL:
             data = range_of(tensor, files)
-            set_external(tensor, f"\0{location}", data.start, data.length)
-    places = {ORIGINAL: path, **{f"\0{location}": file for location, file in files.items()}}
+            set_external(tensor, _marker(location), data.start, data.length)
+    places = {ORIGINAL: path, **{_marker(location): file for location, file in files.items()}}
     write_pieces(put_back(model.proto.SerializeToString(deterministic=True), places), target)
+
+
+def _marker(location: str) -> str:
+    """Return what stands for a file until its data is put in: no location begins with a slash, so that none is taken for ORIGINAL."""
+    return f"\0/{location}"

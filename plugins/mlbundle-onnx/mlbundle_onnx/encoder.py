@@ -61,6 +61,8 @@ class Encoder:
         with Source(weight.data, type_of(weight.tensor)) as source:
             encoded = self._int8(weight, source, out, axis, reasons) if form == "int8" else None
             encoded = encoded or self._float(weight, source, out, reasons)
+            if encoded is not None and encoded.error.signal == 0 and source.underflows:
+                encoded, reasons = None, ["its values are too small for float32"]
         if encoded is None:
             out.take(out.end, 0)
             return "; ".join(dict.fromkeys(reasons))

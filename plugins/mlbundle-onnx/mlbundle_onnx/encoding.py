@@ -79,12 +79,16 @@ def blocks(layout: Layout) -> Iterator[Block]:
 
 
 class Source(AbstractContextManager["Source"]):
-    """The values of a tensor: `data` as it lies in its file, `type` by its ONNX name. A context manager."""
+    """The values of a tensor: `data` as it lies in its file, `type` by its ONNX name. A context manager.
+
+    `underflows` says whether a value that was read is too small for float32, in which errors are measured.
+    """
 
     def __init__(self, data: Range, type: str) -> None:  # noqa: A002
         self._data = data
         self._dtype = FLOATS[type]
         self.count = data.length // self._dtype.itemsize
+        self.underflows = False
         self._file = os.open(data.path, os.O_RDONLY)
 
     def __exit__(self, *reason: object) -> None:
@@ -96,8 +100,12 @@ class Source(AbstractContextManager["Source"]):
         data = _pread(self._file, size, self._data.start + block.start * self._dtype.itemsize)
         if len(data) < size:
             raise ModelError(f"{self._data.path.name}: ends early")
-        with np.errstate(over="ignore"):
-            return np.frombuffer(data, self._dtype).astype(np.float32, copy=False).reshape(block.shape)
+        given = np.frombuffer(data, self._dtype)
+        with np.errstate(over="ignore", under="ignore"):
+            values = given.astype(np.float32, copy=False)
+        if self._dtype.itemsize > 4 and np.count_nonzero(values) < np.count_nonzero(given):
+            self.underflows = True
+        return values.reshape(block.shape)
 
 
 def largest(source: Source, layout: Layout) -> Array | None:

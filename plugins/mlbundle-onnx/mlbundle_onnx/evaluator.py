@@ -60,18 +60,14 @@ def _run(session: Any, feed: dict[str, Any], count: int, *, is_batched: bool) ->
     import numpy as np
 
     if not is_batched:
-        feed = {name: _fitting(array, each) for (name, array), each in zip(feed.items(), _ordered(session, feed), strict=True)}
+        inputs = {each.name: each for each in session.get_inputs()}
+        feed = {name: _fitting(array, inputs[name]) for name, array in feed.items()}
     given = zip((each.name for each in session.get_outputs()), session.run(None, feed), strict=True)
     outputs = {name: array for name, array in given if isinstance(array, np.ndarray) and array.dtype.kind in "biuf"}
     if is_batched:
         yield from unbatched(outputs, count)
     else:
         yield outputs
-
-
-def _ordered(session: Any, feed: Mapping[str, Any]) -> list[Any]:
-    inputs = {each.name: each for each in session.get_inputs()}
-    return [inputs[name] for name in feed]
 
 
 def _fitting(array: Any, declared: Any) -> Any:

@@ -17,6 +17,8 @@ from .wire import ORIGINAL, Range
 
 _KEYS = frozenset({"location", "offset", "length", "checksum"})
 _LARGEST = 1 << 62
+_MOST_AXES = 64
+"""numpy's own limit (NPY_MAXDIMS); the product of very many dimensions would take for ever."""
 
 _BITS: Mapping[str, int] = {
     **dict.fromkeys(("DOUBLE", "INT64", "UINT64", "COMPLEX64"), 64),
@@ -34,6 +36,8 @@ _BITS: Mapping[str, int] = {
 def count_of(tensor: Any) -> int:
     """Return the number of elements; raises ModelError for dimensions that no tensor can have."""
     dims = tuple(tensor.dims)
+    if len(dims) > _MOST_AXES:
+        raise ModelError(f"tensor {named(tensor)} has {len(dims)} dimensions")
     if any(dim < 0 for dim in dims) or math.prod(dims) > _LARGEST:
         raise ModelError(f"tensor {named(tensor)} has the dimensions {list(dims)}")
     return math.prod(dims)
@@ -57,7 +61,7 @@ def type_of(tensor: Any) -> str:
 
 def named(tensor: Any) -> str:
     """Return a tensor's name for a message: quoted, cut where it is absurdly long."""
-    return repr(tensor.name if len(tensor.name) <= 80 else f"{tensor.name[:77]}...")
+    return _cut(tensor.name)
 
 
 def is_external(tensor: Any) -> bool:
@@ -71,7 +75,7 @@ def location_of(tensor: Any) -> str:
     """Return the location of external data, as written; raises ModelError where there is none, or two, or one that leads elsewhere."""
     location = _entries(tensor).get("location", "")
     if location != ORIGINAL and is_astray(location):
-        raise ModelError(f"the data of tensor {named(tensor)} is at {location!r}, which is no path in the model's own folder")
+        raise ModelError(f"the data of tensor {named(tensor)} is at {_cut(location)}, which is no path in the model's own folder")
     return location
 
 
@@ -86,7 +90,7 @@ def range_of(tensor: Any, files: Mapping[str, Path]) -> Range:
     entries = _entries(tensor)
     location = location_of(tensor)
     if location not in files:
-        raise ModelError(f"the file {location!r} with the data of tensor {named(tensor)} is missing")
+        raise ModelError(f"the file {_cut(location)} with the data of tensor {named(tensor)} is missing")
     size = size_of(tensor)
     offset = _number(tensor, entries.get("offset", "0"))
     length = _number(tensor, entries["length"]) if "length" in entries else size
@@ -128,3 +132,7 @@ def _number(tensor: Any, text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 19):
         raise ModelError(f"tensor {named(tensor)} has the offset or length {text[:40]!r}")
     return int(text)
+
+
+def _cut(name: str) -> str:
+    return repr(name if len(name) <= 80 else f"{name[:77]}...")

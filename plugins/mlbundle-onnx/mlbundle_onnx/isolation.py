@@ -46,10 +46,13 @@ def call(scratch: Path, action: str, *, seconds: float = _SECONDS, **arguments: 
 
 
 def one_line(text: str, *folders: Path) -> str:
-    """Return a message in one line, without the folders that mean nothing to its reader, cut where it is absurdly long."""
+    """Return a message in one line, without the folders that mean nothing to its reader, cut where it is absurdly long.
+
+    What cannot be printed becomes a space: libraries repeat a model's names, which could steer a terminal.
+    """
     for folder in folders:
         text = text.replace(f"{folder}/", "").replace(str(folder), "")
-    line = " ".join(text.split())
+    line = " ".join("".join(each if each.isprintable() else " " for each in text).split())
     return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 3]}..."
 
 

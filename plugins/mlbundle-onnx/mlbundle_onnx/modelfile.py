@@ -79,7 +79,10 @@ def read_graph(path: Path) -> Model:
         raise ModelError("is no ONNX model, or damaged") from error
     if not proto.HasField("graph") or not proto.opset_import or proto.ir_version < 1:
         raise ModelError("is no ONNX model, or damaged: it has no graph, version or operator set")
-    return Model(path=path, proto=proto, scopes=tuple(_scopes(proto)))
+    model = Model(path=path, proto=proto, scopes=tuple(_scopes(proto)))
+    if not all(isinstance(text, str) for text in _texts(model)):
+        raise ModelError("is no ONNX model, or damaged: a name in it is no UTF-8")
+    return model
 
 
 def locations(model: Model) -> list[str]:
@@ -96,14 +99,34 @@ def read_model(path: Path, files: Mapping[str, Path]) -> Model:
 
 
 def tensors(model: Model) -> Iterator[Any]:
-    """Yield every TensorProto of graphs and attributes, but for those of sparse tensors."""
+    """Yield every TensorProto of graphs and attributes, and those that sparse tensors are made of."""
     for scope in model.scopes:
+        sparse = list(getattr(scope.body, "sparse_initializer", ()))
         yield from getattr(scope.body, "initializer", ())
+        for attribute in _attributes(scope.body):
+            if attribute.HasField("t"):
+                yield attribute.t
+            yield from attribute.tensors
+            sparse += [attribute.sparse_tensor] if attribute.HasField("sparse_tensor") else []
+            sparse += attribute.sparse_tensors
+        for each in sparse:
+            yield from (each.values, each.indices)
+
+
+def _texts(model: Model) -> Iterator[Any]:
+    """Yield the names that others work with; protobuf gives those that are no UTF-8 as bytes."""
+    for tensor in tensors(model):
+        yield tensor.name
+        for entry in tensor.external_data:
+            yield from (entry.key, entry.value)
+    for scope in model.scopes:
         for node in scope.body.node:
-            for attribute in node.attribute:
-                if attribute.HasField("t"):
-                    yield attribute.t
-                yield from attribute.tensors
+            yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+            yield from (attribute.name for attribute in node.attribute)
+        if isinstance(scope.body, type(model.proto.graph)):
+            yield from (value.name for value in (*scope.body.input, *scope.body.output, *scope.body.value_info))
+        else:
+            yield from (*scope.body.input, *scope.body.output)
 
 
 def _scopes(proto: Any) -> Iterator[Scope]:
@@ -124,11 +147,17 @@ def _graphs(graph: Any, opset: int, uses: dict[str, list[Use]]) -> Iterator[Scop
 
 
 def _below(body: Any) -> Iterator[Any]:
+    for attribute in _attributes(body):
+        if attribute.HasField("g"):
+            yield attribute.g
+        yield from attribute.graphs
+
+
+def _attributes(body: Any) -> Iterator[Any]:
+    """Yield the attributes of the nodes, and what a function's own are unless a caller says otherwise."""
     for node in body.node:
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                yield attribute.g
-            yield from attribute.graphs
+        yield from node.attribute
+    yield from getattr(body, "attribute_proto", ())
 
 
 def _add_uses(body: Any, uses: dict[str, list[Use]]) -> None:

@@ -15,7 +15,8 @@ from hatch_mlbundle.optimizer import Context, Json
 SUFFIX = ".onnx"
 
 _DATA = frozenset({Kind.DATA, Kind.OTHER, Kind.MODEL})
-_MODELS = (SUFFIX, ".safetensors", ".json", ".yaml", ".yml", ".toml", ".xml", ".csv", ".sql")
+_MODELS = (SUFFIX, ".ort", ".safetensors", ".pt", ".pth", ".ckpt", ".gguf", ".h5", ".tflite", ".npz")
+_TEXTS = (".json", ".jsonl", ".yaml", ".yml", ".toml", ".xml", ".csv", ".tsv", ".txt", ".sql")
 """Names of files that others read, and that are no external data, whatever a model says."""
 
 
@@ -50,12 +51,12 @@ def models(bundle: Bundle, context: Context) -> Iterator[Found | Keep]:
             yield Found(file=file, data=data, facts=fact)
 
 
-def conversion(found: Found, reason: str, key: str = "") -> Convert:
+def conversion(found: Found, reason: str) -> Convert:
     """Return the change that makes the model anew; where it has external data now, with one file of that, or none."""
     names = sorted(set(found.data.values()))
     path = found.file.path
     data = () if not names else (names[0],) if len(names) == 1 else (data_name(path),)
-    return Convert(path=path, reason=reason, sources=(path, *names), outputs=(path, *data), key=key)
+    return Convert(path=path, reason=reason, sources=(path, *names), outputs=(path, *data))
 
 
 def data_name(path: str) -> str:
@@ -92,7 +93,7 @@ def _problem(bundle: Bundle, path: str, model: str) -> str | None:
         return f"{path} is missing, or reached through a link"
     if file.link is not None:
         return f"{path} is a link"
-    if file.kind not in _DATA or path.lower().endswith(_MODELS):
+    if file.kind not in _DATA or path.lower().endswith((*_MODELS, *_TEXTS)):
         return f"{path} is a file of another kind ({file.kind.value}), which may serve others"
     place = file.content.local_path()
     if place is not None and place.name == PurePosixPath(path).name and place.stat().st_nlink > 1:

@@ -25,7 +25,7 @@ def searched(work: Conversion, judge: Judge, form: Form, store: Store) -> Mappin
 
     int8 with some weights promoted to float16 counts as between the two; those of the lowest SQNR go first.
     """
-    search = _Search(work, store)
+    search = _Search(work, judge, form, store)
     choice, trials = smallest_within(_SETTINGS[form], len(search.worst()) if form == "int8" else 0, search.attempt, judge.search)
     if unmeasured(trials):
         choice = Choice(setting=form)
@@ -33,17 +33,25 @@ def searched(work: Conversion, judge: Judge, form: Form, store: Store) -> Mappin
         measured = trials[-1].measured
         told = f"{measured.metric} {measured.value:.6g}" if measured else "nothing"
         raise KeptError(f"no way to store its weights keeps the bound of [tool.mlbundle.accuracy]: {trials[-1].setting} gives {told}")
+    if choice in search.unchanged:
+        raise KeptError("only as it is does it keep the bound of [tool.mlbundle.accuracy]")
     folder, detail = search.made(choice)
     proof = work.checked(folder, search.measured(choice))
     return work.take(folder, {**detail, "comparison": proof, "search": trial_rows(trials)})
 
 
 class _Search:
-    """The candidates of one model; only the last one is on disk, with how it does in `measured`."""
+    """The candidates of one model; only the last one is on disk, with how it does in `measured`.
 
-    def __init__(self, work: Conversion, store: Store) -> None:
+    `unchanged` are the choices that leave the model as it is: float16 for one that holds nothing else.
+    """
+
+    def __init__(self, work: Conversion, judge: Judge, form: Form, store: Store) -> None:
         self._work = work
+        self._judge = judge
+        self._form = form
         self._store = store
+        self.unchanged: set[Choice] = set()
         self._last: tuple[Choice, Path, dict[str, Json]] | None = None
         self._worst: list[str] = []
         self._measured: dict[Choice, Measured | None] = {}
@@ -67,7 +75,14 @@ class _Search:
 
     def attempt(self, choice: Choice) -> Trial:
         """Make a candidate, and measure it."""
-        folder, _ = self.made(choice)
+        try:
+            folder, _ = self.made(choice)
+        except KeptError:
+            if choice.setting == self._form:
+                raise
+            self.unchanged.add(choice)
+            original = self._work.original
+            return Trial(setting=choice.setting, size=original.size, measured=self._judge.measure(original.path, original.path))
         self._measured[choice] = self._work.measured(folder)
         setting = choice.setting + (f", {choice.promoted} of {len(self._worst)} weights float16" if choice.promoted else "")
         return Trial(setting=setting, size=self._work.size(folder), measured=self._measured[choice])

@@ -48,6 +48,8 @@ class OnnxSlim(Optimizer[OnnxSlimOptions]):
         for found in models(bundle, context):
             if isinstance(found, Keep):
                 yield found
+            elif "why" in found.facts:
+                yield Keep(path=found.file.path, reason=str(found.facts["why"]))
             elif (size := found.file.size + sum(bundle[path].size for path in set(found.data.values()))) > self.options.max_size:
                 yield Keep(path=found.file.path, reason=f"{format_size(size)} are more than `max-size`")
             else:

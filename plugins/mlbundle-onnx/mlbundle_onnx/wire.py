@@ -38,10 +38,11 @@ _TENSOR_DATA = frozenset({4, _RAW_DATA, 10})
 _Fields: TypeAlias = Mapping[int, str]
 _MESSAGES: Mapping[str, _Fields] = {
     "model": {7: "graph", 25: "function"},
-    "graph": {1: "node", 5: "tensor"},
-    "function": {7: "node"},
+    "graph": {1: "node", 5: "tensor", 15: "sparse"},
+    "function": {7: "node", 11: "attribute"},
     "node": {5: "attribute"},
-    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph"},
+    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
+    "sparse": {1: "tensor", 2: "tensor"},
     "tensor": {},
 }
 """The messages on the way to tensors, by the numbers of their fields."""
@@ -144,10 +145,12 @@ def _cut(window: _Window, start: int, end: int, message: str, out: bytearray, de
         length = position - body
         inner = _MESSAGES[message].get(field)
         if kind != _BYTES or length < LARGE or not (inner or (message == "tensor" and field in _TENSOR_DATA)):
-            _append(out, window, first, position)
+            _check_room(out, position - first)
+            out += window.take(first, position)
         elif inner is not None:
             nested = bytearray()
             _cut(window, body, position, inner, nested, depth + 1)
+            _check_room(out, len(nested))
             out += _field(field, bytes(nested))
         elif data is None:
             data = (body, length)
@@ -171,10 +174,9 @@ def _body(window: _Window, position: int, end: int, kind: int) -> tuple[int, int
     return position, position + length
 
 
-def _append(out: bytearray, window: _Window, start: int, end: int) -> None:
-    if len(out) + end - start > LARGEST_SKELETON:
+def _check_room(out: bytearray, length: int) -> None:
+    if len(out) + length > LARGEST_SKELETON:
         raise ModelError(f"has more than {LARGEST_SKELETON >> 20} MiB beside the data of its tensors")
-    out += window.take(start, end)
 
 
 def _external(start: int, length: int) -> bytes:

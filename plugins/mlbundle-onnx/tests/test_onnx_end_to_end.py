@@ -13,6 +13,7 @@ import jsonschema
 import numpy as np
 import onnx
 import pytest
+from onnx import numpy_helper
 from onnxsmith import ROWS, embedder, run, save, tokens
 from onnxsteps import job
 
@@ -80,6 +81,23 @@ def test_the_users_samples_decide(tmp_path: Path) -> None:
     assert forms[0.999] == ["I8 "] * 3
     assert sorted(set(forms[0.99998])) == ["F16", "I8 "]
     assert forms[0.9999999] == ["F16"] * 3
+
+
+def test_weights_in_float16_stay_so_where_int8_loses_too_much(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    made = embedder()
+    for each in made.graph.initializer:
+        each.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(each).astype(np.float16), each.name))
+    made.graph.output[0].type.tensor_type.elem_type = onnx.TensorProto.FLOAT16
+    save(made, source / "m.onnx")
+    asked = {**settings(), **sampled(tmp_path, at_least=0.99998, search="tensor")}
+    (detail,) = optimize(job(tmp_path, **asked), source, tmp_path / "some").manifest.details
+    assert sorted({row["after"][:3] for row in detail.detail["tensors"]}) == ["F16", "I8 "]
+    assert [trial["setting"][:7] for trial in detail.detail["search"]][:2] == ["int8", "float16"]
+    asked = {**settings(), **sampled(tmp_path, at_least=0.9999999, search="model")}
+    manifest = optimize(job(tmp_path, **asked), source, tmp_path / "none").manifest
+    (row,) = [each for each in manifest.files if each.path == "m.onnx"]
+    assert "only as it is does it keep the bound" in row.changes[0].reason
 
 
 def test_a_bound_that_nothing_keeps_keeps_the_model(tmp_path: Path) -> None:

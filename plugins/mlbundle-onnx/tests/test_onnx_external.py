@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import pytest
+from mlbundle_onnx.embedding import embed
 from mlbundle_onnx.external import is_astray
 from mlbundle_onnx.modelfile import locations, read_graph, read_model
-from onnxsmith import embedder, save
+from onnx import numpy_helper
+from onnxsmith import embedder, save, values
 
 from hatch_mlbundle.errors import ModelError
 
@@ -111,3 +114,21 @@ def test_a_weight_whose_data_is_short_is_refused(tmp_path: Path) -> None:
     weight(made).raw_data = weight(made).raw_data[:-4]
     with pytest.raises(ModelError, match="needs 32768 bytes, but has 32764"):
         read(save(made, tmp_path / "m.onnx"))
+
+
+@pytest.mark.parametrize("name", ["original", "new", "m.bin"])
+def test_embedding_tells_the_data_of_every_file_apart(tmp_path: Path, name: str) -> None:
+    made = onnx.load(save(embedder(), tmp_path / "m.onnx", name), load_external_data=False)
+    made.graph.initializer.append(numpy_helper.from_array(values(64, 64, seed=11), "inside"))
+    embed(save(made, tmp_path / "m.onnx"), {name: tmp_path / name}, tmp_path / "whole.onnx")
+    before, after = (onnx.load(tmp_path / each).graph.initializer for each in ("m.onnx", "whole.onnx"))
+    for old, new in zip(before, after, strict=True):
+        np.testing.assert_array_equal(numpy_helper.to_array(old), numpy_helper.to_array(new))
+
+
+def test_names_and_places_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    data = save(embedder(), tmp_path / "m.onnx", "m.bin").read_bytes()
+    for name in (b"m.bin", b"location", b"words", b"input_ids", b"Gather", b"transB"):
+        (tmp_path / "m.onnx").write_bytes(data.replace(name, b"\xff" * len(name)))
+        with pytest.raises(ModelError, match="no UTF-8"):
+            read_graph(tmp_path / "m.onnx")

@@ -108,7 +108,8 @@ def test_models_that_are_still_trained_are_left_alone(root: Path) -> None:
     made = embedder()
     made.training_info.add()
     save(made, root / "m.onnx")
-    assert reasons(planned(root)[0]) == {"m.onnx": "it holds training information, which names weights"}
+    for step in (None, OnnxSlim(OnnxSlimOptions())):
+        assert reasons(planned(root, step)[0]) == {"m.onnx": "it holds training information, which names weights"}
 
 
 def test_links_to_models_and_unselected_ones_are_not_touched(root: Path) -> None:
@@ -194,6 +195,36 @@ def test_outputs_that_differ_from_run_to_run_prove_nothing(root: Path, tmp_path:
     _, _, context = converted(root, tmp_path / "work", change, step)
     assert context.codes == ["MB723"]
     assert "differ from run to run" in context.findings[0].message
+
+
+def test_inputs_too_large_to_be_made_up_are_told(root: Path, tmp_path: Path) -> None:
+    node = helper.make_node("MatMul", ["x", "w"], ["y"])
+    save(model([node], {"w": values(64, 64)}, [floats("x", 1 << 20, 64)], [floats("y", 1 << 20, 64)]), root / "m.onnx")
+    (change,), _, step = planned(root)
+    details, _, context = converted(root, tmp_path / "work", change, step)
+    assert details["m.onnx"]["comparison"]["why"] == "its inputs are too large to be made up"
+    assert context.codes == ["MB723"]
+
+
+@pytest.mark.parametrize("kind", ["whole numbers", "a sequence", "not finite"])
+def test_outputs_that_no_cosine_judges_prove_nothing(root: Path, tmp_path: Path, kind: str) -> None:
+    made = embedder()
+    del made.graph.output[:]
+    if kind == "whole numbers":
+        made.graph.node.append(helper.make_node("ArgMax", ["y"], ["z"], axis=1))
+        made.graph.output.append(helper.make_tensor_value_info("z", TensorProto.INT64, ["batch", 1]))
+    elif kind == "a sequence":
+        made.graph.node.append(helper.make_node("SequenceConstruct", ["y"], ["z"]))
+        made.graph.output.append(helper.make_tensor_sequence_value_info("z", TensorProto.FLOAT, None))
+    else:
+        made.graph.node.append(helper.make_node("Add", ["y", "nan"], ["z"]))
+        made.graph.initializer.append(numpy_helper.from_array(np.array(np.nan, np.float32), "nan"))
+        made.graph.output.append(floats("z", "batch", 64))
+    save(made, root / "m.onnx")
+    (change,), _, step = planned(root)
+    details, _, context = converted(root, tmp_path / "work", change, step)
+    assert details["m.onnx"]["comparison"] == {"inputs": None, "why": "no output holds a finite floating-point number"}
+    assert context.codes == ["MB723"]
 
 
 def test_large_models_are_checked_by_their_structure_alone(root: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import onnx
 import pytest
 from mlbundle_onnx.choosing import Rules
 from mlbundle_onnx.storing import Place, store
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, external_data_helper, helper, numpy_helper
 from onnxsmith import cosine, embedder, floats, integers, model, run, save, stored_types, tokens, values
 
 from hatch_mlbundle.errors import KeptError
@@ -95,6 +95,18 @@ def test_what_is_not_finite_stays(tmp_path: Path, bad: float) -> None:
         after, rows = stored(save(made, tmp_path / "m.onnx"), form)
         assert rows["dense"]["kept"] == "it holds values that are not finite"
         assert stored_types(after)["dense"] == TensorProto.FLOAT
+
+
+@pytest.mark.parametrize("form", ["float16", "int8"])
+def test_doubles_that_float32_takes_for_zeros_stay(tmp_path: Path, form: str) -> None:
+    ends = [helper.make_tensor_value_info(name, TensorProto.DOUBLE, [1, 64]) for name in ("x", "y")]
+    node = helper.make_node("MatMul", ["x", "w"], ["y"])
+    tiny = values(64, 64).astype(np.float64) * 1e-60
+    with pytest.raises(KeptError, match="too small for float32"):
+        stored(save(model([node], {"w": tiny}, ends[:1], ends[1:]), tmp_path / "m.onnx"), form)
+    after, rows = stored(save(model([node], {"w": tiny * 0}, ends[:1], ends[1:]), tmp_path / "m.onnx"), form)
+    assert rows["w"]["sqnr"] is None
+    assert not run(after, x=values(1, 64).astype(np.float64))[0].any()
 
 
 def test_names_operators_and_positions_may_keep_weights(tmp_path: Path) -> None:
@@ -273,3 +285,50 @@ def test_text_whole_numbers_and_sparse_tensors_are_left_alone(tmp_path: Path) ->
     result = onnx.load(after)
     assert list(result.graph.sparse_initializer) == [spare]
     np.testing.assert_array_equal(run(after, input_ids=tokens())[1], np.arange(8192).reshape(64, 128))
+
+
+def test_external_data_of_sparse_tensors_and_defaults_moves_too(tmp_path: Path) -> None:
+    kept, default = values(2000, seed=5), values(64, 64, seed=6)
+    made = embedder()
+    places = numpy_helper.from_array(np.arange(2000) * 3, "places")
+    made.graph.sparse_initializer.append(helper.make_sparse_tensor(numpy_helper.from_array(kept, "sparse"), places, [64, 128]))
+    made.graph.node.append(helper.make_node("Table", [], ["table"], domain="own"))
+    made.graph.output.append(floats("table", 64, 64))
+    constant = helper.make_node("Constant", [], ["t"])
+    constant.attribute.add(name="value", ref_attr_name="rows", type=onnx.AttributeProto.TENSOR)
+    rows = helper.make_attribute("rows", numpy_helper.from_array(default, "default"))
+    function = helper.make_function("own", "Table", [], ["t"], [constant], [helper.make_opsetid("", 17)], attribute_protos=[rows])
+    made.functions.append(function)
+    made.opset_import.append(helper.make_opsetid("own", 1))
+    path = save(made, tmp_path / "m.onnx", "m.bin")
+    made = onnx.load(path, load_external_data=False)
+    for tensor in (made.graph.sparse_initializer[0].values, made.functions[0].attribute_proto[0].t):
+        append_outside(tensor, tmp_path / "m.bin")
+    save(made, path)
+    after, _ = stored(path, "int8", {"m.bin": tmp_path / "m.bin"})
+    result = onnx.load(after, load_external_data=False)
+    for tensor, array in ((result.graph.sparse_initializer[0].values, kept), (result.functions[0].attribute_proto[0].t, default)):
+        np.testing.assert_array_equal(numpy_helper.to_array(tensor, str(after.parent)).reshape(array.shape), array)
+
+
+def test_empty_external_data_stays_within_its_file(tmp_path: Path) -> None:
+    made = model([helper.make_node("MatMul", ["x", "w"], ["y"])], {"w": values(64, 64)}, [floats("x", 1, 64)], [floats("y", 1, 64)])
+    path = save(made, tmp_path / "m.onnx", "m.bin")
+    made = onnx.load(path, load_external_data=False)
+    for name, array in (("odd", np.arange(10, dtype=np.float32)), ("empty", np.zeros((0, 4), np.float32))):
+        made.graph.initializer.append(numpy_helper.from_array(array, name))
+        append_outside(made.graph.initializer[-1], tmp_path / "m.bin")
+        made.graph.node.append(helper.make_node("Identity", [name], [f"{name}_too"]))
+        made.graph.output.append(floats(f"{name}_too", *array.shape))
+    after, _ = stored(save(made, path), "int8", {"m.bin": tmp_path / "m.bin"})
+    _, odd, empty = run(after, x=values(1, 64))
+    np.testing.assert_array_equal(odd, np.arange(10))
+    assert empty.shape == (0, 4)
+
+
+def append_outside(tensor: TensorProto, path: Path) -> None:
+    """Let a tensor's data be at the end of a file."""
+    with path.open("ab") as stream:
+        external_data_helper.set_external_data(tensor, path.name, stream.tell(), len(tensor.raw_data))
+        stream.write(tensor.raw_data)
+    tensor.ClearField("raw_data")

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from mlbundle_onnx import wire
 from mlbundle_onnx.modelfile import read_model
 from mlbundle_onnx.wire import LARGE, ORIGINAL, Range, cut_out, put_back, write_pieces
 from onnx import TensorProto, helper, numpy_helper
@@ -57,6 +58,16 @@ def test_weights_in_branches_and_constants_are_cut_out_too(tmp_path: Path) -> No
     assert restored(path).SerializeToString() == path.read_bytes()
 
 
+def test_the_parts_of_sparse_tensors_are_cut_out_too(tmp_path: Path) -> None:
+    places = numpy_helper.from_array(np.arange(2000) * 3, "places")
+    made = embedder()
+    made.graph.sparse_initializer.append(helper.make_sparse_tensor(numpy_helper.from_array(values(2000), "sparse"), places, [64, 128]))
+    made.graph.node.append(helper.make_node("Add", ["dense", "sparse"], ["sum"]))
+    path = save(made, tmp_path / "m.onnx")
+    assert len(cut_out(path)) < 3 * LARGE
+    assert restored(path).SerializeToString() == path.read_bytes()
+
+
 def length(size: int) -> bytes:
     return bytes([size & 0x7F | 0x80, size >> 7 & 0x7F | 0x80, size >> 14])
 
@@ -91,6 +102,16 @@ def test_messages_nested_without_end_are_refused(tmp_path: Path) -> None:
             data = tag + length(len(data)) + data
     (tmp_path / "m.onnx").write_bytes(b"\x3a" + length(len(data)) + data)
     with pytest.raises(ModelError, match="nested too deeply"):
+        cut_out(tmp_path / "m.onnx")
+
+
+def test_what_many_messages_add_up_to_is_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    node = b"\x32" + length(LARGE) + bytes(LARGE)  # a doc_string
+    nodes = (b"\x0a" + length(len(node)) + node) * 10
+    (tmp_path / "m.onnx").write_bytes(b"\x3a" + length(len(nodes)) + nodes)
+    assert len(cut_out(tmp_path / "m.onnx")) > 10 * LARGE
+    monkeypatch.setattr(wire, "LARGEST_SKELETON", 3 * LARGE)
+    with pytest.raises(ModelError, match="beside the data of its tensors"):
         cut_out(tmp_path / "m.onnx")
 
 
