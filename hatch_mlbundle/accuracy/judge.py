@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 import threading
@@ -138,9 +139,11 @@ class ModelJudge:
             if not sample:
                 raise AccuracyError(f"sample {number}: the evaluator gives no output")
             try:
-                value_of(self._settings.metric, sample, sample, self._settings.output)
+                value = value_of(self._settings.metric, sample, sample, self._settings.output)
             except DifferentOutputsError as error:
                 raise AccuracyError(f"sample {number}: the original cannot be compared with: {error}") from error
+            if math.isnan(value):
+                raise AccuracyError(f"sample {number}: what the original gives is not finite, so that nothing can be compared with it")
 
     def _measured_by_command(self, original: Path, candidate: Path) -> Measured:
         """Return what the command says of the candidate; the original itself has to be within the bound, or nothing ever will be."""

@@ -167,6 +167,13 @@ def test_an_original_without_outputs_is_told(original: Path, tmp_path: Path) -> 
     assert fault_of(judge(tmp_path, Odd), silent, original) == "sample 1: the evaluator gives no output"
 
 
+@pytest.mark.parametrize("metric", ["cosine", "top-1", "relative-error"])
+def test_an_original_that_gives_no_numbers_is_told(original: Path, tmp_path: Path, metric: str) -> None:
+    broken = changed(original, "void-x")
+    told = "sample 1: what the original gives is not finite, so that nothing can be compared with it"
+    assert fault_of(judge(tmp_path, Odd, metric=metric), broken, broken) == told
+
+
 def test_samples_that_the_model_does_not_know_are_told(original: Path, tmp_path: Path) -> None:
     import numpy as np
 
