@@ -27,6 +27,7 @@ from .metrics import DifferentOutputsError, reduced, value_of, worst_of
 from .outputs import read_outputs
 from .running import number_of, outputs_of
 from .samples import check_samples
+from .stage import is_unfinished
 
 _State: TypeAlias = tuple[tuple[str, str, int, int, int], ...]
 """What tells a model from another one without reading it: for each of its files where it really is, and what `stat` says of it."""
@@ -92,10 +93,19 @@ class ModelJudge:
     def measure(self, original: Path, candidate: Path) -> Measured | None:
         """Return how `candidate` does, None where nothing that is installed can run such a model; raises AccuracyError."""
         with self._lock, storage_errors(self._folder):
-            if self._settings.command:
-                return self._measured_by_command(original, candidate)
-            evaluator = self._evaluator_for(original)
-            return self._measured_by(evaluator, original, candidate) if evaluator else None
+            there = {*_state(original), *_state(candidate)}
+            measured = self._measured(original, candidate)
+            changed = there - {*_state(original), *_state(candidate)}
+            if changed:
+                name = min(name or Path(place).name for name, place, *_ in changed).lstrip("/")
+                raise AccuracyError(f"{name} was changed while the model was measured; what measures must only read the models' files")
+            return measured
+
+    def _measured(self, original: Path, candidate: Path) -> Measured | None:
+        if self._settings.command:
+            return self._measured_by_command(original, candidate)
+        evaluator = self._evaluator_for(original)
+        return self._measured_by(evaluator, original, candidate) if evaluator else None
 
     def _evaluator_for(self, model: Path) -> Evaluator | None:
         for evaluator in self._asked.evaluators:
@@ -187,6 +197,8 @@ def _states(place: Path, name: str, seen: set[Path]) -> Iterator[tuple[str, str,
         status = real.stat()
         names = sorted(os.listdir(real)) if S_ISDIR(status.st_mode) else None  # noqa: PTH208 - names are what is wanted
     except FileNotFoundError:  # a link to nowhere, or another thread's rewrite that just ended
+        return
+    if name and is_unfinished(place.name):
         return
     if names is None:
         yield name, str(real), status.st_ino, status.st_size, status.st_mtime_ns
