@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from posixpath import dirname, relpath
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from hatch_mlbundle.accuracy.search import Trial, first_within, trial_rows, unmeasured
 from hatch_mlbundle.accuracy.stage import candidate_folder, model_files, model_root
 from hatch_mlbundle.errors import ConfigurationError, KeptError
+from hatch_mlbundle.globs import matcher
 from hatch_mlbundle.libraries import library_versions
 from hatch_mlbundle.model import Bundle, Change, Convert, Finding, Keep
 from hatch_mlbundle.optimizer import Context, ConvertTask, Detail, Judge, Optimizer, Options, Risk, option
@@ -19,7 +20,7 @@ from hatch_mlbundle.runtime.signpost import PACKED, is_signpost
 from hatch_mlbundle.schema import Glob
 from hatch_mlbundle.units import format_size
 
-from .modelfolders import in_folder, weight_files
+from .modelfolders import in_folder, other_weights, weight_files
 
 if TYPE_CHECKING:
     from .pruning.attempts import Attempt
@@ -128,7 +129,20 @@ class PruneWeights(Optimizer[PruneWeightsOptions]):
                 context.report(Finding(code="MB733", path=path, message=message))
             if weights and config in bundle and all(bundle[path].link is None for path in (*weights, config)):
                 sources = (*weights, config)
+                problem = self._why_whole(usable, weights, config, bundle)
+                if problem:
+                    yield from (Keep(path=path, reason=problem) for path in weights if path in usable)
+                    continue
                 yield self._convert(weights[0], sources, sources, f"{self.options.amount:g} of its neurons pruned", bundle, context)
+
+    def _why_whole(self, usable: Sequence[str], weights: Sequence[str], config: str, bundle: Bundle) -> str | None:
+        """Return why a model cannot lose neurons: some file that must change with the others stays, or does not know of it; else None."""
+        excluded = matcher(self.options.exclude)
+        stays = [path for path in (*weights, config) if excluded(path) or (path.endswith(".safetensors") and path not in usable)]
+        if stays:
+            return f"{stays[0]}, which would have to change with it, is not to be changed"
+        others = other_weights(bundle, dirname(config), weights)
+        return f"{others[0]} goes by the same config.json; leave it out first" if others else None
 
     def _convert(
         self, path: str, sources: tuple[str, ...], outputs: tuple[str, ...], reason: str, bundle: Bundle, context: Context

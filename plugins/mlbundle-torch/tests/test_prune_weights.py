@@ -227,6 +227,30 @@ def test_what_cannot_be_pruned_structurally_stays(bundle: Path) -> None:
         assert any(message in reason for reason in reasons), (message, reasons)
 
 
+def kept_reasons(result: Result) -> list[str]:
+    rows = json.loads(result.manifest.to_json())["files"]
+    return [change["reason"] for row in rows for change in row["changes"] if change["action"] == "keep"]
+
+
+@pytest.mark.parametrize("excluded", ["*-00001-of-00002.safetensors", "*-00002-of-00002.safetensors", "*.index.json", "config.json"])
+def test_a_model_of_which_a_file_is_excluded_stays_whole(excluded: str, bundle: Path) -> None:
+    shard(bundle)
+    before = {path: path.read_bytes() for path in (bundle / "m").iterdir()}
+    result = pruned(bundle, amount=0.5, exclude=[excluded])
+    assert before == {path: path.read_bytes() for path in (bundle / "m").iterdir()}
+    assert all("is not to be changed" in reason for reason in kept_reasons(result))
+    assert kept_reasons(result)
+
+
+@pytest.mark.parametrize("other", ["pytorch_model.bin", "model.fp16.safetensors", "tf_model.h5", "adapter_model.safetensors"])
+def test_a_model_with_other_weights_that_go_by_its_config_stays(other: str, bundle: Path) -> None:
+    write(bundle / "m" / other, bert("F16"))
+    before = {path: path.read_bytes() for path in (bundle / "m").iterdir()}
+    result = pruned(bundle, amount=0.5)
+    assert before == {path: path.read_bytes() for path in (bundle / "m").iterdir()}
+    assert f"m/{other} goes by the same config.json; leave it out first" in kept_reasons(result)
+
+
 def test_a_file_that_is_no_transformers_model_is_told(tmp_path: Path) -> None:
     root = tmp_path / "app" / "bundle"
     write(root / "net.safetensors", bert())
