@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import tempfile
@@ -192,12 +193,14 @@ def _state(model: Path) -> _State:
 
 def _states(place: Path, name: str, seen: set[Path]) -> Iterator[tuple[str, str, int, int, int]]:
     """Yield what tells the file, or each below the folder, apart; a folder that links lead back to is not entered again."""
-    real = place.resolve()
+    real = Path(os.path.realpath(place))  # Path.resolve raises errors of several kinds for links that lead in a circle
     try:
         status = real.stat()
         names = sorted(os.listdir(real)) if S_ISDIR(status.st_mode) else None  # noqa: PTH208 - names are what is wanted
-    except FileNotFoundError:  # a link to nowhere, or another thread's rewrite that just ended
-        return
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ELOOP):  # a link to nowhere, or in a circle
+            return
+        raise
     if name and is_unfinished(place.name):
         return
     if names is None:

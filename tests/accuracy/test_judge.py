@@ -214,6 +214,7 @@ def test_a_folder_whose_links_lead_back_to_it_or_nowhere_is_measured(original: P
     (folder / "again").symlink_to(".")
     (folder / "parent").symlink_to("..")
     (folder / "nowhere").symlink_to("absent")
+    (folder / "circle").symlink_to("circle")
     one = judge(tmp_path)
     assert measured_by(one, folder, folder).value == pytest.approx(1)
     write_model(original, network(seed=8))
