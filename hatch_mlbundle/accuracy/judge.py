@@ -85,15 +85,22 @@ class ModelJudge:
         self._lock = threading.Lock()
         self._baselines: dict[tuple[str, _State], Path] = {}
         self._passed: set[_State] = set()
+        self._stopped = False
 
     @property
     def search(self) -> SearchBy:
         """How the smallest result within the bound is to be searched for."""
         return self._settings.search
 
+    def stop(self) -> None:
+        """Measure nothing more: a search that runs on while a build is given up ends with the measurement that it is at."""
+        self._stopped = True
+
     def measure(self, original: Path, candidate: Path) -> Measured | None:
         """Return how `candidate` does, None where nothing that is installed can run such a model; raises AccuracyError."""
         with self._lock, storage_errors(self._folder):
+            if self._stopped:
+                raise AccuracyError("the build was given up, so that nothing more is measured")
             there = {*_state(original), *_state(candidate)}
             measured = self._measured(original, candidate)
             changed = there - {*_state(original), *_state(candidate)}
