@@ -76,7 +76,7 @@ def inquire(settings: AccuracySettings, evaluators: Mapping[str, Evaluator], pro
 
 
 class ModelJudge:
-    """Implements optimizer.Judge; `folder` is an empty one for its work. Safe for threads: one model runs at a time, on all cores."""
+    """Implements optimizer.Judge; `folder` is an empty one for its work. Safe for threads: one model runs at a time."""
 
     def __init__(self, asked: Inquiry, folder: Path) -> None:
         self._asked = asked

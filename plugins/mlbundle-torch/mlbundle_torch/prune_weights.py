@@ -77,7 +77,7 @@ class PruneWeights(Optimizer[PruneWeightsOptions]):
             yield from self._plan_single(usable, bundle, context)
 
     def convert(self, task: ConvertTask, context: Context) -> Mapping[str, Detail]:
-        """Prune by `amount`, or by the largest share of it that keeps the bound of accuracy; what is written was read back."""
+        """Prune by `amount`, or by the largest share of it that keeps the bound of accuracy; where single weights go, all was read back."""
         search = _Search(task, context, self._maker(task, context), self.options.amount)
         made, rows = search.run()
         for path, written in made.outputs.items():
