@@ -174,6 +174,15 @@ def shard(bundle: Path) -> None:
     (bundle / "m/model.safetensors.index.json").write_text(json.dumps(index))
 
 
+@pytest.mark.parametrize("metadata", [{}, {"metadata": None}])
+def test_an_index_without_a_total_gets_one(metadata: dict[str, Any], bundle: Path) -> None:
+    shard(bundle)
+    path = bundle / "m/model.safetensors.index.json"
+    path.write_text(json.dumps({**metadata, "weight_map": json.loads(path.read_text())["weight_map"]}))
+    assert not pruned(bundle, amount=0.5).manifest.findings
+    assert json.loads(path.read_text())["metadata"]["total_size"] > 0
+
+
 def test_neurons_of_a_model_in_several_files_go_together(bundle: Path, tmp_path: Path) -> None:
     whole = Path(shutil.copytree(bundle, tmp_path / "whole" / "bundle"))
     pruned(whole, amount=0.5)

@@ -120,7 +120,8 @@ def prune_neurons(paths: Mapping[str, Path], config: str, amount: float, folder:
     for path in paths.keys() - made.keys():
         index = read_json(paths[path])
         total = sum(tensor.nbytes for each in weights for tensor in read_header(made[each]).tensors)
-        made[path] = _write_json(folder / "index.json", {**index, "metadata": {**index.get("metadata", {}), "total_size": total}})
+        metadata = {**(index.get("metadata") or {}), "total_size": total}
+        made[path] = _write_json(folder / "index.json", {**index, "metadata": metadata})
     return Attempt(amount=amount, outputs=made, plain=made, details=details)
 
 
