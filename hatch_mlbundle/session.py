@@ -8,7 +8,7 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from .bundles.artifact import Artifact
 from .bundles.atomic_folder import recover
@@ -28,9 +28,11 @@ from .bundles.zip_reader import Limits
 from .cache import Cache
 from .errors import ArtifactError
 from .job import Job
-from .optimizer import Judge
 from .pipeline import Services
 from .workspace import Workspace, temporary_workspace
+
+if TYPE_CHECKING:
+    from .accuracy.judge import ModelJudge
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,20 +66,23 @@ def open_session(job: Job, source: Source, cache: Cache | None, *, ours: bool = 
             artifact = _Opening(job=job, path=source, pool=pool, cache=cache, workspace=workspace, stack=stack, ours=ours).artifact()
         else:
             artifact = TablesArtifact(source, pool)
+        judge = _judge(job, workspace)
+        if judge:
+            stack.callback(judge.stop)  # before the pool, which waits for the searches that it runs
         services = Services(
             workspace=workspace,
             cache=cache,
             pool=pool,
             progress=job.progress,
             refuses=artifact.refuses,
-            judge=_judge(job, workspace),
+            judge=judge,
         )
         yield Session(artifact=artifact, services=services, compressor=compressor)
     if cache:
         cache.prune()
 
 
-def _judge(job: Job, workspace: Workspace) -> Judge | None:
+def _judge(job: Job, workspace: Workspace) -> ModelJudge | None:
     if job.inquiry is None:
         return None
     from .accuracy.judge import ModelJudge  # costs time, and most builds measure nothing

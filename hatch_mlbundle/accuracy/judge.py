@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import math
 import os
 import tempfile
 import threading
@@ -26,6 +28,7 @@ from .metrics import DifferentOutputsError, reduced, value_of, worst_of
 from .outputs import read_outputs
 from .running import number_of, outputs_of
 from .samples import check_samples
+from .stage import is_unfinished
 
 _State: TypeAlias = tuple[tuple[str, str, int, int, int], ...]
 """What tells a model from another one without reading it: for each of its files where it really is, and what `stat` says of it."""
@@ -73,7 +76,7 @@ def inquire(settings: AccuracySettings, evaluators: Mapping[str, Evaluator], pro
 
 
 class ModelJudge:
-    """Implements optimizer.Judge; `folder` is an empty one for its work. Safe for threads: one model runs at a time, on all cores."""
+    """Implements optimizer.Judge; `folder` is an empty one for its work. Safe for threads: one model runs at a time."""
 
     def __init__(self, asked: Inquiry, folder: Path) -> None:
         self._asked = asked
@@ -82,19 +85,35 @@ class ModelJudge:
         self._lock = threading.Lock()
         self._baselines: dict[tuple[str, _State], Path] = {}
         self._passed: set[_State] = set()
+        self._stopped = False
 
     @property
     def search(self) -> SearchBy:
         """How the smallest result within the bound is to be searched for."""
         return self._settings.search
 
+    def stop(self) -> None:
+        """Measure nothing more: a search that runs on while a build is given up ends with the measurement that it is at."""
+        self._stopped = True
+
     def measure(self, original: Path, candidate: Path) -> Measured | None:
         """Return how `candidate` does, None where nothing that is installed can run such a model; raises AccuracyError."""
         with self._lock, storage_errors(self._folder):
-            if self._settings.command:
-                return self._measured_by_command(original, candidate)
-            evaluator = self._evaluator_for(original)
-            return self._measured_by(evaluator, original, candidate) if evaluator else None
+            if self._stopped:
+                raise AccuracyError("the build was given up, so that nothing more is measured")
+            there = {*_state(original), *_state(candidate)}
+            measured = self._measured(original, candidate)
+            changed = there - {*_state(original), *_state(candidate)}
+            if changed:
+                name = min(name or Path(place).name for name, place, *_ in changed).lstrip("/")
+                raise AccuracyError(f"{name} was changed while the model was measured; what measures must only read the models' files")
+            return measured
+
+    def _measured(self, original: Path, candidate: Path) -> Measured | None:
+        if self._settings.command:
+            return self._measured_by_command(original, candidate)
+        evaluator = self._evaluator_for(original)
+        return self._measured_by(evaluator, original, candidate) if evaluator else None
 
     def _evaluator_for(self, model: Path) -> Evaluator | None:
         for evaluator in self._asked.evaluators:
@@ -138,9 +157,11 @@ class ModelJudge:
             if not sample:
                 raise AccuracyError(f"sample {number}: the evaluator gives no output")
             try:
-                value_of(self._settings.metric, sample, sample, self._settings.output)
+                value = value_of(self._settings.metric, sample, sample, self._settings.output)
             except DifferentOutputsError as error:
                 raise AccuracyError(f"sample {number}: the original cannot be compared with: {error}") from error
+            if math.isnan(value):
+                raise AccuracyError(f"sample {number}: what the original gives is not finite, so that nothing can be compared with it")
 
     def _measured_by_command(self, original: Path, candidate: Path) -> Measured:
         """Return what the command says of the candidate; the original itself has to be within the bound, or nothing ever will be."""
@@ -179,11 +200,15 @@ def _state(model: Path) -> _State:
 
 def _states(place: Path, name: str, seen: set[Path]) -> Iterator[tuple[str, str, int, int, int]]:
     """Yield what tells the file, or each below the folder, apart; a folder that links lead back to is not entered again."""
-    real = place.resolve()
+    real = Path(os.path.realpath(place))  # Path.resolve raises errors of several kinds for links that lead in a circle
     try:
         status = real.stat()
         names = sorted(os.listdir(real)) if S_ISDIR(status.st_mode) else None  # noqa: PTH208 - names are what is wanted
-    except FileNotFoundError:  # a link to nowhere, or another thread's rewrite that just ended
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ELOOP):  # a link to nowhere, or in a circle
+            return
+        raise
+    if name and is_unfinished(place.name):
         return
     if names is None:
         yield name, str(real), status.st_ino, status.st_size, status.st_mtime_ns

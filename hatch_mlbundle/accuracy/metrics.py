@@ -16,13 +16,14 @@ from .evaluator import Array, Outputs
 
 
 class DifferentOutputsError(ValueError):
-    """Outputs that cannot be compared: others, or of another shape."""
+    """Outputs that cannot be compared: others, of another shape, or of one on which the metric is the same whatever they hold."""
 
 
 def value_of(metric: Metric, before: Outputs, after: Outputs, output: str = "") -> float:
     """Return a metric for one sample: of the outputs that count (`output`, else all, for top-1 the first), the worst.
 
-    It is NaN where an output is not finite though the original's is there, or the other way round. Raises DifferentOutputsError.
+    It is NaN where an output is not finite though the original's is there, or the other way round, and where none of the original's is.
+    Raises DifferentOutputsError.
     """
     if before.keys() != after.keys():
         raise DifferentOutputsError(f"its outputs are {_list(after)}, the original's {_list(before)}")
@@ -31,6 +32,7 @@ def value_of(metric: Metric, before: Outputs, after: Outputs, output: str = "") 
     names = [output] if output else list(before)
     if metric == "top-1" and not output:
         names = ["logits"] if "logits" in before else names[:1]
+    _check_tells(metric, before, names)
     values = [_compared(metric, before[name], after[name], name) for name in names]
     return worst_of(metric, values)
 
@@ -46,6 +48,16 @@ def worst_of(metric: Metric, values: Iterable[float]) -> float:
     if any(math.isnan(value) for value in listed):
         return math.nan
     return max(listed) if metric == "relative-error" else min(listed)
+
+
+def _check_tells(metric: Metric, before: Outputs, names: Sequence[str]) -> None:
+    """Raise DifferentOutputsError where the metric would be 1 for all models: a cosine of single numbers, the largest of one."""
+    if metric == "cosine" and all(before[name].size == 1 for name in names):
+        raise DifferentOutputsError(f"output {names[0]!r} is a single number, which has no direction; use metric 'relative-error'")
+    if metric == "top-1" and before[names[0]].shape[-1:] == (1,):
+        raise DifferentOutputsError(
+            f"output {names[0]!r} has nothing to choose from, its last axis is 1 long; use another metric or `output`"
+        )
 
 
 def _compared(metric: Metric, before: Array, after: Array, name: str) -> float:
@@ -78,8 +90,6 @@ def relative_error(before: Array, after: Array) -> float:
     if finite is None:
         return math.nan
     a, b = finite
-    if a.size == 0:
-        return 0.0
     scale = max(float(np.abs(a).max()), float(np.abs(b).max())) or 1.0
     difference = float(np.linalg.norm(a / scale - b / scale))
     norm = float(np.linalg.norm(a / scale))
@@ -98,12 +108,12 @@ def agreement(before: Array, after: Array) -> float:
 
 
 def _finite(before: Array, after: Array) -> tuple[Array, Array] | None:
-    """Return the elements that are finite, as float64 vectors; None where others differ: a mask of -inf is the same in both."""
+    """Return the elements that are finite, as float64 vectors; None where there are none, or others differ: a mask of -inf is the same."""
     import numpy as np
 
     a, b = (np.ravel(array).astype(np.float64) for array in (before, after))
     finite = np.isfinite(a)
-    if not np.array_equal(a[~finite], b[~finite], equal_nan=True) or not np.isfinite(b[finite]).all():
+    if not finite.any() or not np.array_equal(a[~finite], b[~finite], equal_nan=True) or not np.isfinite(b[finite]).all():
         return None
     return a[finite], b[finite]
 
@@ -112,7 +122,7 @@ def _scaled(vector: Array) -> Array:
     """Return a vector whose norm can be squared without overflow."""
     import numpy as np
 
-    largest = float(np.abs(vector).max(initial=0))
+    largest = float(np.abs(vector).max())
     return vector / largest if largest else vector
 
 

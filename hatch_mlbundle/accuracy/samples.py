@@ -22,8 +22,13 @@ from .evaluator import Samples
 LARGEST = 4 * 10**9
 """Bytes that samples may take in memory: whoever has more has put in the wrong file."""
 
+MOST = 1_000_000
+"""Samples: each takes some hundred bytes, whatever is in it."""
+
 _UNREADABLE = (OSError, ValueError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
 """What Python's zipfile raises for archives that are damaged, encrypted, or compressed in a way that it does not know."""
+
+_TOO_MANY = f"it holds more than {MOST:,} samples; take fewer"
 
 _HEADER = 1 << 16
 """Bytes that the header of an array may have, at most; a real one has 118."""
@@ -60,6 +65,8 @@ def _read_lines(path: Path) -> list[dict[str, Any]]:
     with path.open("rb") as stream:
         for number, line in enumerate(stream, 1):
             if line.strip():
+                if len(rows) == MOST:
+                    raise ValueError(_TOO_MANY)
                 rows.append(_row(line, number))
                 if rows[-1].keys() != rows[0].keys():
                     raise ValueError(f"line {number} has the keys {_names(rows[-1])}, the first one {_names(rows[0])}")
@@ -94,6 +101,8 @@ def _count_arrays(path: Path) -> int:
             raise ValueError(_too_large(total))
         if not shape:
             raise ValueError(f"array {name!r} has no axis that counts the samples")
+        if shape[0] > MOST:
+            raise ValueError(_TOO_MANY)
         counts[name] = shape[0]
     if not counts or not any(counts.values()):
         raise ValueError("there is no sample in it")

@@ -71,26 +71,11 @@ def first_within(settings: Iterable[str], attempt: Callable[[str], Trial]) -> tu
     return None, trials
 
 
-def fewest_promotions(count: int, attempt: Callable[[int], Trial]) -> tuple[int | None, list[Trial]]:
-    """Return how few of `count` tensors have to be stored more finely for the bound to be kept, None where all of them do not do.
-
-    `attempt(k)` stores the k most harmful ones so. Harm is taken to fall with k: no promotion is tried first, then all, then the half
-    of what is left, at most 2 + log2(count) attempts (rounded up). The k returned was tried and kept the bound, whatever harm does between.
-    """
-    trials = [attempt(0)]
-    if trials[0].keeps:
-        return 0, trials
-    if unmeasured(trials) or count == 0:
-        return None, trials
-    trials.append(attempt(count))
-    if not trials[1].keeps:
-        return None, trials
-    fewest, more = _bisect(count, attempt)
-    return fewest, trials + more
-
-
 def _bisect(count: int, attempt: Callable[[int], Trial]) -> tuple[int, list[Trial]]:
-    """Return how few promotions do, and the trials, where none is known not to do and all `count` are known to do."""
+    """Return how few promotions do, and the trials, where none is known not to do and all `count` are known to do.
+
+    Harm is taken to fall with each promotion; whatever it does, fewer than `count` were tried and kept the bound.
+    """
     trials: list[Trial] = []
     fails, keeps = 0, count
     while keeps - fails > 1:

@@ -63,7 +63,7 @@ def _link_all(source: Path | None, target: Path, replaced: Mapping[str, Path | N
         elif changed:
             (target / name).symlink_to(changed)
     for entry in os.scandir(source) if source else ():
-        if entry.name not in replaced and entry.name not in below and not _is_unfinished(entry.name):
+        if entry.name not in replaced and entry.name not in below and not is_unfinished(entry.name):
             (target / entry.name).symlink_to(entry.path)
     for name, inner in below.items():
         original = source / name if source and (source / name).is_dir() else None
@@ -71,7 +71,7 @@ def _link_all(source: Path | None, target: Path, replaced: Mapping[str, Path | N
         _link_all(original, target / name, inner)
 
 
-def _is_unfinished(name: str) -> bool:
+def is_unfinished(name: str) -> bool:
     """Say whether another rewrite is writing this file just now, beside its original."""
     return name.startswith(".") and name.endswith(".mlbundle")
 

@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 
 import pytest
 
-from hatch_mlbundle.accuracy.search import Choice, Trial, fewest_promotions, first_within, smallest_within, trial_rows, unmeasured
+from hatch_mlbundle.accuracy.search import Choice, Trial, first_within, smallest_within, trial_rows, unmeasured
 from hatch_mlbundle.optimizer import Measured, SearchBy
 
 
@@ -36,32 +37,29 @@ def test_where_no_setting_keeps_the_bound_none_is_chosen() -> None:
 def test_what_nothing_can_run_is_tried_once() -> None:
     chosen, trials = first_within(VALUES, unmeasurable)
     assert (chosen, len(trials), unmeasured(trials)) == (None, 1, True)
-    fewest, trials = fewest_promotions(50, lambda count: unmeasurable(str(count)))
-    assert (fewest, len(trials), unmeasured(trials)) == (None, 1, True)
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 39, 64, 1000])
 def test_the_fewest_promotions_are_found_wherever_they_lie(count: int) -> None:
-    for needed in {0, 1, count // 3, count // 2, count - 1, count} - {-1}:
-        if needed > count:
-            continue
-        fewest, trials = fewest_promotions(count, lambda k, needed=needed: trial(str(k), k, 0.9995 if k >= needed else 0.9))
-        assert fewest == needed
-        assert str(fewest) in [each.setting for each in trials if each.keeps]
+    for needed in {1, count // 3, count // 2, count - 1, count} - {-1, 0}:
+        keeping = lambda each, needed=needed: each.setting == "fp16" or each.promoted >= needed  # noqa: E731
+        choice, trials = promoted(count, keeping)
+        assert choice == (Choice(setting="int8", promoted=needed) if needed < count else Choice(setting="fp16"))
         assert len(trials) <= 2 + math.ceil(math.log2(count or 1))
         assert len({each.setting for each in trials}) == len(trials)
 
 
-def test_where_all_promotions_do_not_do_none_is_chosen_after_two_attempts() -> None:
-    fewest, trials = fewest_promotions(1000, lambda k: trial(str(k), k, 0.9))
-    assert (fewest, len(trials)) == (None, 2)
-
-
 def test_what_is_chosen_keeps_the_bound_even_where_harm_does_not_fall() -> None:
-    keeps = {0: False, 8: True, 4: False, 6: False, 7: True}
-    fewest, _ = fewest_promotions(8, lambda k: trial(str(k), k, float(keeps[k])))
-    assert fewest is not None
-    assert keeps[fewest]
+    keeps = {0: False, 4: False, 6: False, 7: True}
+    choice, _ = promoted(8, lambda each: each.setting == "fp16" or keeps[each.promoted])
+    assert choice == Choice(setting="int8", promoted=7)
+
+
+def promoted(count: int, keeping: Callable[[Choice], bool]) -> tuple[Choice | None, list[Trial]]:
+    def attempt(each: Choice) -> Trial:
+        return trial(f"{each.setting}, {each.promoted}", 1, 0.9995 if keeping(each) else 0.9)
+
+    return smallest_within(["int8", "fp16"], count, attempt, "tensor")
 
 
 def test_rows_are_json_with_rounded_values() -> None:

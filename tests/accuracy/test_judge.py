@@ -13,6 +13,7 @@ import pytest
 
 from hatch_mlbundle.accuracy.evaluator import Samples
 from hatch_mlbundle.accuracy.judge import Inquiry, ModelJudge, inquire
+from hatch_mlbundle.accuracy.stage import candidate_folder
 from hatch_mlbundle.accuracy_settings import AccuracySettings
 from hatch_mlbundle.errors import AccuracyError, ConfigurationError
 from hatch_mlbundle.optimizer import Measured
@@ -167,6 +168,13 @@ def test_an_original_without_outputs_is_told(original: Path, tmp_path: Path) -> 
     assert fault_of(judge(tmp_path, Odd), silent, original) == "sample 1: the evaluator gives no output"
 
 
+@pytest.mark.parametrize("metric", ["cosine", "top-1", "relative-error"])
+def test_an_original_that_gives_no_numbers_is_told(original: Path, tmp_path: Path, metric: str) -> None:
+    broken = changed(original, "void-x")
+    told = "sample 1: what the original gives is not finite, so that nothing can be compared with it"
+    assert fault_of(judge(tmp_path, Odd, metric=metric), broken, broken) == told
+
+
 def test_samples_that_the_model_does_not_know_are_told(original: Path, tmp_path: Path) -> None:
     import numpy as np
 
@@ -206,6 +214,7 @@ def test_a_folder_whose_links_lead_back_to_it_or_nowhere_is_measured(original: P
     (folder / "again").symlink_to(".")
     (folder / "parent").symlink_to("..")
     (folder / "nowhere").symlink_to("absent")
+    (folder / "circle").symlink_to("circle")
     one = judge(tmp_path)
     assert measured_by(one, folder, folder).value == pytest.approx(1)
     write_model(original, network(seed=8))
@@ -282,6 +291,21 @@ def test_no_number_keeps_no_bound(original: Path, tmp_path: Path) -> None:
 def test_a_bound_that_the_original_itself_misses_is_told(original: Path, tmp_path: Path) -> None:
     fault = fault_of(by_command(tmp_path, "print(0.87)", "{model}", at_least=0.9), original, original)
     assert fault == "the command gives 0.87 for the original itself, which is not at-least 0.9; correct the bound"
+
+
+@pytest.mark.parametrize("place", ["{model}", "{original}"])
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_a_command_that_writes_through_a_link_is_found_out(original: Path, tmp_path: Path, place: str, name: str) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").symlink_to(original)
+    candidate = candidate_folder(folder, {"model.safetensors": changed(original, "half")}, tmp_path / "candidate")
+    program = "import sys; open(sys.argv[1] + '/cache.txt', 'w'); print(1)"
+    assert measured_by(by_command(tmp_path, program, place, "{model}"), folder, candidate).keeps
+    program = f"import sys; open(sys.argv[1] + '/{name}', 'a').write(' '); print(1)"
+    told = f"{name} was changed while the model was measured; what measures must only read the models' files"
+    assert fault_of(by_command(tmp_path, program, place, "{model}"), folder, candidate) == told
 
 
 def test_what_a_command_measures_is_never_taken_for_the_same_another_time(tmp_path: Path) -> None:

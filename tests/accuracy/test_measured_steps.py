@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ import pytest
 from hatch_mlbundle.application import optimize, plan_for
 from hatch_mlbundle.errors import AccuracyError, ConfigurationError, FindingsError
 from hatch_mlbundle.manifest import Manifest
-from hatch_mlbundle.optimizer import Context, Optimizer, Options
+from hatch_mlbundle.optimizer import Context, Judge, Optimizer, Options
+from hatch_mlbundle.session import open_session
 from tests.accuracy.rounding import job
 from tests.accuracy.tinynet import Blind, Counting, TinyNet, network, read_model, write_model, write_samples
 from tests.bundles.wheelsmith import build_wheel
@@ -229,3 +231,27 @@ def test_a_lossless_step_has_no_judge(wheel: Path, tmp_path: Path) -> None:
     assert [each is None for each in seen] == [True, False]
     identities = [json.dumps(stage.identity) for stage in job(tmp_path, TinyNet, steps=(Lossless, Lossy), **settings).stages]
     assert ["tinynet" in each for each in identities] == [False, True]
+
+
+def test_a_build_that_is_given_up_ends_with_the_measurement_at_hand(wheel: Path, tmp_path: Path) -> None:
+    program = f"open({str(tmp_path / 'runs')!r}, 'a').write('x'); print(1)"
+    table = accuracy_by_command(program)
+    model = tmp_path / "network"
+
+    def search(judge: Judge) -> None:
+        for _ in range(50):
+            judge.measure(model, model)
+
+    with suppress(KeyboardInterrupt), open_session(job(tmp_path, accuracy=table), wheel, None) as session:
+        assert session.services.judge
+        found = session.services.pool.submit(search, session.services.judge)
+        while not (tmp_path / "runs").exists():
+            assert not found.done()
+        raise KeyboardInterrupt
+    with pytest.raises(AccuracyError, match="given up"):
+        found.result(timeout=60)
+    assert len((tmp_path / "runs").read_text()) < 10
+
+
+def accuracy_by_command(program: str) -> dict[str, Any]:
+    return {"command": [sys.executable, "-c", program, "{model}"], "at-least": 1}

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from hatch_mlbundle.accuracy.metrics import DifferentOutputsError, agreement, cosine, reduced, relative_error, value_of, worst_of
+from hatch_mlbundle.accuracy_settings import Metric
 
 
 @pytest.fixture
@@ -86,6 +87,32 @@ def test_top_1_is_of_the_logits_or_the_first_output() -> None:
 def test_other_outputs_cannot_be_compared(after: dict[str, Any], output: str, told: str) -> None:
     with pytest.raises(DifferentOutputsError, match=told):
         value_of("cosine", {"a": np.ones(2)}, after, output)
+
+
+@pytest.mark.parametrize(
+    ("metric", "shape", "told"),
+    [
+        ("cosine", (1,), "output 'score' is a single number"),
+        ("cosine", (), "output 'score' is a single number"),
+        ("top-1", (1,), "output 'score' has nothing to choose from"),
+        ("top-1", (7, 1), "output 'score' has nothing to choose from"),
+    ],
+)
+def test_a_metric_that_is_1_for_every_model_is_refused(metric: Metric, shape: tuple[int, ...], told: str) -> None:
+    with pytest.raises(DifferentOutputsError, match=told):
+        value_of(metric, {"score": np.full(shape, 5.0)}, {"score": np.full(shape, 0.1)})
+
+
+def test_a_single_number_beside_other_outputs_is_compared_by_its_sign() -> None:
+    before, after = {"a": np.ones(2), "loss": np.array(1.0)}, {"a": np.ones(2), "loss": np.array(-1.0)}
+    assert value_of("cosine", before, before) == pytest.approx(1)
+    assert value_of("cosine", before, after) == -1
+
+
+@pytest.mark.parametrize("metric", [cosine, relative_error])
+def test_nothing_finite_is_like_nothing(metric: Any) -> None:
+    broken = np.full(4, np.nan)
+    assert math.isnan(metric(broken, broken))
 
 
 def test_an_output_of_nothing_cannot_be_compared() -> None:

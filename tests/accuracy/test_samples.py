@@ -176,6 +176,14 @@ def test_more_than_fits_into_memory_is_refused_before_it_is_read(tmp_path: Path)
     assert fault_of(tmp_path / "s.npz") == "it takes 4.20 GB, more than 4.00 GB; take fewer samples"
 
 
+def test_more_samples_than_can_be_kept_apart_are_refused(tmp_path: Path) -> None:
+    """Arrays without elements take no bytes, however many they claim to be."""
+    np.savez(tmp_path / "s.npz", past=np.zeros((10**12, 0), "f4"))
+    assert fault_of(tmp_path / "s.npz") == "it holds more than 1,000,000 samples; take fewer"
+    (tmp_path / "s.jsonl").write_bytes(b'{"x":1}\n' * 1_000_001)
+    assert fault_of(tmp_path / "s.jsonl") == "it holds more than 1,000,000 samples; take fewer"
+
+
 def test_a_damaged_array_is_found_when_it_is_read(tmp_path: Path) -> None:
     data = bytearray(saved(a=np.arange(6.0).reshape(3, 2)))
     data[data.index(b"\x00\x00\x00\x00\x00\x00\xf0\x3f") + 3] ^= 1

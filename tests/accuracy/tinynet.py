@@ -125,6 +125,12 @@ def _with_nan(outputs: list[Outputs]) -> list[Outputs]:
     return [{**each, "state": np.where(each["state"] > 0.5, np.nan, each["state"])} for each in outputs]
 
 
+def _void(outputs: list[Outputs]) -> list[Outputs]:
+    import numpy as np
+
+    return [{"state": np.full(3, np.nan)} for _ in outputs]
+
+
 def _objects(outputs: list[Outputs]) -> list[Outputs]:
     import numpy as np
 
@@ -143,6 +149,7 @@ _BENT: Mapping[str, Callable[[list[Outputs]], list[Outputs]]] = {
     "objects": _objects,
     "none": lambda outputs: [{} for _ in outputs],
     "nan": _with_nan,
+    "void": _void,
     "shape": lambda outputs: [{**each, "state": each["state"][:-1]} for each in outputs],
     "other": lambda outputs: [{"hidden": each["state"]} for each in outputs],
 }

@@ -104,7 +104,7 @@ def _inputs(row: Mapping[str, Any], tokenize: Any, number: int) -> dict[str, Any
         array = np.asarray(value)
         if array.dtype.kind not in "biuf":
             raise ValueError(f"sample {number}: {name!r} is neither a text nor numbers; name texts `text`")
-        tensor = torch.from_numpy(np.ascontiguousarray(array))
+        tensor = torch.from_numpy(array.astype(array.dtype.newbyteorder("="), order="C"))
         inputs[name] = (tensor.float() if array.dtype.kind == "f" else tensor.long())[None]
     if "input_ids" in inputs and "attention_mask" not in inputs:
         inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
@@ -130,9 +130,11 @@ def _called(model: Any, inputs: Mapping[str, Any], number: int) -> Any:
 
 
 def _given(made: Any, mask: Any) -> Outputs:
-    """Return what is compared of a model's outputs, without the first axis."""
+    """Return what is compared of a model's outputs, without the first axis; raises ValueError where nothing of them is known."""
     if "logits" in made:
         return {"logits": made["logits"][0].numpy()}
+    if "last_hidden_state" not in made:
+        raise ValueError(f"the model gives neither logits nor last_hidden_state but {', '.join(made)}; measure it by a `command`")
     hidden = made["last_hidden_state"][0]
     if mask is not None and mask.shape[1] == len(hidden):
         hidden = hidden[mask[0].bool()]

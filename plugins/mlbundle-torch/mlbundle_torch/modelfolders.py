@@ -11,6 +11,7 @@ from hatch_mlbundle.model import Bundle
 
 _SAFETENSORS = re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors(\.index\.json)?")
 _PICKLES = re.compile(r"pytorch_model(-\d{5}-of-\d{5})?\.bin(\.index\.json)?")
+_OTHERS = re.compile(r"(adapter_model|flax_model|model|pytorch_model|tf_model)\b.*\.(bin|h5|msgpack|safetensors)")
 
 _LONGEST_CONFIG = 10**7
 
@@ -34,6 +35,11 @@ def weight_files(bundle: Bundle, folder: str) -> tuple[str, ...]:
         if found:
             return tuple(sorted(found, key=lambda path: (path.endswith(".json"), path)))
     return ()
+
+
+def other_weights(bundle: Bundle, folder: str, weights: Collection[str]) -> list[str]:
+    """Return the weights in a folder beyond those named that the same config.json describes: of other libraries, variants, adapters."""
+    return sorted(path for path in bundle if dirname(path) == folder and path not in weights and _OTHERS.fullmatch(basename(path)))
 
 
 def in_folder(folder: str, name: str) -> str:

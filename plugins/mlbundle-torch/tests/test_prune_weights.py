@@ -174,6 +174,15 @@ def shard(bundle: Path) -> None:
     (bundle / "m/model.safetensors.index.json").write_text(json.dumps(index))
 
 
+@pytest.mark.parametrize("metadata", [{}, {"metadata": None}])
+def test_an_index_without_a_total_gets_one(metadata: dict[str, Any], bundle: Path) -> None:
+    shard(bundle)
+    path = bundle / "m/model.safetensors.index.json"
+    path.write_text(json.dumps({**metadata, "weight_map": json.loads(path.read_text())["weight_map"]}))
+    assert not pruned(bundle, amount=0.5).manifest.findings
+    assert json.loads(path.read_text())["metadata"]["total_size"] > 0
+
+
 def test_neurons_of_a_model_in_several_files_go_together(bundle: Path, tmp_path: Path) -> None:
     whole = Path(shutil.copytree(bundle, tmp_path / "whole" / "bundle"))
     pruned(whole, amount=0.5)
@@ -225,6 +234,30 @@ def test_what_cannot_be_pruned_structurally_stays(bundle: Path) -> None:
         rows = json.loads(result.manifest.to_json())["files"]
         reasons = [change["reason"] for row in rows for change in row["changes"]]
         assert any(message in reason for reason in reasons), (message, reasons)
+
+
+def kept_reasons(result: Result) -> list[str]:
+    rows = json.loads(result.manifest.to_json())["files"]
+    return [change["reason"] for row in rows for change in row["changes"] if change["action"] == "keep"]
+
+
+@pytest.mark.parametrize("excluded", ["*-00001-of-00002.safetensors", "*-00002-of-00002.safetensors", "*.index.json", "config.json"])
+def test_a_model_of_which_a_file_is_excluded_stays_whole(excluded: str, bundle: Path) -> None:
+    shard(bundle)
+    before = {path: path.read_bytes() for path in (bundle / "m").iterdir()}
+    result = pruned(bundle, amount=0.5, exclude=[excluded])
+    assert before == {path: path.read_bytes() for path in (bundle / "m").iterdir()}
+    assert all("is not to be changed" in reason for reason in kept_reasons(result))
+    assert kept_reasons(result)
+
+
+@pytest.mark.parametrize("other", ["pytorch_model.bin", "model.fp16.safetensors", "tf_model.h5", "adapter_model.safetensors"])
+def test_a_model_with_other_weights_that_go_by_its_config_stays(other: str, bundle: Path) -> None:
+    write(bundle / "m" / other, bert("F16"))
+    before = {path: path.read_bytes() for path in (bundle / "m").iterdir()}
+    result = pruned(bundle, amount=0.5)
+    assert before == {path: path.read_bytes() for path in (bundle / "m").iterdir()}
+    assert f"m/{other} goes by the same config.json; leave it out first" in kept_reasons(result)
 
 
 def test_a_file_that_is_no_transformers_model_is_told(tmp_path: Path) -> None:
@@ -322,11 +355,53 @@ def test_the_largest_amount_within_the_bound_is_taken(table: dict[str, Any], bun
     assert (target / "m/model.safetensors").is_file()
 
 
-def test_where_no_amount_keeps_the_bound_it_stays_and_is_told(bundle: Path, tmp_path: Path) -> None:
-    optimizer = PruneWeights(options_of(PruneWeights, {"amount": 0.8}))
+@pytest.mark.parametrize("table", [{"amount": 0.8}, {"amount": 0.1}, {"structure": "unstructured", "min-count": 1024, "amount": 0.2}])
+def test_where_no_amount_keeps_the_bound_it_stays_and_is_told(table: dict[str, Any], bundle: Path, tmp_path: Path) -> None:
+    optimizer = PruneWeights(options_of(PruneWeights, table))
     context = FakeContext(bundle, judge=ZerosJudge(0.0))
     (change,) = optimizer.plan(bundle_of(bundle), context)
     assert isinstance(change, Convert)
     with pytest.raises(KeptError, match="no amount"):
         optimizer.convert(context.convert_task(change, tmp_path / "work"), context)
     assert context.codes == ["MB735"]
+
+
+class ShardsJudge:
+    """Keeps a model of two files of which no more than a share of the weights is gone."""
+
+    search = "tensor"
+
+    def measure(self, original: Path, candidate: Path) -> Measured | None:
+        was, now = ([read(path) for path in sorted(folder.glob("*.safetensors"))] for folder in (original, candidate))
+        gone = 1 - weights_in(now) / weights_in(was)
+        return Measured(metric="gone", value=gone, keeps=gone <= 0.3)
+
+
+def weights_in(files: list[dict[str, Any]]) -> int:
+    return sum(int(np.count_nonzero(each)) for file in files for each in file.values())
+
+
+@pytest.mark.parametrize("storage", ["sparse", "dense"])
+def test_files_of_one_model_are_within_the_bound_together(storage: str, bundle: Path, tmp_path: Path) -> None:
+    shard(bundle)
+    before = [read(path) for path in sorted((bundle / "m").glob("*.safetensors"))]
+    table = {"structure": "unstructured", "storage": storage, "min-count": 1024}
+    context, made, target = carried_out(bundle, ShardsJudge(), tmp_path / "work", **table)
+    assert {detail["amount"] for detail in made.values()} == {0.2}
+    assert len(made) == 2
+    assert len({finding.path for finding in context.findings}) == (2 if storage == "dense" else 0)
+    shipped = sorted((target / "m").glob("*.safetensors.mlbundle" if storage == "sparse" else "*.safetensors"))
+    assert len(shipped) == 2
+    if storage == "dense":
+        assert 0.7 <= weights_in([read(path) for path in shipped]) / weights_in(before) < 0.9
+
+
+def test_a_file_with_nothing_to_prune_beside_another_one_stays_as_it_is(bundle: Path, tmp_path: Path) -> None:
+    shard(bundle)
+    first, second = sorted((bundle / "m").glob("*.safetensors"))
+    write(second, {name: ("F32", np.ones(3)) for name in read(second)})
+    table = {"structure": "unstructured", "min-count": 1024, "amount": 0.1}
+    _, made, target = carried_out(bundle, ShardsJudge(), tmp_path / "work", **table)
+    assert list(made) == [f"m/{first.name}.mlbundle"]
+    assert (target / "m" / second.name).read_bytes() == second.read_bytes()
+    assert not (target / "m" / second.name).is_symlink()

@@ -68,7 +68,9 @@ class TestMiniLM:
             )
             np.testing.assert_allclose(texts, ids, atol=1e-5)
 
-    def test_a_head_gives_its_logits(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("dtype", ["<i8", ">i4"])
+    def test_a_head_gives_its_logits(self, dtype: str, tmp_path: Path) -> None:
+        import numpy as np
         import torch
         from transformers import BertConfig, BertForSequenceClassification
 
@@ -76,10 +78,18 @@ class TestMiniLM:
         small = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64, "vocab_size": 100}
         model = BertForSequenceClassification(BertConfig(**small, num_labels=3)).eval()
         model.save_pretrained(tmp_path)
-        (made,) = Transformers().outputs(tmp_path, Samples(rows=[{"input_ids": [1, 2, 3]}]))
+        (made,) = Transformers().outputs(tmp_path, Samples(rows=[{"input_ids": np.array([1, 2, 3], dtype)}]))
         with torch.no_grad():
             wanted = model(input_ids=torch.tensor([[1, 2, 3]])).logits[0]
         assert made["logits"].tolist() == pytest.approx(wanted.tolist(), abs=1e-5)
+
+    def test_outputs_of_another_kind_are_told(self, tmp_path: Path) -> None:
+        from transformers import DPRConfig, DPRContextEncoder
+
+        small = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64, "vocab_size": 100}
+        DPRContextEncoder(DPRConfig(**small)).save_pretrained(tmp_path)
+        with pytest.raises(ValueError, match="neither logits nor last_hidden_state but pooler_output"):
+            list(Transformers().outputs(tmp_path, Samples(rows=[{"input_ids": [1, 2, 3]}])))
 
     @pytest.mark.parametrize(
         ("row", "message"),

@@ -239,3 +239,15 @@ def hidden_states(folder: Path, ids: Any) -> Any:
     model = AutoModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
     with torch.no_grad():
         return model(input_ids=torch.from_numpy(ids), attention_mask=torch.ones(ids.shape, dtype=torch.int64)).last_hidden_state.numpy()
+
+
+@pytest.mark.parametrize("size", [1e-200, 1.0, 1e200])
+def test_outputs_of_any_size_are_compared(size: float) -> None:
+    import numpy as np
+
+    from mlbundle_torch.worker.comparing import distance
+
+    one = np.array([1.0, 2.0]) * size
+    assert distance(one, one) == {"relative": 0.0, "cosine": pytest.approx(1)}
+    assert distance(one, -one) == {"relative": pytest.approx(2), "cosine": pytest.approx(-1)}
+    assert distance(np.zeros(2), one) == {"relative": pytest.approx(5**0.5 * size), "cosine": 1.0}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import zlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -75,6 +76,29 @@ def prune_single(path: str, source: Path, names: frozenset[str], amount: float, 
     return Attempt(amount=amount, outputs=outputs, plain={path: plain}, details={next(iter(outputs)): detail})
 
 
+def prune_files(paths: Mapping[str, Path], names: Mapping[str, frozenset[str]], amount: float, folder: Path, *, sparse: bool) -> Attempt:
+    """Prune single weights of all files, the tensors named of each; a file of which nothing can be is copied. Raises as `prune_single`."""
+    outputs: dict[str, Path] = {}
+    plain: dict[str, Path] = {}
+    details: dict[str, Detail] = {}
+    kept: list[str] = []
+    for number, (path, source) in enumerate(paths.items()):
+        place = folder / str(number)
+        place.mkdir()
+        try:
+            made = prune_single(path, source, names[path], amount, place, sparse=sparse)
+        except KeptError as error:
+            kept.append(str(error))
+            outputs[path] = place / "copy"
+            continue
+        outputs, plain, details = {**outputs, **made.outputs}, {**plain, **made.plain}, {**details, **made.details}
+    if not plain:
+        raise KeptError("; ".join(dict.fromkeys(kept)))
+    for path in outputs.keys() & paths.keys() - plain.keys():
+        shutil.copyfile(paths[path], outputs[path])
+    return Attempt(amount=amount, outputs=outputs, plain=plain, details=details)
+
+
 def prune_neurons(paths: Mapping[str, Path], config: str, amount: float, folder: Path) -> Attempt:
     """Prune neurons of the model whose weights, index and configuration are at these paths; raises KeptError, ModelError."""
     settings = read_json(paths[config])
@@ -96,7 +120,8 @@ def prune_neurons(paths: Mapping[str, Path], config: str, amount: float, folder:
     for path in paths.keys() - made.keys():
         index = read_json(paths[path])
         total = sum(tensor.nbytes for each in weights for tensor in read_header(made[each]).tensors)
-        made[path] = _write_json(folder / "index.json", {**index, "metadata": {**index.get("metadata", {}), "total_size": total}})
+        metadata = {**(index.get("metadata") or {}), "total_size": total}
+        made[path] = _write_json(folder / "index.json", {**index, "metadata": metadata})
     return Attempt(amount=amount, outputs=made, plain=made, details=details)
 
 

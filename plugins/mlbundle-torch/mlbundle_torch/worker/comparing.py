@@ -39,7 +39,7 @@ def compare(model: torch.nn.Module, path: Path, specs: Sequence[Spec], names: Se
             expected = [each.detach().cpu() for each in model(*values)]
         worst = {"relative": 0.0, "cosine": 1.0}
         for name, one, other in zip(names, expected, _run(session, specs, values, names, sizes), strict=True):
-            measured = _distance(_plain(one), other)
+            measured = distance(_plain(one), other)
             if measured is None or measured["relative"] > tolerance:
                 raise UnsoundError(f"output {name!r} differs at {_told(sizes)}: {_far(measured, one, other)}, the bound is {tolerance:g}")
             worst = {"relative": max(worst["relative"], measured["relative"]), "cosine": min(worst["cosine"], measured["cosine"])}
@@ -68,7 +68,7 @@ def _plain(tensor: torch.Tensor) -> Any:
     return tensor.numpy()
 
 
-def _distance(one: Any, other: Any) -> dict[str, float] | None:
+def distance(one: Any, other: Any) -> dict[str, float] | None:
     """Return how far apart two arrays are, None where they cannot be compared: of other shapes, or not finite at other places."""
     if one.shape != other.shape:
         return None
@@ -79,9 +79,11 @@ def _distance(one: Any, other: Any) -> dict[str, float] | None:
     if not np.array_equal(a[~finite], b[~finite], equal_nan=True) or not np.isfinite(b[finite]).all():
         return None
     a, b = a[finite], b[finite]
+    scale = max(float(np.abs(a).max(initial=0)), float(np.abs(b).max(initial=0))) or 1.0
+    a, b = a / scale, b / scale  # whose squares do not overflow
     norms = math.sqrt(float(a @ a)), math.sqrt(float(b @ b))
     if not norms[0]:
-        return {"relative": norms[1], "cosine": 1.0}
+        return {"relative": norms[1] * scale, "cosine": 1.0}
     away = a - b
     cosine = float(a @ b) / (norms[0] * norms[1]) if norms[1] else 0.0
     return {"relative": math.sqrt(float(away @ away)) / norms[0], "cosine": min(1.0, cosine)}
