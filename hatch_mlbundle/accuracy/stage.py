@@ -39,6 +39,21 @@ def model_files(paths: Collection[str], root: str) -> list[str]:
     return [path for path in paths if not root or path.startswith(f"{root}/")]
 
 
+def staged(sources: Mapping[str, Path], about: str, changed: Mapping[str, Path | None], target: Path) -> tuple[Path, Path]:
+    """Return the original of the model that the file `about` belongs to, and the changed one, as a judge takes them.
+
+    `sources` gives the places of a task's files, `changed` those of new ones (None where one is left out), both by their paths in the
+    bundle. A folder that is needed for the changed one is made at `target`. Raises OSError.
+    """
+    root = model_root(sources, about)
+    if root is None:
+        return sources[about], changed.get(about) or sources[about]
+    depth = len(about.removeprefix(root).strip("/").split("/"))
+    original = sources[about].absolute().parents[depth - 1]
+    replaced = {path.removeprefix(root).lstrip("/"): place for path, place in changed.items()}
+    return original, candidate_folder(original, replaced, target)
+
+
 def candidate_folder(root: Path, replaced: Mapping[str, Path | None], target: Path) -> Path:
     """Make the new folder `target` of links to all files of `root`, but for those `replaced`, by their paths below it; return it.
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hatch_mlbundle.accuracy.search import Choice, Trial, smallest_within, trial_rows, unmeasured
-from hatch_mlbundle.accuracy.stage import candidate_folder, model_root
+from hatch_mlbundle.accuracy.stage import staged
 from hatch_mlbundle.errors import KeptError
 from hatch_mlbundle.models.gates import LEVELS, Policy, Setting
 from hatch_mlbundle.models.model_quantizing import ModelFiles, Result, quantize_model, stored_tensors
@@ -118,16 +118,7 @@ class _Search:
 
     def _measure(self, changed: Mapping[str, Path], candidate: Path) -> Measured | None:
         """Lay the changed model out, and have it measured against the original."""
-        paths = self._task.sources
-        first = self._task.change.path
-        root = model_root(paths, first)
-        if root is None:
-            return self._judge.measure(paths[first], changed.get(first, paths[first]))
-        depth = len(first.removeprefix(root).strip("/").split("/"))
-        original = paths[first].absolute().parents[depth - 1]
-        replaced = {path.removeprefix(root).lstrip("/"): place for path, place in changed.items()}
-        candidate_folder(original, replaced, candidate)
-        return self._judge.measure(original, candidate)
+        return self._judge.measure(*staged(self._task.sources, self._task.change.path, changed, candidate))
 
 
 def _readable(results: Sequence[Result], folder: Path) -> dict[str, Path]:

@@ -6,11 +6,11 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from posixpath import dirname, relpath
+from posixpath import dirname
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from hatch_mlbundle.accuracy.search import Trial, first_within, trial_rows, unmeasured
-from hatch_mlbundle.accuracy.stage import candidate_folder, model_files, model_root
+from hatch_mlbundle.accuracy.stage import model_files, model_root, staged
 from hatch_mlbundle.errors import ConfigurationError, KeptError
 from hatch_mlbundle.globs import matcher
 from hatch_mlbundle.libraries import library_versions
@@ -204,20 +204,9 @@ class _Search:
 
     def _attempt(self, setting: str, judge: Judge) -> Trial:
         made = self._made[setting]
-        original, candidate = self._staged(made)
+        target = self._task.scratch / f"candidate {made.amount:g}"
+        original, candidate = staged(self._task.sources, self._task.change.path, made.plain, target)
         return Trial(setting=setting, size=made.size, measured=judge.measure(original, candidate))
-
-    def _staged(self, made: Attempt) -> tuple[Path, Path]:
-        """Return the original model and the changed one, as a judge takes them."""
-        change = self._task.change
-        root = model_root({*change.sources, *change.reads}, change.path)
-        source = self._task.sources[change.path]
-        if root is None:
-            return source, made.plain[change.path]
-        depth = len(Path(relpath(change.path, root or ".")).parts)
-        changed: dict[str, Path | None] = {relpath(path, root or "."): place for path, place in made.plain.items()}
-        folder = source.parents[depth - 1]
-        return folder, candidate_folder(folder, changed, self._task.scratch / f"candidate {made.amount:g}")
 
     def _folder(self, name: str) -> Path:
         folder = self._task.scratch / name
