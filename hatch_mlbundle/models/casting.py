@@ -123,11 +123,7 @@ def compare(values: npt.NDArray[Any], again: npt.NDArray[Any]) -> ErrorSum:
         for start in range(0, values.size, BLOCK):
             piece, difference = values[start : start + BLOCK], again[start : start + BLOCK]
             np.subtract(difference, piece, out=difference)
-            signal = _squares(piece)
-            if _SAFE[0] < signal < _SAFE[1]:
-                error += ErrorSum(signal, _squares(difference))
-            else:
-                error += ErrorSum(_squares(piece.astype(np.float64)), _squares(difference.astype(np.float64)))
+            error += ErrorSum(_power(piece), _power(difference))
     return error
 
 
@@ -141,6 +137,14 @@ def why_unfit(error: ErrorSum, what: str, min_sqnr: float) -> str | None:
     if sqnr is not None and sqnr < min_sqnr:
         return f"{what} has {sqnr:.1f} dB" if math.isfinite(sqnr) else f"{what} leaves nothing of it"
     return None
+
+
+def _power(values: npt.NDArray[Any]) -> float:
+    """Return the sum of the squares of float32 values, in float64 where squares in float32 may overflow or vanish."""
+    squares = _squares(values)
+    if _SAFE[0] < squares < _SAFE[1] or not values.any():
+        return squares
+    return _squares(values.astype(np.float64))
 
 
 def _squares(values: npt.NDArray[Any]) -> float:
