@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import ClassVar
 
 from .model import Finding
@@ -111,3 +112,11 @@ class FindingsError(MlbundleError):
     def __init__(self, findings: Sequence[Finding]) -> None:
         self.findings = tuple(findings)
         super().__init__("\n".join([*(finding.line() for finding in findings), "strict = true makes findings fail: nothing was replaced"]))
+
+
+def without_path(message: object, *paths: Path) -> str:
+    """Return a message without the paths that it begins with: those on disk mean nothing to a reader."""
+    text = str(message)
+    for path in paths:
+        text = text.removeprefix(f"{path}: ")
+    return text

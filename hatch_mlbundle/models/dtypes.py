@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from hatch_mlbundle.runtime.opening import ML_DTYPES
+
 if TYPE_CHECKING:  # headers are read without numpy, too
     import numpy as np
 
@@ -52,14 +54,6 @@ _NUMPY: Mapping[str, str] = {
     "U8": "|u1",
     "BOOL": "|b1",
 }
-_ML_DTYPES: Mapping[str, str] = {
-    "BF16": "bfloat16",
-    "F8_E4M3": "float8_e4m3fn",
-    "F8_E5M2": "float8_e5m2",
-    "F8_E8M0": "float8_e8m0fnu",
-    "F8_E4M3FNUZ": "float8_e4m3fnuz",
-    "F8_E5M2FNUZ": "float8_e5m2fnuz",
-}
 
 
 def numpy_dtype(name: str) -> np.dtype[Any]:
@@ -70,7 +64,7 @@ def numpy_dtype(name: str) -> np.dtype[Any]:
         return np.dtype(_NUMPY[name])
     import ml_dtypes
 
-    made: np.dtype[Any] = np.dtype(getattr(ml_dtypes, _ML_DTYPES[name]))
+    made: np.dtype[Any] = np.dtype(getattr(ml_dtypes, ML_DTYPES[name]))
     return made
 
 

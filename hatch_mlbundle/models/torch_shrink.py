@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hatch_mlbundle.errors import KeptError, ModelError
+from hatch_mlbundle.errors import KeptError, ModelError, without_path
 
 from .torch_checkpoint import Checkpoint, is_training_state, open_checkpoint, state_dict, tensor_names, tensors_in, without_training_state
 from .torch_compare import check_same
@@ -52,9 +52,9 @@ def examine(path: Path, *, drop_training_state: bool) -> dict[str, Any]:
     except KeptError as error:
         return {"keep": str(error)}
     except ForeignObjectError as error:
-        return {"foreign": str(error).removeprefix(f"{path}: ")}
+        return {"foreign": without_path(error, path)}
     except ModelError as error:
-        return {"broken": str(error).removeprefix(f"{path}: ")} if looks_like_archive(head) else {}
+        return {"broken": without_path(error, path)} if looks_like_archive(head) else {}
 
 
 def shrink(source: Path, target: Path, *, drop_training_state: bool) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from posixpath import dirname, join
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from hatch_mlbundle.accuracy.stage import model_files, model_root
-from hatch_mlbundle.errors import ConfigurationError, ModelError
+from hatch_mlbundle.errors import ConfigurationError, ModelError, without_path
 from hatch_mlbundle.globs import matcher
 from hatch_mlbundle.libraries import library_versions
 from hatch_mlbundle.links import link_to
@@ -135,7 +135,7 @@ class Quantize(Optimizer[QuantizeOptions]):
         try:
             header = read_header(path)
         except ModelError as error:
-            return {"broken": str(error).removeprefix(f"{path}: ")}
+            return {"broken": without_path(error, path)}
         floats = sorted({each.dtype for each in header.tensors if each.dtype.startswith(("F", "BF"))})
         return {"saves": header.size - best_size(header, self._policy()), "floats": floats}
 

@@ -18,7 +18,7 @@ from hatch_mlbundle.binaries.pe import check_same_pe, read_pe
 from hatch_mlbundle.binaries.reader import Reader
 from hatch_mlbundle.binaries.strip_tools import elf_program, foreign_program, strip_elf, strip_macho, strip_pe
 from hatch_mlbundle.binaries.upx_tool import is_packed
-from hatch_mlbundle.errors import BinaryError, UnsoundResultError
+from hatch_mlbundle.errors import BinaryError, UnsoundResultError, without_path
 from hatch_mlbundle.model import Bundle, Change, File, Finding, Keep, Kind, Rewrite
 from hatch_mlbundle.optimizer import Context, Json, Optimizer, Options, Task, option
 from hatch_mlbundle.units import format_size
@@ -101,7 +101,7 @@ class Strip(Optimizer[StripOptions]):
         try:
             _CHECKS[task.file.kind](task.source, task.target)
         except UnsoundResultError as error:
-            raise UnsoundResultError(_without_path(error, task.source, task.target)) from error
+            raise UnsoundResultError(without_path(error, task.source, task.target)) from error
         if self.options.load_check:
             self._check_load(task)
 
@@ -112,7 +112,7 @@ class Strip(Optimizer[StripOptions]):
             with Reader(path) as reader:
                 return _EXAMINERS[file.kind](reader, self.options.mode)
         except BinaryError as error:
-            return {"broken": _without_path(error, path)}
+            return {"broken": without_path(error, path)}
 
     def _foreign_programs(self, files: list[File], facts: Mapping[str, Json], context: Context) -> dict[Kind, str | None]:
         """Return what strips each kind of file here; None where nothing does, which is reported once."""
@@ -157,7 +157,7 @@ class Strip(Optimizer[StripOptions]):
             return
         before = self._loader.loads(task.source)
         if before.status is LoadStatus.LOADS and (after.status, after.lazily) != (before.status, before.lazily):
-            detail = _without_path(after.detail, task.target)
+            detail = without_path(after.detail, task.target)
             raise UnsoundResultError(f"it no longer loads, as the original does ({after.status.value}): {detail}")
 
 
@@ -215,11 +215,3 @@ _CHECKS: Mapping[Kind, Callable[[Path, Path], None]] = {
     Kind.PE: check_same_pe,
     Kind.MACHO: check_same_macho,
 }
-
-
-def _without_path(message: object, *paths: Path) -> str:
-    """Return the message without the path that it begins with: the one on disk means nothing to a reader."""
-    text = str(message)
-    for path in paths:
-        text = text.removeprefix(f"{path}: ")
-    return text

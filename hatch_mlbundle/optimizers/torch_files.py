@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar, Literal
 
-from hatch_mlbundle.errors import ModelError, UnsoundResultError
+from hatch_mlbundle.errors import ModelError, UnsoundResultError, without_path
 from hatch_mlbundle.model import Bundle, Change, Convert, File, Finding, Keep, Kind, Rewrite
 from hatch_mlbundle.optimizer import Context, ConvertTask, Detail, Json, Optimizer, Options, Risk, Task, option
 from hatch_mlbundle.units import format_size
@@ -68,7 +67,7 @@ class TorchFiles(Optimizer[TorchFilesOptions]):
         try:
             return shrink(task.source, task.target, drop_training_state=self.options.drop_training_state)
         except ModelError as error:
-            raise ModelError(_without_path(error, task.source)) from error
+            raise ModelError(without_path(error, task.source)) from error
 
     def check(self, task: Task, context: Context) -> None:
         """Compare every object, and every byte of a tensor, with the original's."""
@@ -77,7 +76,7 @@ class TorchFiles(Optimizer[TorchFilesOptions]):
         try:
             check_shrunk(task.source, task.target, drop_training_state=self.options.drop_training_state)
         except ModelError as error:
-            raise UnsoundResultError(_without_path(error, task.source, task.target)) from error
+            raise UnsoundResultError(without_path(error, task.source, task.target)) from error
 
     def convert(self, task: ConvertTask, context: Context) -> Mapping[str, Detail]:
         """Write one file of safetensors for each PyTorch file, and the index over them."""
@@ -86,7 +85,7 @@ class TorchFiles(Optimizer[TorchFilesOptions]):
         try:
             return convert(task, drop_training_state=self.options.drop_training_state)
         except ModelError as error:
-            raise ModelError(_without_path(error, *task.sources.values())) from error
+            raise ModelError(without_path(error, *task.sources.values())) from error
 
     def _examine(self, files: list[File], context: Context) -> Mapping[str, Json]:
         from hatch_mlbundle.models.torch_shrink import examine
@@ -109,11 +108,3 @@ class TorchFiles(Optimizer[TorchFilesOptions]):
         }
         reason = ", ".join(f"{what} ({format_size(size)})" for what, size in parts.items() if size)
         return Rewrite(path=file.path, reason=reason or "storages that no tensor is in", saves=fact["saves"])
-
-
-def _without_path(error: Exception, *paths: Path) -> str:
-    """Return the message without the path that it begins with: the one on disk means nothing to a reader."""
-    text = str(error)
-    for path in paths:
-        text = text.removeprefix(f"{path}: ")
-    return text

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 _TORCH = ("pt", "torch", "pytorch")
 _NUMPY = ("np", "numpy")
-_ML_DTYPES = {
+ML_DTYPES = {
     "BF16": "bfloat16",
     "F8_E4M3": "float8_e4m3fn",
     "F8_E5M2": "float8_e5m2",
@@ -108,8 +108,8 @@ class _Torch:
         if dtype == "BF16":
             array = array.view("<i2")
         tensor = self._torch.from_numpy(array)
-        if dtype in _ML_DTYPES:
-            tensor = tensor.view(getattr(self._torch, _ML_DTYPES[dtype]))
+        if dtype in ML_DTYPES:
+            tensor = tensor.view(getattr(self._torch, ML_DTYPES[dtype]))
         if index:
             tensor = tensor[index].contiguous()
         return tensor if self._device in ("cpu", None) else tensor.to(self._device)
@@ -119,8 +119,8 @@ class _Numpy:
     """Gives numpy's arrays their types."""
 
     def __call__(self, array: Any, dtype: str, index: tuple[Any, ...]) -> Any:
-        if dtype in _ML_DTYPES:
-            array = array.view(getattr(importlib.import_module("ml_dtypes"), _ML_DTYPES[dtype]))
+        if dtype in ML_DTYPES:
+            array = array.view(getattr(importlib.import_module("ml_dtypes"), ML_DTYPES[dtype]))
         if not index:
             return array
         import numpy as np
