@@ -190,7 +190,7 @@ def _make(job: Job, session: Session, path: Path | None, target: Path, findings:
             sink = manifest_sink(job, target, manifest, commits)
             if sink:
                 sink.write(text)
-            commits.enter_context(replacing_report(verification, job, target, manifest.artifact.after.sha256))
+            commits.enter_context(replacing_report(verification, job, target, written.side.account.sha256))
     return _Made(result=Result(manifest=manifest, verification=verification), text=text, lasting=_is_lasting(manifest, outcome))
 
 

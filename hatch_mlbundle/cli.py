@@ -19,12 +19,15 @@ from .late import late
 from .profile import FILE_NAME
 
 if TYPE_CHECKING:
-    from . import commands, trace_command
+    from . import commands, report_commands, trace_command
 else:
-    commands, trace_command = late(f"{__package__}.commands"), late(f"{__package__}.trace_command")
+    commands, report_commands, trace_command = (late(f"{__package__}.{name}") for name in ("commands", "report_commands", "trace_command"))
 
 _COLLECTED = 1_000_000
 """Objects made between two collections of garbage: syntax trees are many, and looking for cycles in them takes a fifth of the time."""
+
+
+_SUBJECT = "a manifest, a wheel, a frozen bundle, a one-file executable, a container image or any folder"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -80,6 +83,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_plan(subparsers)
     _add_optimize(subparsers)
     _add_analyze(subparsers)
+    _add_compare(subparsers)
+    _add_check(subparsers)
     _add_explore(subparsers)
     _add_measure(subparsers)
     _add_trace(subparsers)
@@ -106,10 +111,38 @@ def _add_optimize(subparsers: argparse._SubParsersAction[argparse.ArgumentParser
 
 
 def _add_analyze(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = _command(subparsers, "analyze", commands.analyze, "show what takes the space")
-    parser.add_argument("artifact", type=Path, help="a wheel, a frozen bundle, a one-file executable or any folder")
+    parser = _command(subparsers, "analyze", report_commands.analyze, "show what takes the space")
+    parser.add_argument("artifact", type=Path, help=_SUBJECT)
+    parser.add_argument("--no-hashes", dest="hashes", action="store_false", help="only look at sizes: quick, but duplicates stay unknown")
+    parser.add_argument("--suggest", action="store_true", help="say what steps that are not in `optimizers` would save")
+    parser.add_argument("--svg", type=Path, metavar="FILE", help="write the treemap as a picture")
+    parser.add_argument("--png", type=Path, metavar="FILE", help="the same as PNG (needs Pillow)")
+    _add_report_options(parser)
+
+
+def _add_compare(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = _command(subparsers, "compare", report_commands.compare_two, "show how one artifact differs from another")
+    parser.add_argument("before", type=Path, help=_SUBJECT)
+    parser.add_argument("after", type=Path, help="another one, of whatever sort")
+    _add_report_options(parser)
+
+
+def _add_check(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = _command(
+        subparsers, "check", report_commands.check, "hold an artifact against [tool.mlbundle.budget]; exit code 1 where it is over"
+    )
+    parser.add_argument("artifact", type=Path, help=_SUBJECT)
+    parser.add_argument("--baseline", type=Path, metavar="BASE", help="what growth is counted from, instead of the configured manifest")
+    parser.add_argument("--junit", type=Path, metavar="FILE", help="write the limits as JUnit test cases")
+    parser.add_argument("--sarif", type=Path, metavar="FILE", help="write breaches and findings as SARIF")
+    _add_report_options(parser)
+
+
+def _add_report_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write the interactive report: one file that needs nothing else")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write it for a pull request or a job's summary; - prints it")
+    parser.add_argument("--json", action="store_true", help="everything in exact numbers, as JSON")
     _add_top(parser, 10, "rows of each table")
-    parser.add_argument("--json", action="store_true", help="every file, as a manifest")
     _add_work_options(parser)
 
 

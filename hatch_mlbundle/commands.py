@@ -9,28 +9,23 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any, TypeAlias, get_args
+from typing import Any, TypeAlias
 
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
 from . import application
-from .adapters.project import FROZEN, WHEEL, Places, find_project, project_config
 from .atomic import make_folder, replace_atomically
 from .beside import saved_manifest_path
 from .bundles.atomic_folder import recover
-from .bundles.executable import is_frozen
 from .bundles.folder import check_target
-from .config import ArchiveFormat, Config
 from .errors import ArtifactError, StorageError
-from .job import Job, cache_of, prepare
+from .invocation import config_of, job_of, project_of
+from .job import cache_of
 from .model import Change
-from .plugins import Registry, load_registry, optimizer_entries
-from .progress import Progress, Silence
+from .plugins import load_registry, optimizer_entries
 from .units import format_size
 
 Action: TypeAlias = Callable[[argparse.Namespace], None]
@@ -38,7 +33,7 @@ Action: TypeAlias = Callable[[argparse.Namespace], None]
 
 def plan(options: argparse.Namespace) -> None:
     """Show what `optimize` would do."""
-    with _job(options, options.artifact) as job:
+    with job_of(options, options.artifact) as job:
         planned = application.plan_for(job, options.artifact)
     if options.json:
         _print_json([{"optimizer": each.stage.name, "changes": [_change(change) for change in each.changes]} for each in planned.stages])
@@ -52,24 +47,12 @@ def optimize(options: argparse.Namespace) -> None:
     """Make artifacts small, and show what was saved."""
     for artifact in options.artifacts:
         output = output_for(artifact, options.output, several=len(options.artifacts) > 1)
-        with _job(options, artifact) as job:
+        with job_of(options, artifact) as job:
             result = application.optimize(job, artifact, output)
         if not options.quiet:
             from .reports.terminal import show, summary
 
             show(summary(result.manifest, saved_manifest_path(job, output or artifact), result.verification))
-
-
-def analyze(options: argparse.Namespace) -> None:
-    """Show what takes the space."""
-    with _job(options, options.artifact) as job:
-        manifest = application.analyze(job, options.artifact)
-    if options.json:
-        print(manifest.to_json(), end="")  # noqa: T201
-    elif not options.quiet:
-        from .reports.terminal import analysis, show
-
-        show(analysis(manifest, top=options.top))
 
 
 def explore(options: argparse.Namespace) -> None:
@@ -78,7 +61,7 @@ def explore(options: argparse.Namespace) -> None:
 
     if options.output:
         check_apart(options.output, options.artifact)
-    with _job(options, options.artifact) as job:
+    with job_of(options, options.artifact) as job:
         explored = exploring.explore(job, options.artifact, command=options.command, repeat=options.repeat)
     if options.output:
         with replace_atomically(options.output) as stream:
@@ -107,7 +90,7 @@ def plugins(options: argparse.Namespace) -> None:
 
 def cache(options: argparse.Namespace) -> None:
     """Show, prune or clear the cache."""
-    found = cache_of(_config(options, load_registry()), _project(options))
+    found = cache_of(config_of(options, load_registry()), project_of(options))
     limit = {"show": None, "prune": found.max_size, "clear": 0}[options.action]
     removed = 0 if limit is None else found.prune(limit)
     usage = found.usage()
@@ -171,47 +154,6 @@ def _project_of(wheel: Path) -> tuple[object, ...] | None:
         return parse_wheel_filename(wheel.name)[:2]
     except InvalidWheelFilename:
         return None
-
-
-def _config(options: argparse.Namespace, registry: Registry, places: Places = WHEEL) -> Config:
-    override: dict[str, Any] = {}
-    for name in ("optimizers", "workers"):
-        if getattr(options, name, None) is not None:
-            override[name] = getattr(options, name)
-    if getattr(options, "no_cache", False):
-        override["cache"] = {"enabled": False}
-    if getattr(options, "no_verify", False):
-        override["verify"] = {}
-    if getattr(options, "archives", False):
-        override["archive"] = list(get_args(ArchiveFormat))
-    if getattr(options, "strict", False):
-        override["strict"] = True
-    return project_config(_project(options), registry, override, places)
-
-
-def _project(options: argparse.Namespace) -> Path:
-    if options.project:
-        return Path(options.project)
-    try:
-        return find_project(Path.cwd())
-    except FileNotFoundError as error:
-        raise ArtifactError(".", "the current folder is no longer there; change to another one") from error
-
-
-@contextmanager
-def _job(options: argparse.Namespace, artifact: Path) -> Iterator[Job]:
-    registry = load_registry()
-    config = _config(options, registry, FROZEN if is_frozen(artifact) else WHEEL)
-    with _progress(options) as progress:
-        yield prepare(config, registry, project=_project(options), progress=progress)
-
-
-def _progress(options: argparse.Namespace) -> AbstractContextManager[Progress]:
-    if options.quiet or not sys.stderr.isatty():
-        return nullcontext(Silence())
-    from .reports.progress import terminal_progress
-
-    return terminal_progress()
 
 
 def _print_json(value: Any) -> None:

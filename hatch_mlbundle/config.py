@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias
 
 from .accuracy_settings import AccuracySettings, accuracy_faults
+from .budget_settings import BudgetSettings
 from .errors import ConfigurationError
 from .optimizer import Options, option
 from .schema import Size, read_fields, read_table, suggestion, toml_names, unknown_key
@@ -80,6 +81,7 @@ class Settings:
     limits: Limits = option("Bounds on what is unpacked.", default=Limits())
     verify: VerifySettings = option("The commands that prove that the result still works.", default=VerifySettings())
     accuracy: AccuracySettings = option("How far lossy steps may lead, measured on samples.", default=AccuracySettings())
+    budget: BudgetSettings = option("How large the result may be, and how much it may grow.", default=BudgetSettings())
     cache: CacheSettings = option("The cache of results.", default=CacheSettings())
 
 

@@ -6,13 +6,13 @@ import types
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from .errors import ManifestError
 
 T = TypeVar("T")
 
-_NAMES = {bool: "true or false", int: "an integer", str: "a string", dict: "an object"}
+_NAMES = {bool: "true or false", int: "an integer", float: "a number", str: "a string", dict: "an object"}
 
 
 def decode(cls: type[T], value: object, path: str) -> T:
@@ -44,8 +44,12 @@ def _decode(hint: Any, value: object, path: str) -> Any:
         return tuple(_decode(get_args(hint)[0], each, f"{path}[{position}]") for position, each in enumerate(value))
     if is_dataclass(hint) and isinstance(hint, type):
         return decode(hint, value, path)
+    if origin is Literal:
+        if value not in get_args(hint):
+            raise _wrong(path, f"one of {', '.join(map(repr, get_args(hint)))}", value)
+        return value
     expected: type = dict if origin is Mapping else hint
-    if type(value) is not expected:
+    if type(value) is not expected and not (expected is float and type(value) is int):
         raise _wrong(path, _NAMES[expected], value)
     if isinstance(value, dict):
         return _decode_values(get_args(hint)[1], value, path)

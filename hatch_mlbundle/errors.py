@@ -114,6 +114,16 @@ class FindingsError(MlbundleError):
         super().__init__("\n".join([*(finding.line() for finding in findings), "strict = true makes findings fail: nothing was replaced"]))
 
 
+class BudgetError(MlbundleError):
+    """An artifact is over its budget: a line for each limit that is exceeded."""
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, breaches: Sequence[str]) -> None:
+        self.breaches = tuple(breaches)
+        super().__init__("\n".join(breaches))
+
+
 def without_path(message: object, *paths: Path) -> str:
     """Return a message without the paths that it begins with: those on disk mean nothing to a reader."""
     text = str(message)

@@ -45,7 +45,7 @@ def remember(cache: Cache, key: str, manifest: Manifest, text: bytes, wheel: Pat
     files = {_MANIFEST: folder / _MANIFEST}
     files[_MANIFEST].write_bytes(text)
     known = {}
-    if after.sha256 != before.sha256:
+    if after.sha256 and after.sha256 != before.sha256:
         files[_WHEEL] = folder / _WHEEL
         shutil.copyfile(wheel, files[_WHEEL])
         known[_WHEEL] = after.sha256

@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from .atomic import make_folder, replace_atomically
 from .decode import decode, foreign_version
@@ -17,7 +17,7 @@ from .errors import ManifestError
 from .model import Finding
 
 FORMAT = "mlbundle-manifest"
-FORMAT_VERSION = "1.2"
+FORMAT_VERSION = "1.3"
 """Major and minor: a new minor adds keys, a new major changes what there is."""
 
 SUFFIX = ".mlbundle.json"
@@ -34,13 +34,16 @@ class Saved:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Totals:
-    """An artifact's sizes in bytes: `size` is its own, `installed` that of its files; `structure` bytes belong to no file."""
+    """An artifact's sizes in bytes: `size` is its own, `installed` that of its files; `structure` bytes belong to no file.
+
+    `sha256` is None where the files were only looked at, not hashed.
+    """
 
     size: int
     installed: int
     structure: int
     files: int
-    sha256: str
+    sha256: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,11 +79,11 @@ class StepRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileState:
-    """A file at one moment: bytes installed, bytes in the artifact (None in a folder), SHA-256 in hex."""
+    """A file at one moment: bytes installed, bytes in the artifact (None in a folder), SHA-256 in hex (None where it was not hashed)."""
 
     size: int
     compressed: int | None
-    sha256: str
+    sha256: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +136,58 @@ class DetailRow:
     detail: Mapping[str, Any]
 
 
+View: TypeAlias = Literal["sections", "gpu", "tensors"]
+"""How a file's inside is told: a binary by its sections, its GPU code by architecture, a model by the dtypes of its tensors."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContentsRow:
+    """What a file is made of after all steps: bytes by the name of the part, the largest first.
+
+    The parts of `sections` and `tensors` add up to the file's size; those of `gpu` to what GPU code takes of it. Names in parentheses
+    stand for what no part claims: `(headers)`, `(padding)`, `(other)`.
+    """
+
+    path: str
+    view: View
+    parts: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SuggestionRow:
+    """What a step that was not run would save by itself, in `files` files, and the lines of TOML that add it.
+
+    What several suggestions save may be the same bytes. `saved.compressed` is None where that cannot be told beforehand.
+    """
+
+    optimizer: str
+    lossless: bool
+    files: int
+    saved: Saved
+    configuration: str
+
+
+BudgetStatus: TypeAlias = Literal["ok", "over", "overridden", "unmeasured"]
+"""What became of a limit; `overridden` is over, with a written reason; `unmeasured` where there was nothing to hold it against."""
+
+Unit: TypeAlias = Literal["bytes", "files", "percent", "seconds"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetRow:
+    """A limit of [tool.mlbundle.budget]: its name, what it allows, what there is, and the reason written for overriding it.
+
+    Times and memory differ from run to run: in a manifest `actual` is None for them, and their `status` is "unmeasured".
+    """
+
+    limit: str
+    unit: Unit
+    allowed: float
+    actual: float | None
+    status: BudgetStatus
+    reason: str | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
     """The whole. `remainder` is what was saved outside the steps: RECORD, and headers of the archive."""
@@ -148,6 +203,9 @@ class Manifest:
     findings: tuple[Finding, ...]
     packed: tuple[PackedRow, ...] = ()
     details: tuple[DetailRow, ...] = ()
+    contents: tuple[ContentsRow, ...] = ()
+    suggestions: tuple[SuggestionRow, ...] = ()
+    budget: tuple[BudgetRow, ...] = ()
 
     def to_json(self) -> str:
         """Return the manifest's JSON text: one line for each file, so that two of them compare well. Any UTF-8 stream takes it."""
@@ -210,7 +268,7 @@ def _plain(value: Any) -> Any:
 
 
 def _text(key: str, value: Any) -> str:
-    if key in ("files", "details"):
+    if key in ("files", "details", "contents"):
         write = _detail_text if key == "details" else _line
         rows = ",\n".join(f"    {write(row)}" for row in value)
         return f"[\n{rows}\n  ]" if rows else "[]"

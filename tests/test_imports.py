@@ -13,7 +13,8 @@ import hatch_mlbundle
 PACKAGE = Path(hatch_mlbundle.__file__).parent
 
 CORE = """
-    __init__ accuracy accuracy.evaluator accuracy_settings atomic bytecode cache canonical closure config crash decode entrypoints
+    __init__ accuracy accuracy.evaluator accuracy_settings atomic budget budget_settings bytecode cache canonical closure compare config
+    crash decode entrypoints
     epoch errors filegroups finished frozenmodules globs hookspecs identify importpaths importtime keeprules late libraries librarynames
     links manifest marshalled_code model modulesets.* opcodes optimizer profile profilematch programs progress pysource reference schema
     storage testfiles units unmarshal unmarshal_server usage verify_settings
@@ -31,7 +32,7 @@ LAYERS = [
     ["plugins"],
     ["application", "beside", "explore", "job", "proof", "session"],
     ["adapters.*"],
-    ["__main__", "cli", "commands", "hooks", "trace_command"],
+    ["__main__", "cli", "commands", "hooks", "invocation", "report_commands", "subjects", "trace_command"],
 ]
 """From low to high: a module imports from its own layer and those below. `x.*` is the folder x and all modules in it.
 
@@ -41,7 +42,7 @@ The lowest ships inside users' applications: it imports the standard library onl
 HOSTS = {
     "hatchling": ["adapters.frozen", "adapters.hatch", "hooks"],
     "PyInstaller": ["adapters.pyinstaller"],
-    "rich": ["reports.*", "cli", "commands"],
+    "rich": ["reports.*", "cli", "commands", "report_commands"],
     "pluggy": ["hookspecs", "plugins"],
     "backports": ["bundles.archives.zstd_stream"],
 }

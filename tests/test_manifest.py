@@ -17,8 +17,10 @@ from hatch_mlbundle.job import prepare
 from hatch_mlbundle.manifest import (
     FORMAT_VERSION,
     ArtifactRow,
+    BudgetRow,
     ChangeRow,
     CompanionRow,
+    ContentsRow,
     DetailRow,
     FileRow,
     FileState,
@@ -26,6 +28,7 @@ from hatch_mlbundle.manifest import (
     PackedRow,
     Saved,
     StepRow,
+    SuggestionRow,
     ToolRow,
     Totals,
 )
@@ -79,8 +82,16 @@ MANIFEST = Manifest(
         ),
         DetailRow(step=0, path="newer", detail={"tensors": []}),
     ),
+    contents=(ContentsRow(path="new", view="tensors", parts={"F32": 1}),),
+    suggestions=(
+        SuggestionRow(optimizer="upx", lossless=True, files=2, saved=Saved(installed=3, compressed=None), configuration="optimizers = []"),
+    ),
+    budget=(
+        BudgetRow(limit="installed", unit="bytes", allowed=100, actual=90, status="ok"),
+        BudgetRow(limit="growth", unit="percent", allowed=1.5, actual=None, status="unmeasured", reason="a new model"),
+    ),
 )
-ADDED = {"packed", "details"}
+ADDED = {"packed", "details", "contents", "suggestions", "budget"}
 """Keys that the first version, 1.0, did not have: a manifest may lack them."""
 OWN_WORDS = "What was done"
 """The part of the schema that each step fills as it likes."""
@@ -222,7 +233,12 @@ def objects(node: object) -> list[dict[str, Any]]:
 def test_the_schema_names_every_key_that_is_written_and_no_other() -> None:
     written = {frozenset(each) for each in _dicts(json.loads(MANIFEST.to_json()))}
     described = {frozenset(each["properties"]) for each in objects(SCHEMA) if "object" in each["type"]}
-    free = {frozenset(MANIFEST.configuration), frozenset(MANIFEST.steps[0].options), frozenset(MANIFEST.steps[0].changes)}
+    free = {
+        frozenset(MANIFEST.configuration),
+        frozenset(MANIFEST.steps[0].options),
+        frozenset(MANIFEST.steps[0].changes),
+        frozenset(MANIFEST.contents[0].parts),
+    }
     assert written - free == described
     assert all(set(each.get("required", [])) == set(each["properties"]) - ADDED for each in objects(SCHEMA) if each["title"] != OWN_WORDS)
     assert all(each.get("additionalProperties", True) for each in objects(SCHEMA))

@@ -199,7 +199,7 @@ def _others(count: int) -> Text:
 def _duplicates(files: Iterable[FileRow], top: int) -> RenderableType:
     copies: defaultdict[tuple[int, str], list[str]] = defaultdict(list)
     for row in files:
-        if row.after and row.after.size:
+        if row.after and row.after.size and row.after.sha256:
             copies[row.after.size, row.after.sha256].append(row.path)
     wasted = sorted(((size * (len(paths) - 1), paths) for (size, _), paths in copies.items() if len(paths) > 1), reverse=True)
     if not wasted:
