@@ -8,7 +8,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -31,6 +31,7 @@ from .manifest import CompanionRow, Manifest, PackedRow
 from .model import CHUNK, Bundle, Finding, Kind
 from .pipeline import Outcome, Planned, plan, run
 from .session import Session, open_session
+from .suggestions import Trials, suggest
 from .verification.judged import Proof, Trust
 from .verification.report import Verification
 
@@ -109,12 +110,19 @@ def plan_for(job: Job, path: Path) -> Plan:
         return Plan(before=before, stages=tuple(stages), findings=told)
 
 
-def analyze(job: Job, path: Path) -> Manifest:
-    """Return a manifest of the artifact as it is: no steps, the same before and after. Raises MlbundleError."""
+def analyze(job: Job, path: Path, trials: Trials | None = None) -> Manifest:
+    """Return a manifest of the artifact as it is: no steps, the same before and after, and what `trials` would save.
+
+    Raises MlbundleError.
+    """
     with open_session(job, path, job.cache()) as session:
         before = session.artifact.scan()
         nothing = Outcome(bundle=before.bundle, stages=(), findings=())
-        return _manifest(job, session, path.name, before, before, nothing, ())
+        manifest = _manifest(job, session, path.name, before, before, nothing, ())
+        if trials is None:
+            return manifest
+        suggestions, findings = suggest(trials, before, session.artifact.kind, session.services)
+        return replace(manifest, suggestions=suggestions, findings=selected(job.config, findings))
 
 
 def _wheel_digest(path: Path) -> str | None:

@@ -129,18 +129,29 @@ def read_config(table: object, known: OptionTypes, *, overlay: Mapping[str, obje
 
     allowed = [*toml_names(Settings), *known]
     faults = [unknown_key(locate(key), key, allowed, "key or optimizer") for key in merged if key not in allowed]
-    settings = read_fields(Settings, merged, locate, faults)
+    settings = _settings(merged, locate, faults)
     options = {name: read_table(cls, merged.get(name, {}), locate(name), faults) for name, cls in known.items()}
-    faults += [*_range_faults(settings, locate), *range_faults(settings.verify, locate("verify"))]
-    faults += accuracy_faults(settings.accuracy, locate("accuracy"))
-    faults += _twice_faults(_strings(merged.get("archive")), locate("archive"))
     faults += _order_faults(_strings(merged.get("optimizers")), known, locate("optimizers"))
-    faults += _code_faults(_strings(merged.get("ignore")), locate("ignore"))
     if faults:
         raise ConfigurationError(faults)
     steps = tuple(Step(name=name, options=options[name]) for name in settings.optimizers if options[name].enabled)
     idle = tuple(name for name in known if name in merged and name not in settings.optimizers)
     return Config(settings=settings, steps=steps, idle=idle)
+
+
+def read_settings(table: object, *, overlay: Mapping[str, object] | None = None, overlay_path: str = TABLE) -> Settings | None:
+    """Return the settings of a configuration that says nothing of optimizers, read and refused as `read_config` does it.
+
+    None where it names some or sets some up: whether it may cannot be told without them.
+    """
+    over = overlay or {}
+    if not isinstance(table, Mapping) or {*table, *over} - ({*toml_names(Settings)} - {"optimizers"}):
+        return None
+    faults: list[str] = []
+    settings = _settings({**table, **over}, lambda key: f"{overlay_path if key in over else TABLE}.{key}", faults)
+    if faults:
+        raise ConfigurationError(faults)
+    return settings
 
 
 def options_to_dict(options: Any) -> dict[str, Any]:
@@ -162,6 +173,16 @@ def decisive_settings(config: Config) -> dict[str, Any]:
         set_up = {name: value for name, value in settings["accuracy"].items() if value is not None and name != "timeout"}
         decisive["accuracy"] = {**set_up, key: bound}
     return {"optimizers": [step.name for step in config.steps], **decisive}
+
+
+def _settings(merged: Mapping[str, Any], locate: Callable[[str], str], faults: list[str]) -> Settings:
+    """Return the settings, and add to `faults` whatever is wrong with them."""
+    settings = read_fields(Settings, merged, locate, faults)
+    faults += [*_range_faults(settings, locate), *range_faults(settings.verify, locate("verify"))]
+    faults += accuracy_faults(settings.accuracy, locate("accuracy"))
+    faults += _twice_faults(_strings(merged.get("archive")), locate("archive"))
+    faults += _code_faults(_strings(merged.get("ignore")), locate("ignore"))
+    return settings
 
 
 def _plain(value: Any) -> Any:

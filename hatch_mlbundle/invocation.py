@@ -7,32 +7,51 @@ import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
-from .adapters.project import FROZEN, WHEEL, Places, find_project, project_config
-from .bundles.executable import is_frozen
-from .config import ArchiveFormat, Config
-from .errors import ArtifactError
-from .job import Job, prepare
-from .plugins import Registry, load_registry
+from .adapters.project import FROZEN, WHEEL, Places, find_project, project_config, project_settings
+from .config import ArchiveFormat, Config, Settings
+from .errors import ArtifactError, StorageError
+from .manifest import load_artifact
 from .progress import Progress, Silence
+
+if TYPE_CHECKING:
+    from .job import Job
+    from .plugins import Registry
 
 
 def config_of(options: argparse.Namespace, registry: Registry, places: Places = WHEEL) -> Config:
     """Return the project's configuration, with what the command line says laid over it; raises ConfigurationError."""
-    override: dict[str, Any] = {}
-    for name in ("optimizers", "workers"):
-        if getattr(options, name, None) is not None:
-            override[name] = getattr(options, name)
-    if getattr(options, "no_cache", False):
-        override["cache"] = {"enabled": False}
-    if getattr(options, "no_verify", False):
-        override["verify"] = {}
-    if getattr(options, "archives", False):
-        override["archive"] = list(get_args(ArchiveFormat))
-    if getattr(options, "strict", False):
-        override["strict"] = True
-    return project_config(project_of(options), registry, override, places)
+    return project_config(project_of(options), registry, _override(options), places)
+
+
+def settings_of(options: argparse.Namespace, places: Places = WHEEL) -> Settings:
+    """Return the settings of `config_of`, for what runs no optimizer; raises ConfigurationError for the same faults.
+
+    The optimizers, which cost more time than a folder of many thousand files, are looked up only where the project configures some.
+    """
+    settings = project_settings(project_of(options), _override(options), places)
+    if settings is None:
+        from .plugins import load_registry
+
+        return config_of(options, load_registry(), places).settings
+    return settings
+
+
+def places_for(subject: Path) -> Places:
+    """Return where the configuration of an artifact, or of that which a manifest tells of, may stand beside [tool.mlbundle]."""
+    if is_manifest(subject):
+        return FROZEN if load_artifact(subject).kind == "frozen" else WHEEL
+    if not subject.is_dir():
+        return WHEEL
+    from .bundles.executable import is_frozen
+
+    return FROZEN if is_frozen(subject) else WHEEL
+
+
+def is_manifest(subject: Path) -> bool:
+    """Say whether this is to be read as a manifest; whether it is one, reading it tells."""
+    return subject.suffix == ".json" and subject.is_file()
 
 
 def project_of(options: argparse.Namespace) -> Path:
@@ -45,13 +64,53 @@ def project_of(options: argparse.Namespace) -> Path:
         raise ArtifactError(".", "the current folder is no longer there; change to another one") from error
 
 
+def check_apart(output: Path, artifact: Path) -> None:
+    """Raise ArtifactError where a report would be written over the artifact or into it, StorageError where there is no such folder."""
+    target, source = output.resolve(), artifact.resolve()
+    if target.is_relative_to(source):
+        raise ArtifactError(str(output), f"is {artifact.name} or lies in it, which stays as it is; choose another place")
+    if target.is_dir():
+        raise ArtifactError(str(output), "is a folder; name a file")
+    if not target.parent.is_dir():
+        raise StorageError(f"cannot write {output}: there is no such folder; create it first")
+
+
 @contextmanager
 def job_of(options: argparse.Namespace, artifact: Path) -> Iterator[Job]:
     """Give the job for an artifact; its progress is shown until the body ends. Raises MlbundleError."""
+    from .job import prepare
+    from .plugins import load_registry
+
     registry = load_registry()
-    config = config_of(options, registry, FROZEN if is_frozen(artifact) else WHEEL)
+    config = config_of(options, registry, places_for(artifact))
     with _progress(options) as progress:
         yield prepare(config, registry, project=project_of(options), progress=progress)
+
+
+@contextmanager
+def reading_job(options: argparse.Namespace, artifact: Path) -> Iterator[Job]:
+    """Give the job that only looks at an artifact: it has no steps, so that no program of theirs needs to be there."""
+    from .job import Job, tool_rows
+
+    config = Config(settings=settings_of(options, places_for(artifact)), steps=())
+    with _progress(options) as progress:
+        yield Job(config=config, stages=(), tools=tool_rows({}), project=project_of(options), progress=progress)
+
+
+def _override(options: argparse.Namespace) -> dict[str, Any]:
+    override: dict[str, Any] = {}
+    for name in ("optimizers", "workers"):
+        if getattr(options, name, None) is not None:
+            override[name] = getattr(options, name)
+    if getattr(options, "no_cache", False):
+        override["cache"] = {"enabled": False}
+    if getattr(options, "no_verify", False):
+        override["verify"] = {}
+    if getattr(options, "archives", False):
+        override["archive"] = list(get_args(ArchiveFormat))
+    if getattr(options, "strict", False):
+        override["strict"] = True
+    return override
 
 
 def _progress(options: argparse.Namespace) -> AbstractContextManager[Progress]:

@@ -12,40 +12,47 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from .atomic import replace_atomically
-from .budget import BudgetCheck, check_budget
-from .compare import Comparison, compare
 from .config import TABLE
 from .errors import BudgetError, ConfigurationError
-from .invocation import config_of, project_of
+from .invocation import check_apart, places_for, project_of, settings_of
 from .manifest import Manifest
-from .plugins import load_registry
-from .subjects import Subject, load_subject
+from .subjects import load_subject
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+
+    from .budget import BudgetCheck
+    from .compare import Comparison
 
 _Text: TypeAlias = Callable[[], str]
 
 STDOUT = Path("-")
 """The name that stands for standard output."""
 
+_REPORTS = ("html", "markdown", "svg", "png", "junit", "sarif")
+"""The options that name files to write."""
+
 
 def analyze(options: argparse.Namespace) -> None:
     """Show what takes the space."""
-    manifest = _load(options, options.artifact).manifest
+    _check_reports(options, options.artifact)
+    manifest = load_subject(options.artifact, options).manifest
     _write(options.html, lambda: _html(manifest))
     _write(options.markdown, lambda: _analysis_markdown(manifest, options.top))
     _write(options.svg, lambda: _svg(manifest))
     if options.png:
         from .reports.pictures import png_picture
 
-        _save(options.png, png_picture(manifest))
-    _tell(options, manifest.to_json, lambda: _analysis(manifest, options.top))
+        _write_bytes(options.png, png_picture(manifest))
+    _tell(options, manifest.to_json, lambda: _analysis(manifest, options.top, suggests=options.suggest))
 
 
 def compare_two(options: argparse.Namespace) -> None:
     """Show how one artifact differs from another."""
-    before, after = (_load(options, path).manifest for path in (options.before, options.after))
+    from .compare import compare
+
+    _check_reports(options, options.before, options.after)
+    before, after = (load_subject(path, options).manifest for path in (options.before, options.after))
     comparison = compare(before, after)
     _write(options.html, lambda: _html(after, before))
     _write(options.markdown, lambda: _comparison_markdown(comparison, options.top))
@@ -54,10 +61,16 @@ def compare_two(options: argparse.Namespace) -> None:
 
 def check(options: argparse.Namespace) -> None:
     """Hold an artifact against [tool.mlbundle.budget]; raises BudgetError where it is over a limit."""
-    settings = config_of(options, load_registry()).settings.budget
+    from .budget import check_budget
+    from .compare import compare
+
     project = project_of(options)
-    subject, baseline = _load(options, options.artifact), _baseline(options, project, settings.baseline)
-    manifest, former = subject.manifest, baseline.manifest if baseline else None
+    named = [options.baseline] if options.baseline else []
+    _check_reports(options, options.artifact, *named)
+    settings = settings_of(options, places_for(options.artifact)).budget
+    former = _baseline(options, project, settings.baseline)
+    subject = load_subject(options.artifact, options)
+    manifest = subject.manifest
     checked = check_budget(settings, manifest, former, subject.performance)
     _write(options.html, lambda: _html(manifest, former, checked))
     _write(options.markdown, lambda: _check_markdown(checked, compare(former, manifest) if former else None, options.top))
@@ -68,49 +81,74 @@ def check(options: argparse.Namespace) -> None:
         raise BudgetError(checked.lines())
 
 
-def _load(options: argparse.Namespace, path: Path) -> Subject:
-    return load_subject(path, options)
+def _check_reports(options: argparse.Namespace, *artifacts: Path) -> None:
+    """See, before any work, whether the reports can be written where they are to go; raises MlbundleError.
+
+    None goes into or over what is read, none where another one goes, and only one to standard output.
+    """
+    named = {name: place for name in _REPORTS if (place := getattr(options, name, None))}
+    taken: dict[Path, str] = {STDOUT: "json"} if options.json else {}
+    for name, place in named.items():
+        where = place if place == STDOUT else place.resolve()
+        other = taken.setdefault(where, name)
+        if other != name:
+            raise ConfigurationError([f"--{name}: goes to {place}, as --{other} does; write each report to a place of its own"])
+        for artifact in () if place == STDOUT else artifacts:
+            check_apart(place, artifact)
+    if named.get("png") == STDOUT and sys.stdout.isatty():
+        raise ConfigurationError(["--png: a terminal cannot show it; name a file, or send standard output to one"])
 
 
-def _baseline(options: argparse.Namespace, project: Path, configured: str) -> Subject | None:
-    """Return what growth is counted from: what the command line names, else the file that the configuration does, where it is there."""
+def _baseline(options: argparse.Namespace, project: Path, configured: str) -> Manifest | None:
+    """Return what growth is counted from: what the command line names, else the manifest that the configuration does, if it is there."""
     if options.baseline:
-        return _load(options, options.baseline)
+        return load_subject(options.baseline, options).manifest
     place = project / configured
-    if not configured or not place.exists():
+    if not configured:
         return None
     if place.suffix != ".json":
         raise ConfigurationError([f"{TABLE}.budget.baseline: must be a manifest (.json), not {configured!r}"])
-    return _load(options, place)
+    if not place.exists():
+        print(f"mlbundle: there is no baseline {place} yet: growth is not measured", file=sys.stderr)  # noqa: T201
+        return None
+    return load_subject(place, options).manifest
 
 
 def _tell(options: argparse.Namespace, to_json: _Text, report: Callable[[], RenderableType]) -> None:
     """Print the JSON where that is asked for, else the report, unless something was to be quiet or has standard output for itself."""
-    written = [getattr(options, name, None) for name in ("html", "markdown", "svg", "junit", "sarif")]
     if options.json:
         sys.stdout.write(to_json())
-    elif not options.quiet and STDOUT not in written:
+    elif not options.quiet and STDOUT not in (getattr(options, name, None) for name in _REPORTS):
         from .reports.terminal import show
 
         show(report())
 
 
 def _write(path: Path | None, text: _Text) -> None:
+    if path:
+        _write_bytes(path, text().encode(errors="backslashreplace"))
+
+
+def _write_bytes(path: Path, content: bytes) -> None:
     if path == STDOUT:
-        sys.stdout.write(text())
-    elif path:
-        _save(path, text().encode(errors="backslashreplace"))
-
-
-def _save(path: Path, content: bytes) -> None:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(content)
+        sys.stdout.buffer.flush()
+        return
+    if path.exists() and not path.is_file():  # a device or a pipe, which nothing may take the place of
+        path.write_bytes(content)
+        return
     with replace_atomically(path) as stream:
         stream.write(content)
 
 
-def _analysis(manifest: Manifest, top: int) -> RenderableType:
+def _analysis(manifest: Manifest, top: int, *, suggests: bool) -> RenderableType:
+    from rich.console import Group
+
+    from .reports.suggestions import notes_report
     from .reports.terminal import analysis
 
-    return analysis(manifest, top=top)
+    return Group(analysis(manifest, top=top), *notes_report(manifest, asked=suggests))
 
 
 def _comparison(comparison: Comparison, top: int) -> RenderableType:
@@ -164,4 +202,5 @@ def _junit(checked: BudgetCheck) -> str:
 def _sarif(checked: BudgetCheck, manifest: Manifest, project: Path) -> str:
     from .reports.sarif import sarif_report
 
-    return sarif_report(checked, manifest, (project / "pyproject.toml").read_text(encoding="utf-8"))
+    pyproject = project / "pyproject.toml"
+    return sarif_report(checked, manifest, pyproject.read_text(encoding="utf-8") if pyproject.is_file() else "")

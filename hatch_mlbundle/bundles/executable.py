@@ -65,6 +65,11 @@ class Executable:
         hashes = hashes or list(pool.map(lambda module: sha256_of(self.code_of(module)), modules))
         return [self._file(module, sha256) for module, sha256 in zip(modules, hashes, strict=True)]
 
+    def module_sizes(self) -> Iterator[tuple[str, int, str]]:
+        """Yield of each module that has code its path in the bundle, its compressed bytes and its owner."""
+        for module in self.modules:
+            yield self.path_of(module), module.stored, _owner(module)
+
     def rebuilt(
         self, modules: Collection[str], members: Iterable[tuple[Entry, Content]] = (), scripts: Iterable[tuple[str, bytes]] = ()
     ) -> JoinedContent:
@@ -84,7 +89,7 @@ class Executable:
             sha256=sha256,
             mode=0o644,
             kind=Kind.BYTECODE,
-            owner=module.name.partition(".")[0],
+            owner=_owner(module),
             content=self.code_of(module),
         )
 
@@ -109,6 +114,10 @@ class Executable:
         cookie = write_cookie(self.archive, at - start, len(table))
         package = [*contents, MemoryContent(table + cookie)]
         return rehouse(self.file, self.archive, package, at - start + len(table) + len(cookie))
+
+
+def _owner(module: PyzModule) -> str:
+    return module.name.partition(".")[0]
 
 
 def _script(name: str, code: bytes) -> tuple[Entry, Content]:
