@@ -102,9 +102,10 @@ def _saved(manifest: Manifest, artifact: Path) -> Manifest:
     try:
         saved = Manifest.load(place)
     except ManifestError as error:
-        return _noted(manifest, "MB811", f"{place.name} beside it is left aside: {without_path(error, place)}")
+        return _left_aside(manifest, place, error)
     if saved.artifact.after.sha256 != manifest.artifact.after.sha256:
-        return _noted(manifest, "MB812", f"{place.name} beside it tells of other bytes: the artifact was changed or built anew since")
+        message = f"{place.name} beside it tells of other bytes: the artifact was changed or built anew since"
+        return _noted(manifest, Finding(code="MB812", message=message))
     findings = (*saved.findings, *manifest.findings)
     return replace(saved, contents=saved.contents or manifest.contents, suggestions=manifest.suggestions, findings=findings)
 
@@ -120,7 +121,7 @@ def _measured(manifest: Manifest, artifact: Path) -> Subject:
     try:
         verification = load_verification(place, manifest.artifact.after.sha256)
     except ManifestError as error:
-        return Subject(manifest=_noted(manifest, "MB811", f"{place.name} beside it is left aside: {without_path(error, place)}"))
+        return Subject(manifest=_left_aside(manifest, place, error))
     if verification is None or not verification.commands:
         return Subject(manifest=manifest)
     after = [row.after for row in verification.commands]
@@ -128,5 +129,10 @@ def _measured(manifest: Manifest, artifact: Path) -> Subject:
     return Subject(manifest=manifest, performance=measured)
 
 
-def _noted(manifest: Manifest, code: str, message: str) -> Manifest:
-    return replace(manifest, findings=(*manifest.findings, Finding(code=code, message=message)))
+def _left_aside(manifest: Manifest, place: Path, error: ManifestError) -> Manifest:
+    """Say that a file beside the artifact cannot be read: what it would tell is missing, and nothing else."""
+    return _noted(manifest, Finding(code="MB811", message=f"{place.name} beside it is left aside: {without_path(error, place)}"))
+
+
+def _noted(manifest: Manifest, finding: Finding) -> Manifest:
+    return replace(manifest, findings=(*manifest.findings, finding))

@@ -121,9 +121,9 @@ def _unknown(name: str, why: str) -> Finding:
 
 
 def _command(artifact: str) -> str:
-    """Return what runs a step that is configured already, as a comment: there are no lines to add."""
+    """Return what runs a step that is configured already, as a comment of TOML: there are no lines to add."""
     name = shlex.quote(artifact) if artifact.isprintable() else ascii(artifact)
-    return f"# is in `optimizers` already: mlbundle optimize {name}"
+    return f"# nothing to add: mlbundle optimize {name}"
 
 
 def _lines(table: str, names: Sequence[str], new: str) -> str:

@@ -88,7 +88,8 @@ def analysis(manifest: Manifest, *, top: int) -> RenderableType:
         _groups("kind", manifest, [row.kind for row in manifest.files], top),
         _groups("largest files", manifest, [row.path for row in manifest.files], top),
     ]
-    return Group(*parts, _duplicates(manifest.files, top))
+    hashed = totals.sha256 is not None
+    return Group(*parts, _duplicates(manifest.files, top) if hashed else Text("duplicates are not known: nothing was hashed", style="dim"))
 
 
 def _packs(manifest: Manifest) -> bool:
