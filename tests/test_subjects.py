@@ -17,7 +17,7 @@ from hatch_mlbundle.manifest import SUFFIX, Manifest
 from hatch_mlbundle.plugins import load_registry
 from hatch_mlbundle.subjects import load_subject
 from hatch_mlbundle.verification import report
-from hatch_mlbundle.verification.report import CommandRow, Measured, Verification
+from hatch_mlbundle.verification.report import CommandRow, Measured, RevertedRow, StepResult, Verification, load_verification
 from tests.bundles.wheelsmith import build_wheel
 
 FILES = {"pkg/__init__.py": b"", "pkg/tests/__init__.py": b"", "pkg/tests/test_pkg.py": b"def test():\n    assert True\n" * 50}
@@ -134,6 +134,18 @@ def test_a_verification_of_something_else_measures_nothing(tmp_path: Path, text:
     beside(wheel, report.SUFFIX).write_text(text.replace("SHA", str(sha256)))
     subject = load_subject(wheel, options(tmp_path))
     assert (subject.performance, codes(subject.manifest)) == (None, found)
+
+
+def test_a_verification_is_read_as_it_was_written(tmp_path: Path) -> None:
+    place = tmp_path / "report.json"
+    one, two = (
+        StepResult(step=name, installed=5, risk=risk, measured=(measured(1, 2),), problems=(problem,), deviation=0.5, changes=1)
+        for name, risk, problem in (("as it is", None, None), ("strip", "low", "exit status 1"))
+    )
+    written = replace(TWO, reverted=(RevertedRow(step="strip", path="a\udcff\n", problem="gone"),), steps=(one, two))
+    place.write_bytes(written.to_json("x.whl", "0" * 64).encode())
+    assert load_verification(place, "0" * 64) == written
+    assert load_verification(place, None) is None
 
 
 def test_other_json_is_no_subject(tmp_path: Path) -> None:

@@ -14,7 +14,6 @@ from hatch_mlbundle.importpaths import PYZ as PYZ_SUFFIX
 from hatch_mlbundle.model import Content, File, Kind, MemoryContent
 
 from .carchive import PYZ, SCRIPT, CArchive, Entry, find_carchive, write_cookie, write_table
-from .housing import rehouse
 from .joined import InflatedContent, JoinedContent, RangeContent, sha256_of
 from .pyz import NAMESPACE, Pyz, PyzModule, pieces, read_pyz, without
 from .shared_file import SharedFile
@@ -113,6 +112,8 @@ class Executable:
         table = write_table(entries, start)
         cookie = write_cookie(self.archive, at - start, len(table))
         package = [*contents, MemoryContent(table + cookie)]
+        from .housing import rehouse  # reading needs none of it, and it costs as much time as a small folder
+
         return rehouse(self.file, self.archive, package, at - start + len(table) + len(cookie))
 
 

@@ -46,7 +46,7 @@ def walk(root: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
     waiting = [""]
     while waiting:
         folder = waiting.pop()
-        for entry in _entries(root / folder):
+        for entry in _entries(f"{root}/{folder}"):
             path = f"{folder}/{entry.name}" if folder else entry.name
             if entry.is_dir(follow_symlinks=False):
                 waiting.append(path)
@@ -170,12 +170,12 @@ def _examined(place: Path) -> tuple[int, str, bytes]:
     return size, digest.hexdigest(), head
 
 
-def _entries(folder: Path) -> list[os.DirEntry[str]]:
+def _entries(folder: str) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
             return list(entries)
     except OSError as error:
-        raise unreadable(folder, error) from error
+        raise unreadable(Path(folder), error) from error
 
 
 def _listed(record: Path) -> list[str]:

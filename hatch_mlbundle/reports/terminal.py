@@ -6,6 +6,7 @@ import io
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
@@ -13,12 +14,14 @@ from rich.text import Text
 
 from hatch_mlbundle.manifest import FileRow, FileState, Manifest, Saved, Totals
 from hatch_mlbundle.model import Add, Bundle, Change, Convert, Drop, Finding, Keep, Link, Rewrite
-from hatch_mlbundle.pipeline import Planned
 from hatch_mlbundle.units import format_percent, format_size
 from hatch_mlbundle.verification.report import Verification
 
 from .accuracy import models_report
 from .verification import verification_report
+
+if TYPE_CHECKING:
+    from hatch_mlbundle.pipeline import Planned
 
 _REMAINDERS = {"wheel": "RECORD, zip headers", "frozen": "archive headers"}
 """What is changed by writing an artifact of this kind, whatever the steps did."""
