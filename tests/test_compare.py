@@ -1,62 +1,23 @@
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from manifests import manifest_of, state_of
 
 from hatch_mlbundle.compare import Comparison, FileChange, GroupChange, Sizes, VersionChange, compare
-from hatch_mlbundle.manifest import ArtifactRow, FileRow, FileState, Manifest, Saved, ToolRow, Totals
+from hatch_mlbundle.manifest import FileState, Manifest, ToolRow
 from hatch_mlbundle.releases import owner_name, release_free
 
 WHEEL = "demo-1.0-py3-none-any.whl"
-
-
-def manifest_of(
-    files: Mapping[str, bytes | FileState],
-    *,
-    name: str = "demo",
-    kind: str = "folder",
-    structure: int = 0,
-    packs: bool = False,
-    hashed: bool = True,
-    owners: Mapping[str, str] | None = None,
-    tools: Sequence[ToolRow] = (),
-) -> Manifest:
-    """Return the manifest of an artifact with these files; a file belongs to its first folder unless `owners` says otherwise."""
-    rows = []
-    for path, data in sorted(files.items()):
-        state = data if isinstance(data, FileState) else state_of(data, packs=packs, hashed=hashed)
-        owner = (owners or {}).get(path) or path.removeprefix("_internal/").partition("/")[0]
-        rows.append(FileRow(path=path, kind="elf" if ".so" in path else path.rpartition(".")[2], owner=owner, before=state, after=state))
-    states = [row.after for row in rows if row.after]
-    installed = sum(state.size for state in states)
-    size = structure + sum(state.compressed or 0 for state in states) if packs else installed
-    totals = Totals(size=size, installed=installed, structure=structure, files=len(states), sha256=None)
-    return Manifest(
-        generator="test",
-        artifact=ArtifactRow(name=name, kind=kind, before=totals, after=totals),
-        tools=tuple(tools),
-        configuration={},
-        steps=(),
-        remainder=Saved(installed=0, compressed=0 if packs else None),
-        files=tuple(rows),
-        companions=(),
-        findings=(),
-    )
-
-
-def state_of(data: bytes, *, packs: bool = False, hashed: bool = True) -> FileState:
-    digest = hashlib.sha256(data).hexdigest() if hashed else None
-    return FileState(size=len(data), compressed=len(data) // 2 + 1 if packs else None, sha256=digest)
 
 
 def told(comparison: Comparison) -> list[tuple[str, str, str | None]]:
@@ -458,7 +419,7 @@ def test_the_json_of_sides_that_do_not_both_compress_has_no_growth_of_it() -> No
 
 def test_the_json_is_the_same_whatever_the_hash_seed() -> None:
     code = """if 1:
-    from test_compare import manifest_of
+    from manifests import manifest_of
     from hatch_mlbundle.compare import compare
     before = {f"p{n % 7}/x{n}.py": b"%d" % (n % 5) for n in range(200)}
     after = {f"q{n % 7}/x{n}.py": b"%d" % (n % 5) for n in range(50, 250)}

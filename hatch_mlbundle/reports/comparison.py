@@ -27,7 +27,7 @@ def comparison_report(comparison: Comparison, *, top: int) -> RenderableType:
     parts += [Text(), _versions(comparison, top)] if comparison.versions else []
     parts += [Text(), _groups("package", comparison, comparison.owners, top)]
     parts += [Text(), _groups("kind", comparison, comparison.kinds, top)]
-    if comparison.files:
+    if comparison.files or comparison.unchanged.compressed_growth:
         parts += [Text(), _files(comparison, top)]
     return Group(*parts)
 
@@ -62,8 +62,7 @@ def _side(label: str, side: Side) -> Text:
 
 def _notes(comparison: Comparison) -> Iterable[str]:
     if not comparison.hashed:
-        yield "contents not compared (no hashes): a file of the same path and size counts as"
-        yield "unchanged"
+        yield "no hashes: a file of the same path and size counts as unchanged"
     counts = Counter(change.status for change in comparison.files)
     if counts:
         told = [f"{counts[status]:,} {status}" for status in SIGNS if counts[status]]
