@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -409,6 +410,13 @@ def test_the_json_tells_all_of_it_exactly() -> None:
     for part in ("owners", "kinds", "files"):
         assert sum(row["growth"]["installed"] for row in document[part]) == comparison.growth
     assert sum(1 for line in text.splitlines() if '"status"' in line) == len(comparison.files)
+
+
+def test_every_key_of_the_json_is_documented() -> None:
+    page = (Path(__file__).parents[1] / "docs/comparing.md").read_text(encoding="utf-8")
+    rows = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
+    keys = [key.strip(" `") for row in rows for key in row.split(",")]
+    assert keys == list(json.loads(compare(manifest_of({}), manifest_of({})).to_json()))
 
 
 def test_the_json_of_sides_that_do_not_both_compress_has_no_growth_of_it() -> None:
