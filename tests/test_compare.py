@@ -31,13 +31,13 @@ def differences(before: Mapping[str, bytes], after: Mapping[str, bytes]) -> list
 
 def test_every_status_is_told_and_what_is_as_it_was_is_not() -> None:
     before = {"a/same.py": b"same", "a/longer.py": b"1", "a/here.py": b"moves as it is", "a/gone.py": b"gone"}
-    after = {"a/same.py": b"same", "a/longer.py": b"22", "b/there.py": b"moves as it is", "a/new.py": b"new"}
+    after = {"a/same.py": b"same", "a/longer.py": b"22", "a/there.py": b"moves as it is", "a/new.py": b"new"}
     comparison = compare(manifest_of(before), manifest_of(after))
     assert [(change.status, change.path, change.former, change.growth) for change in comparison.files] == [
         ("removed", "a/gone.py", None, -4),
         ("added", "a/new.py", None, 3),
         ("changed", "a/longer.py", None, 1),
-        ("moved", "b/there.py", "a/here.py", 0),
+        ("moved", "a/there.py", "a/here.py", 0),
     ]
     assert comparison.growth == 0
     assert comparison.unchanged == GroupChange(
@@ -109,8 +109,8 @@ def test_what_is_another_file(before: str, after: str) -> None:
 
 
 def test_content_is_told_before_release() -> None:
-    before = {"lib/libfoo.so.1": b"first"}
-    after = {"lib/libfoo.so.2": b"second", "else/libfoo.so.1": b"first"}
+    before = {"lib/libfoo.so.1": b"first" * 60}
+    after = {"lib/libfoo.so.2": b"second", "else/libfoo.so.1": b"first" * 60}
     assert differences(before, after) == [("added", "lib/libfoo.so.2", None), ("moved", "else/libfoo.so.1", "lib/libfoo.so.1")]
 
 
@@ -124,6 +124,17 @@ def test_a_link_is_not_taken_for_the_library_of_another_release() -> None:
 
 def test_empty_files_never_pair_by_content() -> None:
     assert differences({"a/x": b""}, {"b/y": b""}) == [("added", "b/y", None), ("removed", "a/x", None)]
+
+
+def test_one_line_in_a_package_and_the_same_in_another_did_not_move() -> None:
+    line = b"__all__: list[str] = []\n"
+    assert differences({"torch/_refs/__init__.py": line}, {"numpy/random/_x.pyi": line}) == [
+        ("added", "numpy/random/_x.pyi", None),
+        ("removed", "torch/_refs/__init__.py", None),
+    ]
+    assert differences({"a-1.dist-info/WHEEL": line}, {"b-1.dist-info/WHEEL": line})[0][0] == "added"
+    assert differences({"one/x.pyi": line}, {"one/sub/y.py": line}) == [("moved", "one/sub/y.py", "one/x.pyi")]
+    assert differences({"one/x.bin": line * 20}, {"two/y.bin": line * 20}) == [("moved", "two/y.bin", "one/x.bin")]
 
 
 def test_a_new_copy_is_added_and_a_lost_one_removed() -> None:
