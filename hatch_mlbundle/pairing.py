@@ -13,7 +13,6 @@ from .releases import owner_name, release_free
 _MOST = 1 << 12
 """Pairs of which the nearest are looked for; of more files that could each be any other, the order of their paths decides."""
 
-
 _TELLING = 256
 """Bytes of the smallest file that content alone tells, in whatever package: single lines are the same by chance."""
 
