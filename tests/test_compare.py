@@ -5,14 +5,20 @@ import os
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from manifests import manifest_of, state_of
 
-from hatch_mlbundle.compare import FileChange, GroupChange, Sizes, compare
+from hatch_mlbundle.application import analyze
+from hatch_mlbundle.compare import FileChange, GroupChange, Sizes, VersionChange, compare
+from hatch_mlbundle.config import read_config
+from hatch_mlbundle.job import prepare
 from hatch_mlbundle.manifest import FileState, Manifest
+from hatch_mlbundle.plugins import load_registry
+from tests.bundles.wheelsmith import DIST_INFO, FILE_NAME, FILES, METADATA, build_wheel
+from tests.manifests import manifest_of, state_of
 
 
 def test_every_status_is_told_and_what_is_as_it_was_is_not() -> None:
@@ -222,16 +228,41 @@ def test_the_json_of_sides_that_do_not_both_compress_has_no_growth_of_it() -> No
     assert document["growth"]["compressed"] is document["structure_growth"] is document["files"][0]["growth"]["compressed"] is None
 
 
+def test_a_real_wheel_and_what_it_unpacks_to_are_the_same(tmp_path: Path) -> None:
+    first, second, folder = (tmp_path / name for name in ("1", "2", "unpacked"))
+    first.mkdir()
+    second.mkdir()
+    wheel = build_wheel(first)
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(folder)
+    bumped = build_wheel(
+        second,
+        FILES,
+        dist_info="demo-1.1.dist-info",
+        metadata={**METADATA, "METADATA": METADATA["METADATA"].replace(b"1.0", b"1.1")},
+        name=FILE_NAME.replace("1.0", "1.1"),
+    )
+    registry = load_registry()
+    job = prepare(read_config({"cache": {"enabled": False}}, registry.option_types()), registry, project=tmp_path)
+    before, unpacked, after = (analyze(job, path) for path in (wheel, folder, bumped))
+    assert compare(before, unpacked).same
+    assert compare(before, before).same
+    for comparison in (compare(before, after), compare(unpacked, after)):
+        assert {change.status for change in comparison.files} == {"moved"}
+        assert {change.former.partition("/")[0] for change in comparison.files if change.former} == {DIST_INFO}
+        assert comparison.versions == (VersionChange(distribution="demo", before="1.0", after="1.1"),)
+
+
 def test_the_json_is_the_same_whatever_the_hash_seed() -> None:
     code = """if 1:
-    from manifests import manifest_of
+    from tests.manifests import manifest_of
     from hatch_mlbundle.compare import compare
     before = {f"p{n % 7}/x{n}.py": b"%d" % (n % 5) for n in range(200)}
     after = {f"q{n % 7}/x{n}.py": b"%d" % (n % 5) for n in range(50, 250)}
     import hashlib
     print(hashlib.sha256(compare(manifest_of(before), manifest_of(after)).to_json().encode()).hexdigest())
     """
-    paths = os.pathsep.join([os.path.dirname(__file__), *filter(None, sys.path)])  # noqa: PTH120
+    paths = os.pathsep.join([str(Path(__file__).parents[1]), *filter(None, sys.path)])
     environments = [{**os.environ, "PYTHONPATH": paths, "PYTHONHASHSEED": str(seed)} for seed in (1, 2)]
     run = [subprocess.run([sys.executable, "-c", code], env=each, capture_output=True, check=True, timeout=60) for each in environments]
     assert run[0].stdout == run[1].stdout != b""

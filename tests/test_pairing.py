@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
-from manifests import manifest_of
 
 from hatch_mlbundle.compare import Comparison, compare
+from tests.manifests import manifest_of
 
 
 def told(comparison: Comparison) -> list[tuple[str, str, str | None]]:

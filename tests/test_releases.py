@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import pytest
-from manifests import manifest_of
 
 from hatch_mlbundle.compare import VersionChange, compare
 from hatch_mlbundle.manifest import Manifest, ToolRow
 from hatch_mlbundle.releases import owner_name, release_free
+from tests.manifests import manifest_of
 
 WHEEL = "demo-1.0-py3-none-any.whl"
 

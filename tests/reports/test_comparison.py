@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
-from manifests import manifest_of
 from rich.console import Console
 
 from hatch_mlbundle.compare import compare
 from hatch_mlbundle.manifest import FileState, Manifest
 from hatch_mlbundle.reports.comparison import comparison_report
 from hatch_mlbundle.reports.terminal import WIDTH, as_text
+from tests.manifests import manifest_of
 
 BEFORE: Mapping[str, bytes] = {
     "demo/__init__.py": b"",

@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from manifests import manifest_of
 
 from hatch_mlbundle.manifest import ArtifactRow, FileRow, FileState, Manifest, PackedRow, Saved, StepRow, Totals
 from hatch_mlbundle.model import Finding
 from hatch_mlbundle.reports.terminal import WIDTH, analysis, as_text, summary
+from tests.manifests import manifest_of
 
 LONG = Path("dist") / f"{'long_name_' * 9}-1.0-cp311-cp311-manylinux_2_27_x86_64.manylinux_2_28_x86_64.whl.mlbundle.json"
 
