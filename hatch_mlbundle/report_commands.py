@@ -145,10 +145,10 @@ def _write_bytes(path: Path, content: bytes) -> None:
 def _analysis(manifest: Manifest, top: int, *, suggests: bool) -> RenderableType:
     from rich.console import Group
 
-    from .reports.suggestions import notes_report
+    from .reports.suggestions import suggestions_report
     from .reports.terminal import analysis
 
-    return Group(analysis(manifest, top=top), *notes_report(manifest, asked=suggests))
+    return Group(analysis(manifest, top=top), *suggestions_report(manifest, asked=suggests, top=top))
 
 
 def _comparison(comparison: Comparison, top: int) -> RenderableType:

@@ -110,7 +110,7 @@ def test_without_hashes_duplicates_are_not_known(app: Path, capsys: pytest.Captu
     assert main(["analyze", str(app)]) == 0
     assert "duplicates" in capsys.readouterr().out
     assert main(["analyze", str(app), "--no-hashes"]) == 0
-    assert "duplicates are not known: nothing was hashed" in capsys.readouterr().out
+    assert "duplicates unknown: files were not hashed" in capsys.readouterr().out
 
 
 def test_what_lies_beside_and_cannot_be_read_is_shown(app: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from hatch_mlbundle.errors import ConfigurationError
 from hatch_mlbundle.job import prepare
 from hatch_mlbundle.manifest import Manifest, SuggestionRow
 from hatch_mlbundle.plugins import load_registry
-from hatch_mlbundle.reports.suggestions import notes_report
+from hatch_mlbundle.reports.suggestions import suggestions_report
 from hatch_mlbundle.reports.terminal import as_text
 from hatch_mlbundle.subjects import load_subject
 from tests.bundles.wheelsmith import build_wheel
@@ -164,7 +165,7 @@ def test_an_empty_artifact_has_no_suggestions(tmp_path: Path) -> None:
 
 
 def as_text_of(manifest: Manifest) -> str:
-    return "\n".join(as_text(part) for part in notes_report(manifest, asked=True))
+    return "\n".join(as_text(part) for part in suggestions_report(manifest, asked=True, top=10))
 
 
 def test_the_terminal_shows_what_to_write(folder: Path) -> None:
@@ -180,3 +181,12 @@ def test_without_trials_nothing_is_suggested(folder: Path) -> None:
     registry = load_registry()
     job = prepare(project_config(folder.parent, registry), registry, project=folder.parent)
     assert analyze(job, folder).suggestions == ()
+
+
+def test_many_suggestions_of_a_hostile_manifest_are_cut_and_cannot_move_the_cursor(folder: Path) -> None:
+    row = replace(by_name(suggested(folder))["quantize"], optimizer="a\x1b[2J", configuration="[a]\n\x1b]0;x\x07 = 1")
+    manifest = replace(suggested(folder), suggestions=(row,) * 5)
+    text = "\n".join(as_text(part) for part in suggestions_report(manifest, asked=False, top=2))
+    assert "\x1b" not in text
+    assert text.count("could save") == 2
+    assert "[3 others]" in text
