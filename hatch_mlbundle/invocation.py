@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, get_args
 from .adapters.project import FROZEN, WHEEL, Places, find_project, project_config, project_settings
 from .config import ArchiveFormat, Config, Settings
 from .errors import ArtifactError, StorageError
-from .manifest import load_artifact
 from .progress import Progress, Silence
 
 if TYPE_CHECKING:
@@ -38,20 +37,13 @@ def settings_of(options: argparse.Namespace, places: Places = WHEEL) -> Settings
     return settings
 
 
-def places_for(subject: Path) -> Places:
-    """Return where the configuration of an artifact, or of that which a manifest tells of, may stand beside [tool.mlbundle]."""
-    if is_manifest(subject):
-        return FROZEN if load_artifact(subject).kind == "frozen" else WHEEL
-    if not subject.is_dir():
+def places_for(artifact: Path) -> Places:
+    """Return where the configuration of an artifact may stand beside [tool.mlbundle]."""
+    if not artifact.is_dir():
         return WHEEL
     from .bundles.executable import is_frozen
 
-    return FROZEN if is_frozen(subject) else WHEEL
-
-
-def is_manifest(subject: Path) -> bool:
-    """Say whether this is to be read as a manifest; whether it is one, reading it tells."""
-    return subject.suffix == ".json" and subject.is_file()
+    return FROZEN if is_frozen(artifact) else WHEEL
 
 
 def project_of(options: argparse.Namespace) -> Path:

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, TypeAlias
 from .atomic import replace_atomically
 from .config import TABLE
 from .errors import BudgetError, ConfigurationError
-from .invocation import check_apart, places_for, project_of, settings_of
+from .invocation import check_apart, project_of
 from .manifest import Manifest
-from .subjects import load_subject
+from .subjects import load_subject, settings_for
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -67,7 +67,7 @@ def check(options: argparse.Namespace) -> None:
     project = project_of(options)
     named = [options.baseline] if options.baseline else []
     _check_reports(options, options.artifact, *named)
-    settings = settings_of(options, places_for(options.artifact)).budget
+    settings = settings_for(options.artifact, options).budget
     former = _baseline(options, project, settings.baseline)
     subject = load_subject(options.artifact, options)
     manifest = subject.manifest

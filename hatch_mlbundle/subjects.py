@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import __version__
-from .adapters.project import place_of
+from .adapters.project import FROZEN, WHEEL, place_of
 from .budget import Performance
 from .config import Config, decisive_settings
 from .errors import ConfigurationError, ManifestError, without_path
-from .invocation import config_of, is_manifest, places_for, project_of, reading_job, settings_of
-from .manifest import SUFFIX, ArtifactRow, Manifest, Saved, Totals
+from .invocation import config_of, places_for, project_of, reading_job, settings_of
+from .manifest import SUFFIX, ArtifactRow, Manifest, Saved, Totals, load_artifact
 from .model import Finding
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def load_subject(path: Path, options: argparse.Namespace) -> Subject:
     Of an artifact whose manifest lies beside it and still tells of it, that is taken: it says what was done. Raises MlbundleError.
     """
     suggests, hashes = getattr(options, "suggest", False), getattr(options, "hashes", True)
-    if is_manifest(path):
+    if _is_manifest(path):
         if suggests:
             raise ConfigurationError([f"{path}: is a manifest, of which nothing can be tried for --suggest; name the artifact itself"])
         return _measured(Manifest.load(path), path.with_name(path.name.removesuffix(SUFFIX)))
@@ -47,6 +47,18 @@ def load_subject(path: Path, options: argparse.Namespace) -> Subject:
     if suggests:
         raise ConfigurationError(["--suggest has to read the files; leave --no-hashes out"])
     return Subject(manifest=_surveyed(path, settings_of(options, places_for(path))))
+
+
+def settings_for(path: Path, options: argparse.Namespace) -> Settings:
+    """Return the settings of the project for what is at `path`, as `load_subject` takes it; raises MlbundleError."""
+    if not _is_manifest(path):
+        return settings_of(options, places_for(path))
+    return settings_of(options, FROZEN if load_artifact(path).kind == "frozen" else WHEEL)
+
+
+def _is_manifest(path: Path) -> bool:
+    """Say whether this is to be read as a manifest; whether it is one, reading it tells."""
+    return path.suffix == ".json" and path.is_file()
 
 
 def _surveyed(path: Path, settings: Settings) -> Manifest:
