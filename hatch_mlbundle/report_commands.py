@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from .atomic import replace_atomically
 from .budget import BudgetCheck, check_budget
 from .compare import Comparison, compare
-from .config import TABLE
-from .errors import BudgetError, ConfigurationError
+from .errors import BudgetError
 from .invocation import config_of, project_of
 from .manifest import Manifest
 from .plugins import load_registry
@@ -79,8 +78,6 @@ def _baseline(options: argparse.Namespace, project: Path, configured: str) -> Su
     place = project / configured
     if not configured or not place.exists():
         return None
-    if place.suffix != ".json":
-        raise ConfigurationError([f"{TABLE}.budget.baseline: must be a manifest (.json), not {configured!r}"])
     return _load(options, place)
 
 
@@ -164,4 +161,7 @@ def _junit(checked: BudgetCheck) -> str:
 def _sarif(checked: BudgetCheck, manifest: Manifest, project: Path) -> str:
     from .reports.sarif import sarif_report
 
-    return sarif_report(checked, manifest, (project / "pyproject.toml").read_text(encoding="utf-8"))
+    place = (project / "pyproject.toml").resolve()
+    root = next((folder for folder in place.parents if (folder / ".git").exists()), place.parent)
+    text = place.read_text(encoding="utf-8") if place.is_file() else ""
+    return sarif_report(checked, manifest, text, place.relative_to(root).as_posix())

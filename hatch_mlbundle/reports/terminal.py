@@ -18,6 +18,7 @@ from hatch_mlbundle.units import format_percent, format_size
 from hatch_mlbundle.verification.report import Verification
 
 from .accuracy import models_report
+from .budget import budget_line
 from .verification import verification_report
 
 _REMAINDERS = {"wheel": "RECORD, zip headers", "frozen": "archive headers"}
@@ -62,6 +63,8 @@ def summary(manifest: Manifest, place: Path | None = None, verification: Verific
     parts += [_finding(finding) for finding in manifest.findings]
     parts += [_path(f"{packed.format}: {packed.name}, {format_size(packed.size)}") for packed in manifest.packed]
     parts += [verification_report(verification)] if verification else []
+    budget = budget_line(manifest, verified=verification is not None)
+    parts += [budget] if budget else []
     if place is not None:
         parts.append(_path(f"manifest: {place}"))
     return Group(*parts)
