@@ -40,8 +40,8 @@ _LEAST_WORDS = 2
 class Limit:
     """One limit: its name, its TOML path in the table, what it allows, and the reason and bound (`up_to`) of its override.
 
-    `sized` and `growth` say what is counted, of the files that `rule` selects (None: the whole); `preset` and `varying` are for those
-    that count something else.
+    `sized` and `growth` say what is counted, of the files that `rule` selects (None: the whole). A `preset` measures what it is about
+    itself; then `sized` is what that depends on. `varying` limits are on what a verification measures.
     """
 
     name: str
@@ -75,9 +75,6 @@ def amount(text: str, unit: Unit) -> float:
 
 def budget_faults(settings: BudgetSettings, path: str) -> Iterator[str]:
     """Yield a line for every value that cannot be, with its TOML path below `path`."""
-    for position, name in enumerate(settings.preset):
-        if name in settings.preset[:position]:
-            yield f"{path}.preset[{position}]: {name!r} is listed twice"
     yield from _number_faults(settings, path)
     yield from _baseline_faults(settings.baseline, path)
     titles: list[str] = []
@@ -96,9 +93,9 @@ _Overriding: TypeAlias = Callable[[str, Unit], tuple[str | None, float | None]]
 def _limits(settings: BudgetSettings, overriding: _Overriding) -> Iterator[Limit]:
     for position, preset in enumerate(settings.preset):
         reason, up_to = overriding(preset, "bytes")
-        allowed = PRESETS[preset].allowed
-        key = f"preset[{position}]"
-        yield Limit(name=preset, key=key, unit="bytes", allowed=allowed, preset=preset, reason=reason, up_to=up_to)
+        allowed, key = PRESETS[preset].allowed, f"preset[{position}]"
+        sized: Sized = "installed" if PRESETS[preset].measured == "installed" else "compressed"
+        yield Limit(name=preset, key=key, unit="bytes", allowed=allowed, sized=sized, preset=preset, reason=reason, up_to=up_to)
     yield from _sizes(settings, None, "", "", overriding)
     for name, unit in VARYING.items():
         value = getattr(settings, name.replace("-", "_"))

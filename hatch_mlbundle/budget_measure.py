@@ -65,7 +65,7 @@ class Measuring:
 
     def most(self, limit: Limit) -> str:
         """Return what counts most for a limit that is exceeded: what grew most since the baseline, else what is largest."""
-        if limit.varying or (limit.preset and PRESETS[limit.preset].measured != "installed"):
+        if limit.varying or (limit.preset and limit.sized == "compressed" and not compresses(self.manifest)):
             return self.read(limit).note
         by_path = limit.rule is not None and bool(limit.rule.owner)
         now = self._group(limit.rule).parts(limit.sized, by_path=by_path)
@@ -85,7 +85,7 @@ class Measuring:
         if not found:
             return Reading(actual=None, note=preset.remedy)
         size, name = max(found)
-        return Reading(actual=size, note=shortened(name, _NAME) if name != self.manifest.artifact.name else "")
+        return Reading(actual=size, note="" if compresses(self.manifest) else shortened(name, _NAME))
 
     def _varying(self, limit: Limit) -> Reading:
         if self.performance is None:

@@ -136,6 +136,7 @@ def read_config(table: object, known: OptionTypes, *, overlay: Mapping[str, obje
     faults += accuracy_faults(settings.accuracy, locate("accuracy"))
     faults += [each for each in budget_faults(settings.budget, locate("budget")) if not _follows(each, faults)]
     faults += _twice_faults(_strings(merged.get("archive")), locate("archive"))
+    faults += _twice_faults(_strings(_item(merged.get("budget"), "preset")), f"{locate('budget')}.preset")
     faults += _order_faults(_strings(merged.get("optimizers")), known, locate("optimizers"))
     faults += _code_faults(_strings(merged.get("ignore")), locate("ignore"))
     if faults:
@@ -211,6 +212,10 @@ def _twice_faults(formats: Mapping[int, str], path: str) -> list[str]:
     return [
         f"{path}[{position}]: {name!r} is listed twice" for place, (position, name) in enumerate(formats.items()) if name in values[:place]
     ]
+
+
+def _item(table: object, key: str) -> object:
+    return table.get(key) if isinstance(table, Mapping) else None
 
 
 def _strings(listed: object) -> dict[int, str]:

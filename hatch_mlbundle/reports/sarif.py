@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
@@ -43,51 +44,57 @@ def sarif_report(check: BudgetCheck, manifest: Manifest, pyproject: str, place: 
 
     `pyproject` is the text of the file that the locations point into, `place` its path in the repository, with `/` between its parts.
     """
-    lines = toml_lines(pyproject)
-    name = project_name(manifest.artifact)
+    source = _Source(uri=quote(place.encode(errors="surrogateescape")), lines=toml_lines(pyproject))
     findings = [each for each in manifest.findings if not each.code.startswith(_ABOUT_THE_BUDGET)]
-    results = [result for each in check.results if (result := _of_limit(each, lines))]
-    results += [_of_finding(each, lines) for each in (*check.findings, *findings)]
+    results = [_of_limit(each, source) for each in check.results if each.status in ("over", "overridden")]
+    results += [_of_finding(each, source) for each in (*check.findings, *findings)]
     rules = [_rule(each) for each in sorted({result["ruleId"] for result in results})]
-    location = {"uri": quote(place.encode(errors="surrogateescape")), "uriBaseId": "%SRCROOT%"}
-    for result in results:
-        (found,) = result["locations"]
-        found["physicalLocation"]["artifactLocation"] = location
-        result["ruleIndex"] = [rule["id"] for rule in rules].index(result["ruleId"])
-    driver = {"name": "mlbundle", "version": __version__, "rules": rules}
     run = {
-        "tool": {"driver": driver},
-        "automationDetails": {"id": f"mlbundle/{quote(printable(name), safe='')}/"},
+        "tool": {"driver": {"name": "mlbundle", "version": __version__, "rules": rules}},
+        "automationDetails": {"id": f"mlbundle/{quote(printable(project_name(manifest.artifact)), safe='')}/"},
         "columnKind": "unicodeCodePoints",
         "results": results[:_MOST],
     }
     return json.dumps({"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]}, indent=2) + "\n"
 
 
-def _of_limit(result: LimitResult, lines: Mapping[Key, int]) -> _Json | None:
-    """Return the result of a limit that is exceeded; what was not measured is among the check's findings."""
-    if result.status not in ("over", "overridden"):
-        return None
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Source:
+    """The file that locations point into, and the lines of its keys."""
+
+    uri: str
+    lines: Mapping[Key, int]
+
+    def location(self, key: Key) -> _Json:
+        """Return where a key of [tool.mlbundle] is, or where a table that is laid over it has one of its own."""
+        over = (table for table in _TABLES if key and (*table, key[0]) in self.lines)
+        line = line_of(self.lines, (*next(over, _OURS), *key))
+        artifact = {"uri": self.uri, "uriBaseId": "%SRCROOT%"}
+        return {"physicalLocation": {"artifactLocation": artifact, "region": {"startLine": line}}}
+
+
+def _of_limit(result: LimitResult, source: _Source) -> _Json:
+    """Return a limit that is exceeded; what was not measured is among the check's findings."""
     level = "error" if result.status == "over" else "note"
     reason = f"; overridden: {printable(result.reason)}" if result.reason is not None else ""
-    line = _line(lines, (_BUDGET, *_key(result.key)))
-    return _result(_BUDGET, level, f"{breach_line(result)}{reason}", line, ["limit", result.limit])
+    location = source.location((_BUDGET, *_key(result.key)))
+    return _result(_BUDGET, level, f"{breach_line(result)}{reason}", location, ["limit", result.limit])
 
 
-def _of_finding(finding: Finding, lines: Mapping[Key, int]) -> _Json:
-    """Return a finding, at the table of the step that it comes from; the message has the path, which is inside the artifact."""
+def _of_finding(finding: Finding, source: _Source) -> _Json:
+    """Return a finding, at the table of the step that it comes from; its path is one inside the artifact, and stands in the message."""
     table: Key = (finding.optimizer,) if finding.optimizer else (_BUDGET,) if finding.code.startswith(_ABOUT_THE_BUDGET) else ()
     identity = ["finding", finding.optimizer, finding.path, re.sub(r"\d+", "0", finding.message)]
-    return _result(finding.code, "warning", printable(finding.line()), _line(lines, table), identity)
+    return _result(finding.code, "warning", printable(finding.line()), source.location(table), identity)
 
 
-def _result(rule: str, level: str, message: str, line: int, identity: list[str | None]) -> _Json:
-    """Return one result; where the file is comes later. Its fingerprint has nothing that changes with every build: sizes, lines."""
+def _result(rule: str, level: str, message: str, location: _Json, identity: list[str | None]) -> _Json:
+    """Return one result. Its fingerprint has nothing that changes with every build, like sizes and lines."""
     return {
         "ruleId": rule,
         "level": level,
         "message": {"text": message},
-        "locations": [{"physicalLocation": {"region": {"startLine": line}}}],
+        "locations": [location],
         "partialFingerprints": {"mlbundle/v1": digest([rule, *identity])},
     }
 
@@ -104,14 +111,6 @@ def _rule(code: str) -> _Json:
 
 def _reporting(code: str, text: str, helped: str, level: str) -> _Json:
     return {"id": code, "shortDescription": {"text": text}, "help": {"text": helped}, "defaultConfiguration": {"level": level}}
-
-
-def _line(lines: Mapping[Key, int], key: Key) -> int:
-    """Return the line of a key of [tool.mlbundle], where a table laid over that has none of its own."""
-    for table in _TABLES:
-        if key and (*table, key[0]) in lines:
-            return line_of(lines, (*table, *key))
-    return line_of(lines, (*_OURS, *key))
 
 
 def _key(path: str) -> Iterator[str | int]:
