@@ -36,18 +36,16 @@ def budget_report(check: BudgetCheck) -> RenderableType:
 
 def budget_line(manifest: Manifest, *, verified: bool) -> RenderableType | None:
     """Return one line on the budget that a build was held to, None where there was none; `verified`: times were measured, too."""
-    rows = [row for row in manifest.budget if row.status != "unmeasured" or (verified and row.limit in VARYING)]
     if not manifest.budget:
         return None
-    counts = [f"{_limits(len(rows))} kept"]
-    overridden = sum(row.status == "overridden" for row in rows)
-    if overridden:
-        counts.append(f"{overridden:,} of them overridden")
-    if unmeasured := len(manifest.budget) - len(rows):
-        counts.append(f"{unmeasured:,} not measured")
-    if tightest := max((row for row in rows if _share(row) is not None), key=lambda row: _share(row) or 0, default=None):
-        counts.append(f"tightest: {printable(tightest.limit)} {_percent(tightest)}")
-    return Text(f"budget: {', '.join(counts)}", style="yellow" if overridden else "green", overflow="fold")
+    rows = [row for row in manifest.budget if row.status != "unmeasured" or (verified and row.limit in VARYING)]
+    kept = [row for row in rows if row.status != "overridden"]
+    told = _counts(len(kept), len(rows) - len(kept), len(manifest.budget) - len(rows))
+    shares = {row.limit: share for row in kept if (share := _share(row)) is not None}
+    tightest = max(kept, key=lambda row: shares.get(row.limit, -1), default=None)
+    if tightest and tightest.limit in shares:
+        told += f", tightest: {printable(tightest.limit)} {_percent(tightest)}"
+    return Text(f"budget: {told}", style="green", overflow="fold")
 
 
 def _cells(result: LimitResult) -> Iterator[Text]:
@@ -98,9 +96,13 @@ def _verdict(check: BudgetCheck) -> Text:
     over = len(check.breaches)
     if over:
         return Text(f"over {_limits(over)} of {len(check.results):,}", style="red")
-    unmeasured = sum(result.status == "unmeasured" for result in check.results)
-    kept = len(check.results) - unmeasured
-    return Text(f"{_limits(kept)} kept{f', {unmeasured:,} not measured' if unmeasured else ''}", style="green")
+    kept, overridden, unmeasured = (sum(each.status == status for each in check.results) for status in ("ok", "overridden", "unmeasured"))
+    return Text(_counts(kept, overridden, unmeasured), style="green")
+
+
+def _counts(kept: int, overridden: int, unmeasured: int) -> str:
+    rest = {"overridden": overridden, "not measured": unmeasured}
+    return ", ".join([f"{_limits(kept)} kept", *(f"{count:,} {what}" for what, count in rest.items() if count)])
 
 
 def _limits(count: int) -> str:
