@@ -12,6 +12,8 @@ from .budget_settings import BudgetRule
 from .globs import matcher
 from .manifest import ArtifactRow, FileRow, FileState, Manifest
 
+_VERSION = re.compile(r"-[^-]+(?=\.(dist-info|data)$)")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
@@ -31,10 +33,10 @@ class Group:
         return sum(_count(state, sized) for _, state in self.files)
 
     def parts(self, sized: Sized, *, by_path: bool) -> Mapping[str, int]:
-        """Return the same by owner, or by path."""
+        """Return the same by owner, of which metadata has no version, or by path."""
         found: defaultdict[str, int] = defaultdict(int)
         for row, state in self.files:
-            found[row.path if by_path else row.owner] += _count(state, sized)
+            found[row.path if by_path else _versionless(row.owner)] += _count(state, sized)
         return found
 
 
@@ -73,12 +75,17 @@ def _selector(rule: BudgetRule | None) -> Callable[[FileRow], bool]:
     if rule is None:
         return lambda _: True
     if rule.owner:
-        owner = normalized(rule.owner)
-        return lambda row: normalized(row.owner) == owner
+        owner = normalized(_versionless(rule.owner))
+        return lambda row: normalized(_versionless(row.owner)) == owner
     if rule.kind:
         return lambda row: row.kind == rule.kind
     matches = matcher([rule.files])
     return lambda row: matches(row.path)
+
+
+def _versionless(owner: str) -> str:
+    """Return an owner as it is called in every release: `app-1.0.dist-info` (PEP 427, "The .dist-info directory") is `app.dist-info`."""
+    return _VERSION.sub("", owner)
 
 
 def _count(state: FileState, sized: Sized) -> int:

@@ -101,6 +101,13 @@ def test_names_of_owners_are_compared_normalized(name: str) -> None:
     assert only(checked({"rules": [{"owner": name, "installed": 7}]}, manifest)).actual == 7
 
 
+def test_metadata_is_the_same_owner_in_every_release() -> None:
+    before, after = (manifest_of([file_row("x", size, owner=f"app-{size}.dist-info")]) for size in (10, 14))
+    check = checked({"rules": [{"owner": "app.dist-info", "installed-growth": 4}], "installed-growth": 3}, after, before)
+    assert [result.actual for result in check.results] == [4, 4]
+    assert check.lines() == ("budget: installed-growth is 4 B, 1 B over the 3 B allowed (app.dist-info +4 B)",)
+
+
 @pytest.mark.parametrize(
     ("selector", "installed", "count"),
     [({"owner": "torch"}, 500 * MB, 1), ({"kind": "elf"}, 530 * MB, 2), ({"files": "*.so"}, 530 * MB, 2), ({"files": "/app/"}, MB, 1)],
