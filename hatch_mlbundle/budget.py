@@ -14,7 +14,7 @@ from .model import Finding
 from .printable import printable
 from .units import format_size
 
-__all__ = ["BudgetCheck", "LimitResult", "Performance", "check_budget", "format_amount"]
+__all__ = ["BudgetCheck", "LimitResult", "Performance", "breach_line", "check_budget", "findings_of", "format_amount"]
 
 FORMAT = "mlbundle-budget"
 FORMAT_VERSION = "1.0"
@@ -99,7 +99,7 @@ def check_budget(
     results = tuple(_result(limit, reading, measuring) for limit, reading in read)
     findings = [Finding(code="MB823", message=problem)] if baseline and (problem := mismatch(manifest, baseline)) else []
     for result in results:
-        findings += _findings(result)
+        findings += findings_of(result)
     unmatched = dict.fromkeys(f"{limit.rule.title}: {reading.unmatched}" for limit, reading in read if limit.rule and reading.unmatched)
     findings += [Finding(code="MB824", message=f"budget: {printable(each)}") for each in unmatched]
     return BudgetCheck(
@@ -108,6 +108,15 @@ def check_budget(
         results=results,
         findings=tuple(findings),
     )
+
+
+def findings_of(result: LimitResult) -> Iterator[Finding]:
+    """Yield what a person should know of a limit by itself. Nothing depends on times or memory: findings go into the manifest."""
+    name = printable(result.limit)
+    if result.status == "unmeasured":
+        yield Finding(code="MB821", message=f"budget: {name} is not measured: {printable(result.note)}")
+    elif result.status == "ok" and result.reason is not None and result.limit not in VARYING:
+        yield Finding(code="MB822", message=f"budget: the override of {name} is no longer needed; delete it")
 
 
 def format_amount(value: float, unit: Unit) -> str:
@@ -141,15 +150,6 @@ def _status(actual: float | None, allowed: float, up_to: float | None, *, overri
     if actual <= allowed:
         return "ok"
     return "overridden" if overridden and (up_to is None or actual <= up_to) else "over"
-
-
-def _findings(result: LimitResult) -> Iterator[Finding]:
-    """Yield what a person should know of a limit. Nothing may depend on times or memory here: findings go into the manifest."""
-    name = printable(result.limit)
-    if result.status == "unmeasured":
-        yield Finding(code="MB821", message=f"budget: {name} is not measured: {printable(result.note)}")
-    elif result.status == "ok" and result.reason is not None and result.limit not in VARYING:
-        yield Finding(code="MB822", message=f"budget: the override of {name} is no longer needed; delete it")
 
 
 def _row(result: LimitResult) -> BudgetRow:

@@ -8,9 +8,12 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from .adapters.project import FROZEN, WHEEL
+from .application import selected
 from .atomic import replace_atomically
 from .budget import BudgetCheck, check_budget
 from .compare import Comparison, compare
@@ -53,11 +56,13 @@ def compare_two(options: argparse.Namespace) -> None:
 
 def check(options: argparse.Namespace) -> None:
     """Hold an artifact against [tool.mlbundle.budget]; raises BudgetError where it is over a limit."""
-    settings = config_of(options, load_registry()).settings.budget
-    project = project_of(options)
-    subject, baseline = _load(options, options.artifact), _baseline(options, project, settings.baseline)
+    subject = _load(options, options.artifact)
+    config = config_of(options, load_registry(), FROZEN if subject.manifest.artifact.kind == "frozen" else WHEEL)
+    settings, project = config.settings.budget, project_of(options)
+    baseline = _baseline(options, project, settings.baseline)
     manifest, former = subject.manifest, baseline.manifest if baseline else None
     checked = check_budget(settings, manifest, former, subject.performance)
+    checked = replace(checked, findings=selected(config, checked.findings))
     _write(options.html, lambda: _html(manifest, former, checked))
     _write(options.markdown, lambda: _check_markdown(checked, compare(former, manifest) if former else None, options.top))
     _write(options.junit, lambda: _junit(checked))

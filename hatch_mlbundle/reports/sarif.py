@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 from hatch_mlbundle import __version__
-from hatch_mlbundle.budget import BudgetCheck, LimitResult, breach_line
+from hatch_mlbundle.budget import BudgetCheck, LimitResult, breach_line, findings_of
 from hatch_mlbundle.budget_groups import project_name
 from hatch_mlbundle.canonical import digest
 from hatch_mlbundle.manifest import Manifest
@@ -47,7 +47,9 @@ def sarif_report(check: BudgetCheck, manifest: Manifest, pyproject: str, place: 
     source = _Source(uri=quote(place.encode(errors="surrogateescape")), lines=toml_lines(pyproject))
     findings = [each for each in manifest.findings if not each.code.startswith(_ABOUT_THE_BUDGET)]
     results = [_of_limit(each, source) for each in check.results if each.status in ("over", "overridden")]
-    results += [_of_finding(each, source) for each in (*check.findings, *findings)]
+    keys = {finding: tuple(_key(each.key)) for each in check.results for finding in findings_of(each)}
+    results += [_of_finding(each, (_BUDGET, *keys.get(each, ())), source) for each in check.findings]
+    results += [_of_finding(each, (each.optimizer,) if each.optimizer else (), source) for each in findings]
     rules = [_rule(each) for each in sorted({result["ruleId"] for result in results})]
     run = {
         "tool": {"driver": {"name": "mlbundle", "version": __version__, "rules": rules}},
@@ -81,11 +83,10 @@ def _of_limit(result: LimitResult, source: _Source) -> _Json:
     return _result(_BUDGET, level, f"{breach_line(result)}{reason}", location, ["limit", result.limit])
 
 
-def _of_finding(finding: Finding, source: _Source) -> _Json:
-    """Return a finding, at the table of the step that it comes from; its path is one inside the artifact, and stands in the message."""
-    table: Key = (finding.optimizer,) if finding.optimizer else (_BUDGET,) if finding.code.startswith(_ABOUT_THE_BUDGET) else ()
+def _of_finding(finding: Finding, key: Key, source: _Source) -> _Json:
+    """Return a finding at a key: its own path is one inside the artifact, and stands in the message."""
     identity = ["finding", finding.optimizer, finding.path, re.sub(r"\d+", "0", finding.message)]
-    return _result(finding.code, "warning", printable(finding.line()), source.location(table), identity)
+    return _result(finding.code, "warning", printable(finding.line()), source.location(key), identity)
 
 
 def _result(rule: str, level: str, message: str, location: _Json, identity: list[str | None]) -> _Json:

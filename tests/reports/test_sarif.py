@@ -86,7 +86,7 @@ def test_breaches_and_findings_stand_at_the_lines_that_they_come_from() -> None:
     assert told(run) == [
         ("budget", "error", 8),
         ("budget", "note", 15),
-        ("MB821", "warning", 6),
+        ("MB821", "warning", 9),
         ("MB103", "warning", 5),
         ("MB001", "warning", 3),
     ]
