@@ -12,6 +12,7 @@ from .budget_settings import BudgetRule
 from .globs import matcher
 from .manifest import ArtifactRow, FileRow, FileState, Manifest
 
+_RELEASE = re.compile(r"[-_]v?\d[\w.]*")
 _VERSION = re.compile(r"-[^-]+(?=\.(dist-info|data)$)")
 
 
@@ -62,8 +63,8 @@ def uploads(manifest: Manifest) -> Iterator[tuple[str, str, int]]:
 
 
 def project_name(artifact: ArtifactRow) -> str:
-    """Return what stays the same of an artifact's name from release to release: a wheel's begins with its distribution (PEP 427)."""
-    return normalized(artifact.name.partition("-")[0]) if artifact.kind == "wheel" else artifact.name
+    """Return what stays the same of an artifact's name from release to release: of a wheel's its distribution (PEP 427)."""
+    return normalized(artifact.name.partition("-")[0]) if artifact.kind == "wheel" else _RELEASE.sub("", artifact.name)
 
 
 def normalized(owner: str) -> str:

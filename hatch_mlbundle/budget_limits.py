@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Literal, TypeAlias
 
-from .budget_presets import PRESETS, PresetName
+from .budget_presets import PRESETS, Preset
 from .budget_settings import BudgetOverride, BudgetRule, BudgetSettings, SizeLimits
 from .manifest import Unit
 from .model import Kind
@@ -51,7 +51,7 @@ class Limit:
     sized: Sized = "installed"
     growth: bool = False
     rule: BudgetRule | None = None
-    preset: PresetName | None = None
+    preset: Preset | None = None
     varying: bool = False
     reason: str | None = None
     up_to: float | None = None
@@ -60,7 +60,7 @@ class Limit:
 def limits_of(settings: BudgetSettings) -> tuple[Limit, ...]:
     """Return the limits: presets, those of the whole, those of parts. The settings must be without faults."""
     overrides = {each.limit: each for each in settings.overrides}
-    return tuple(_limits(settings, lambda name, unit: _overriding(overrides.get(name), unit)))
+    return tuple(_overridden(limit, overrides.get(limit.name)) for limit in _limits(settings))
 
 
 def amount(text: str, unit: Unit) -> float:
@@ -81,46 +81,44 @@ def budget_faults(settings: BudgetSettings, path: str) -> Iterator[str]:
     for position, rule in enumerate(settings.rules):
         yield from _rule_faults(rule, titles, f"{path}.rules[{position}]")
         titles.append(rule.title)
-    limits = {limit.name: limit for limit in _limits(settings, lambda *_: (None, None))}
+    limits = {limit.name: limit for limit in _limits(settings)}
     for position, override in enumerate(settings.overrides):
         earlier = [each.limit for each in settings.overrides[:position]]
         yield from _override_faults(override, limits, earlier, f"{path}.overrides[{position}]")
 
 
-_Overriding: TypeAlias = Callable[[str, Unit], tuple[str | None, float | None]]
-
-
-def _limits(settings: BudgetSettings, overriding: _Overriding) -> Iterator[Limit]:
+def _limits(settings: BudgetSettings) -> Iterator[Limit]:
+    """Yield the limits as if none were overridden."""
     for position, preset in enumerate(settings.preset):
-        reason, up_to = overriding(preset, "bytes")
-        allowed, key = PRESETS[preset].allowed, f"preset[{position}]"
-        sized: Sized = "installed" if PRESETS[preset].measured == "installed" else "compressed"
-        yield Limit(name=preset, key=key, unit="bytes", allowed=allowed, sized=sized, preset=preset, reason=reason, up_to=up_to)
-    yield from _sizes(settings, None, "", "", overriding)
+        yield _preset_limit(preset, f"preset[{position}]", PRESETS[preset])
+    yield from _sizes(settings, None)
+    if settings.download is not None:
+        yield _preset_limit("download", "download", replace(PRESETS["github-release"], allowed=settings.download))
     for name, unit in VARYING.items():
         value = getattr(settings, name.replace("-", "_"))
         if value is not None:
-            reason, up_to = overriding(name, unit)
-            yield Limit(name=name, key=name, unit=unit, allowed=value, varying=True, reason=reason, up_to=up_to)
+            yield Limit(name=name, key=name, unit=unit, allowed=value, varying=True)
     for position, rule in enumerate(settings.rules):
-        yield from _sizes(rule, rule, f"{rule.title}: ", f"rules[{position}].", overriding)
+        yield from _sizes(rule, rule, f"{rule.title}: ", f"rules[{position}].")
 
 
-def _sizes(table: SizeLimits, rule: BudgetRule | None, prefix: str, place: str, overriding: _Overriding) -> Iterator[Limit]:
+def _preset_limit(name: str, key: str, preset: Preset) -> Limit:
+    sized: Sized = "installed" if preset.measured == "installed" else "compressed"
+    return Limit(name=name, key=key, unit="bytes", allowed=preset.allowed, sized=sized, preset=preset)
+
+
+def _sizes(table: SizeLimits, rule: BudgetRule | None, prefix: str = "", place: str = "") -> Iterator[Limit]:
     for key, (sized, growth, unit) in _SIZES.items():
         value = getattr(table, key.replace("-", "_"), None) if key != ("files" if rule else "count") else None
         if value is not None:
-            name = prefix + key
-            reason, up_to = overriding(name, unit)
-            yield Limit(
-                name=name, key=place + key, unit=unit, allowed=value, sized=sized, growth=growth, rule=rule, reason=reason, up_to=up_to
-            )
+            yield Limit(name=prefix + key, key=place + key, unit=unit, allowed=value, sized=sized, growth=growth, rule=rule)
 
 
-def _overriding(override: BudgetOverride | None, unit: Unit) -> tuple[str | None, float | None]:
+def _overridden(limit: Limit, override: BudgetOverride | None) -> Limit:
     if override is None:
-        return None, None
-    return " ".join(override.reason.split()), None if override.up_to is None else amount(override.up_to, unit)
+        return limit
+    up_to = None if override.up_to is None else amount(override.up_to, limit.unit)
+    return replace(limit, reason=" ".join(override.reason.split()), up_to=up_to)
 
 
 def _number_faults(settings: BudgetSettings | BudgetRule, path: str) -> Iterator[str]:
@@ -150,7 +148,7 @@ def _rule_faults(rule: BudgetRule, titles: list[str], path: str) -> Iterator[str
         yield f"{path}.name: must be of printable characters, not {rule.title!r}"
     elif selectors and rule.title in titles:
         yield f"{path}: rules[{titles.index(rule.title)}] is called {rule.title!r}, too; give this one another `name`"
-    if not any(True for _ in _sizes(rule, rule, "", "", lambda *_: (None, None))):
+    if not any(True for _ in _sizes(rule, rule)):
         yield f"{path}: sets no limit; add one, like installed = '500 MB'"
 
 

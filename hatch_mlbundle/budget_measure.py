@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from .budget_groups import Group, compresses, group_of, normalized, project_name, uploads
 from .budget_limits import Limit
-from .budget_presets import PRESETS
+from .budget_presets import Preset
 from .budget_settings import BudgetRule
 from .manifest import Manifest
 from .printable import shortened
@@ -20,7 +20,7 @@ _TOLD = 3
 _NAME = 60
 """The most characters that such a name has."""
 
-_COMPRESSES_NOTHING = "a folder compresses nothing; `archive` packs it, and `preset` has limits for what it is packed into"
+_COMPRESSES_NOTHING = "a folder compresses nothing; `archive` packs it, and `download` limits what it is packed into"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +56,7 @@ class Measuring:
     def read(self, limit: Limit) -> Reading:
         """Return what a limit measures."""
         if limit.preset:
-            return self._preset(limit)
+            return self._preset(limit.preset)
         if limit.varying:
             return self._varying(limit)
         reading = self._growth(limit) if limit.growth else self._size(limit)
@@ -76,8 +76,7 @@ class Measuring:
                 return told
         return _largest(now, limit, "")
 
-    def _preset(self, limit: Limit) -> Reading:
-        preset = PRESETS[limit.preset]  # type: ignore[index]
+    def _preset(self, preset: Preset) -> Reading:
         if preset.measured == "installed":
             return Reading(actual=self.manifest.artifact.after.installed)
         wanted = preset.measured

@@ -53,6 +53,9 @@ class BudgetSettings(SizeLimits):
     enabled: bool = option("Whether builds are held to the limits.", default=True)
     preset: tuple[PresetName, ...] = option("Limits that others set, by name.", default=())
     files: int | None = option("The number of files, at most.", default=None)
+    download: Size | None = option(
+        "Bytes of the largest file that is uploaded, at most: the wheel itself, the one-file executable, each archive.", default=None
+    )
     startup: float | None = option("Seconds from start to exit of the slowest command in [tool.mlbundle.verify], at most.", default=None)
     peak_memory: Size | None = option("Bytes of memory of the command that takes the most, at most.", default=None)
     baseline: str = option("A manifest, relative to the project, that growth is counted from; empty means none.", default="")

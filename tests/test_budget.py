@@ -233,6 +233,16 @@ def test_presets_measure_what_their_limit_is_about(preset: str, manifest: Manife
     assert bool(only(check).note) or status == "ok"
 
 
+def test_the_download_of_a_folder_is_what_it_is_packed_into() -> None:
+    table = {"download": "100 MB", **overridden("download", **{"up-to": "110 MB"})}
+    assert only(checked(table, FOLDER)).status == "unmeasured"
+    assert checked(table, replace(FOLDER, packed=PACKED)).lines() == (
+        "budget: download is 120 MB, 20.0 MB over the 100 MB allowed, and 10.0 MB over the 110 MB of its override (app.zip)",
+    )
+    (line,) = checked({"download": 1}, NOW).lines()
+    assert line.endswith("(torch 250 MB, numpy 15.0 MB, app 500 kB)")
+
+
 def test_a_preset_names_the_file_that_is_too_large() -> None:
     (line,) = checked({"preset": ["pypi"]}, replace(FOLDER, packed=PACKED)).lines()
     assert line == "budget: pypi is 120 MB, 15.1 MB over the 105 MB allowed (app.zip)"
@@ -255,6 +265,14 @@ def test_a_baseline_of_another_project_counts_and_is_told() -> None:
         ).findings
         == ()
     )
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "same"), [("app-1.0-linux", "app-1.10rc1-linux", True), ("app", "app2", False), ("a_v1", "a_v2", True)]
+)
+def test_a_bundle_is_the_same_in_every_release(before: str, after: str, same: bool) -> None:
+    check = checked({"installed-growth": 0}, manifest_of(ROWS, kind="frozen", name=after), manifest_of(ROWS, kind="frozen", name=before))
+    assert (check.findings == ()) is same
 
 
 def test_the_document_has_every_figure() -> None:
