@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Literal, TypeAlias
 
-from .budget_presets import PRESETS, Preset
+from .budget_presets import PRESETS, Preset, upload
 from .budget_settings import BudgetOverride, BudgetRule, BudgetSettings, SizeLimits
 from .manifest import Unit
 from .model import Kind
@@ -93,7 +93,7 @@ def _limits(settings: BudgetSettings) -> Iterator[Limit]:
         yield _preset_limit(preset, f"preset[{position}]", PRESETS[preset])
     yield from _sizes(settings, None)
     if settings.download is not None:
-        yield _preset_limit("download", "download", replace(PRESETS["github-release"], allowed=settings.download))
+        yield _preset_limit("download", "download", upload(settings.download))
     for name, unit in VARYING.items():
         value = getattr(settings, name.replace("-", "_"))
         if value is not None:

@@ -52,3 +52,8 @@ PRESETS: Mapping[PresetName, Preset] = {
 - `one-file`: lengths and offsets of PyInstaller's CArchive have 32 bits, unsigned (cookie `!8sIIII64s`, PyInstaller/archive/writers.py,
   `CArchiveWriter._COOKIE_FORMAT`), and Windows starts no larger executable.
 """
+
+
+def upload(allowed: int) -> Preset:
+    """Return a limit of one's own on each file that is uploaded, in bytes."""
+    return Preset(measured="uploads", allowed=allowed, remedy=_ARCHIVE)
