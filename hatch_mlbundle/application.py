@@ -16,6 +16,7 @@ from . import __version__
 from .accounting import Ledger
 from .atomic import replace_atomically
 from .beside import COMPANIONS, beside, manifest_sink, replacing_companions, replacing_report
+from .budgeting import held
 from .bundles.archives.pack import archive_of, packing
 from .bundles.artifact import Side, Written
 from .bundles.frozen import FrozenArtifact
@@ -23,7 +24,7 @@ from .bundles.missing_notice import LeftOut, one_line
 from .bundles.onefile import OneFileArtifact
 from .bundles.tables import Tables
 from .canonical import digest, sha256_of_file
-from .config import Config, decisive_settings, options_to_dict
+from .config import Config, decisive_settings, options_to_dict, selected
 from .errors import ArtifactError, FindingsError
 from .finished import Finished, recall, remember
 from .job import Job
@@ -106,7 +107,7 @@ def plan_for(job: Job, path: Path) -> Plan:
         _check_writable(session)
         before = session.artifact.scan()
         stages, findings = plan(before.bundle, job.stages_for(session.artifact.kind), session.services)
-        told = selected(job.config, (*_idle(job), *findings))
+        told = selected(job.config.settings, (*_idle(job), *findings))
         return Plan(before=before, stages=tuple(stages), findings=told)
 
 
@@ -122,7 +123,7 @@ def analyze(job: Job, path: Path, trials: Trials | None = None) -> Manifest:
         if trials is None:
             return manifest
         suggestions, findings = suggest(trials, before, session.artifact.kind, session.services)
-        return replace(manifest, suggestions=suggestions, findings=selected(job.config, findings))
+        return replace(manifest, suggestions=suggestions, findings=selected(job.config.settings, findings))
 
 
 def _wheel_digest(path: Path) -> str | None:
@@ -135,7 +136,8 @@ def _finished_key(job: Job, sha256: str, wheel: Path, target: Path, findings: Se
     """Return the key of everything that decides a wheel and its manifest."""
     settings = job.config.settings
     steps = [[stage.identity, options_to_dict(stage.optimizer.options)] for stage in job.stages]
-    decisive = [decisive_settings(job.config), options_to_dict(settings.limits), list(job.config.idle)]
+    baseline = job.baseline.sha256 if job.baseline else None
+    decisive = [decisive_settings(job.config), options_to_dict(settings.limits), list(job.config.idle), baseline]
     surroundings = [
         __version__,
         sys.platform,
@@ -194,12 +196,21 @@ def _make(job: Job, session: Session, path: Path | None, target: Path, findings:
                 written = artifact.enter_context(write(outcome.bundle, left_out(job, outcome)))
             packed = (*written.packed, *_archives(job, session, written.path, target, commits))
             manifest = _manifest(job, session, target.name, before, written.side, outcome, told, companions, packed)
+            manifest = _within_budget(job, manifest, verification)
             text = manifest.to_json().encode(errors="backslashreplace")
             sink = manifest_sink(job, target, manifest, commits)
             if sink:
                 sink.write(text)
             commits.enter_context(replacing_report(verification, job, target, written.side.account.sha256))
     return _Made(result=Result(manifest=manifest, verification=verification), text=text, lasting=_is_lasting(manifest, outcome))
+
+
+def _within_budget(job: Job, manifest: Manifest, verification: Verification | None) -> Manifest:
+    """Return the manifest with what came of the budget; raises BudgetError, and FindingsError where `strict` is set."""
+    checked = held(job, manifest, verification)
+    if checked is None:
+        return manifest
+    return replace(manifest, budget=checked.rows(), findings=(*manifest.findings, *_told(job.config, checked.findings)))
 
 
 def _proof(job: Job, session: Session, path: Path | None, name: str, before: Bundle) -> Proof:
@@ -277,15 +288,9 @@ def _idle(job: Job) -> list[Finding]:
     return idle
 
 
-def selected(config: Config, findings: Sequence[Finding]) -> tuple[Finding, ...]:
-    """Return the findings that the configuration does not ignore."""
-    ignored = config.settings.ignore
-    return tuple(finding for finding in findings if not (ignored and finding.code.startswith(ignored)))
-
-
 def _told(config: Config, findings: Sequence[Finding]) -> tuple[Finding, ...]:
     """Return the findings that are not ignored; raises FindingsError where there are any and `strict` is set."""
-    told = selected(config, findings)
+    told = selected(config.settings, findings)
     if told and config.settings.strict:
         raise FindingsError(told)
     return told

@@ -98,6 +98,8 @@ def _override(options: argparse.Namespace) -> dict[str, Any]:
         override["cache"] = {"enabled": False}
     if getattr(options, "no_verify", False):
         override["verify"] = {}
+    if getattr(options, "no_budget", False):
+        override["budget"] = {"enabled": False}
     if getattr(options, "archives", False):
         override["archive"] = list(get_args(ArchiveFormat))
     if getattr(options, "strict", False):

@@ -8,11 +8,12 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from .atomic import replace_atomically
-from .config import TABLE
+from .config import selected
 from .errors import BudgetError, ConfigurationError
 from .invocation import check_apart, project_of
 from .manifest import Manifest
@@ -65,13 +66,13 @@ def check(options: argparse.Namespace) -> None:
     from .compare import compare
 
     project = project_of(options)
-    named = [options.baseline] if options.baseline else []
-    _check_reports(options, options.artifact, *named)
-    settings = settings_for(options.artifact, options).budget
-    former = _baseline(options, project, settings.baseline)
+    _check_reports(options, options.artifact, *([options.baseline] if options.baseline else []))
+    settings = settings_for(options.artifact, options)
+    former = _baseline(options, project, settings.budget.baseline)
     subject = load_subject(options.artifact, options)
     manifest = subject.manifest
-    checked = check_budget(settings, manifest, former, subject.performance)
+    checked = check_budget(settings.budget, manifest, former, subject.performance)
+    checked = replace(checked, findings=selected(settings, checked.findings))
     _write(options.html, lambda: _html(manifest, former, checked))
     _write(options.markdown, lambda: _check_markdown(checked, compare(former, manifest) if former else None, options.top))
     _write(options.junit, lambda: _junit(checked))
@@ -104,12 +105,7 @@ def _baseline(options: argparse.Namespace, project: Path, configured: str) -> Ma
     if options.baseline:
         return load_subject(options.baseline, options).manifest
     place = project / configured
-    if not configured:
-        return None
-    if place.suffix != ".json":
-        raise ConfigurationError([f"{TABLE}.budget.baseline: must be a manifest (.json), not {configured!r}"])
-    if not place.exists():
-        print(f"mlbundle: there is no baseline {place} yet: growth is not measured", file=sys.stderr)  # noqa: T201
+    if not configured or not place.exists():
         return None
     return load_subject(place, options).manifest
 
@@ -202,5 +198,7 @@ def _junit(checked: BudgetCheck) -> str:
 def _sarif(checked: BudgetCheck, manifest: Manifest, project: Path) -> str:
     from .reports.sarif import sarif_report
 
-    pyproject = project / "pyproject.toml"
-    return sarif_report(checked, manifest, pyproject.read_text(encoding="utf-8") if pyproject.is_file() else "")
+    place = (project / "pyproject.toml").resolve()
+    root = next((folder for folder in place.parents if (folder / ".git").exists()), place.parent)
+    text = place.read_text(encoding="utf-8") if place.is_file() else ""
+    return sarif_report(checked, manifest, text, place.relative_to(root).as_posix())

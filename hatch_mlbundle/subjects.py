@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 from . import __version__
 from .adapters.project import FROZEN, WHEEL, place_of
-from .budget import Performance
-from .config import Config, decisive_settings
+from .config import Config, decisive_settings, selected
 from .errors import ConfigurationError, ManifestError, without_path
 from .invocation import config_of, places_for, project_of, reading_job, settings_of
 from .manifest import SUFFIX, ArtifactRow, Manifest, Saved, Totals, load_artifact
 from .model import Finding
 
 if TYPE_CHECKING:
+    from .budget import Performance
     from .config import Settings
     from .suggestions import Trials
 
@@ -89,9 +89,8 @@ def _analyzed(path: Path, options: argparse.Namespace) -> Subject:
     trials = _trials(path, options) if getattr(options, "suggest", False) else None
     with reading_job(options, path) as job:
         manifest, place = analyze(job, path, trials), beside(job, path)
-    ignored = job.config.settings.ignore
     subject = _measured(_saved(manifest, place), place)
-    findings = tuple(each for each in subject.manifest.findings if not (ignored and each.code.startswith(ignored)))
+    findings = selected(job.config.settings, subject.manifest.findings)
     return replace(subject, manifest=replace(subject.manifest, findings=findings))
 
 
@@ -124,6 +123,7 @@ def _saved(manifest: Manifest, artifact: Path) -> Manifest:
 
 def _measured(manifest: Manifest, artifact: Path) -> Subject:
     """Return a manifest with what the verification beside the artifact measured, if that was of these very bytes."""
+    from .budgeting import performance_of
     from .verification.report import SUFFIX as REPORT
     from .verification.report import load_verification
 
@@ -134,11 +134,7 @@ def _measured(manifest: Manifest, artifact: Path) -> Subject:
         verification = load_verification(place, manifest.artifact.after.sha256)
     except ManifestError as error:
         return Subject(manifest=_left_aside(manifest, place, error))
-    if verification is None or not verification.commands:
-        return Subject(manifest=manifest)
-    after = [row.after for row in verification.commands]
-    measured = Performance(seconds=max(each.seconds for each in after), peak_memory=max(each.peak_memory for each in after))
-    return Subject(manifest=manifest, performance=measured)
+    return Subject(manifest=manifest, performance=performance_of(verification))
 
 
 def _left_aside(manifest: Manifest, place: Path, error: ManifestError) -> Manifest:

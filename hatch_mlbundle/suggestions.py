@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .accuracy_settings import AccuracySettings
+from .budget_settings import BudgetSettings
 from .bundles.artifact import Side
 from .config import DEFAULT_OPTIMIZERS, Config
 from .errors import MissingLibraryError, MissingProgramError, MlbundleError
@@ -48,7 +49,7 @@ def find_trials(config: Config, every: Config, registry: Registry, project: Path
     """
     steps, findings = [], []
     configured = [step.name for step in config.steps]
-    settings = replace(every.settings, accuracy=AccuracySettings())  # whatever is measured, is measured when the step runs
+    settings = replace(every.settings, accuracy=AccuracySettings(), budget=BudgetSettings())  # both are of results
     for step in every.steps:
         try:
             job = prepare(replace(every, settings=settings, steps=(step,)), registry, project=project)
