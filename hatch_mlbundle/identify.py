@@ -44,19 +44,19 @@ _ANYTHING = frozenset({".bin", ".dat"})
 
 def identify(path: str, head: bytes) -> Kind:
     """Return the kind of the file at `path` (relative, with `/`) that begins with `head` (`HEAD` bytes, or all it has)."""
-    return _by_magic(head) or _by_name(path)
+    return _by_magic(head) or _by_name(path) or Kind.OTHER
 
 
 def identify_by_name(path: str) -> Kind | None:
     """Return the kind that a file's name tells, None where only its bytes do: it has no suffix, an unknown one, or one for anything."""
     kind = _by_name(path)
-    return None if kind is Kind.OTHER or _suffix(path) in _ANYTHING else kind
+    return None if kind is Kind.DATA and _suffix(path) in _ANYTHING else kind
 
 
-def _by_name(path: str) -> Kind:
+def _by_name(path: str) -> Kind | None:
     if ".dist-info/" in path or ".egg-info/" in path:
         return Kind.METADATA
-    return _BY_SUFFIX.get(_suffix(path), Kind.OTHER)
+    return _BY_SUFFIX.get(_suffix(path))
 
 
 def _suffix(path: str) -> str:

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from hatch_mlbundle.bundles.zip_reader import Limits
     from hatch_mlbundle.model import Content
 
-_EXECUTABLE = (Kind.ELF, Kind.PE, Kind.MACHO)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Survey:
@@ -63,9 +61,7 @@ def survey_folder(root: Path) -> Survey:
         except OSError as error:
             raise unreadable(root / path, error) from error
         files[path] = _row(path, 0 if is_link else status.st_size, None, kind, owner_of(path, owners))
-    if any(row.kind in _EXECUTABLE for path, row in files.items() if "/" not in path):
-        return _frozen(root, files)
-    return _plain("folder", files.values())
+    return _with_modules(root, files)
 
 
 def survey_wheel(path: Path, limits: Limits) -> Survey:
@@ -103,8 +99,8 @@ def _entry_row(file: SharedFile, entry: Entry) -> FileRow:
     return _row(path, 0 if is_link else entry.size, entry.stored, kind, frozen_owner(path, ""))
 
 
-def _frozen(root: Path, files: dict[str, FileRow]) -> Survey:
-    """Return a folder with the modules of its executables taken out of them, if it has executables that PyInstaller made."""
+def _with_modules(root: Path, files: dict[str, FileRow]) -> Survey:
+    """Return a folder with the modules of its executables taken out of them, as it is where PyInstaller made none."""
     from hatch_mlbundle.bundles.executable import open_executables
     from hatch_mlbundle.bundles.frozen_owner import check_names, frozen_owner
 
