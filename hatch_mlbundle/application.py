@@ -117,10 +117,12 @@ def analyze(job: Job, path: Path, trials: Trials | None = None) -> Manifest:
     Raises MlbundleError.
     """
     with open_session(job, path, job.cache()) as session:
+        if trials:
+            _check_writable(session)
         before = session.artifact.scan()
         nothing = Outcome(bundle=before.bundle, stages=(), findings=())
         manifest = _manifest(job, session, path.name, before, before, nothing, ())
-        if trials is None:
+        if not trials:
             return manifest
         suggestions, findings = suggest(trials, before, session.artifact.kind, session.services)
         return replace(manifest, suggestions=suggestions, findings=selected(job.config.settings, findings))

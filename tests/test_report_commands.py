@@ -159,3 +159,21 @@ def test_a_look_at_sizes_imports_no_optimizer(app: Path) -> None:
     assert [
         name for name in loaded if name in ("pluggy", "numpy") or name.startswith(tuple(f"hatch_mlbundle.{each}" for each in costly))
     ] == []
+
+
+def test_a_report_on_standard_output_has_it_for_itself(app: Path, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    assert main(["check", str(app), "--sarif", "-"]) == 0
+    assert json.loads(capsysbinary.readouterr().out)["version"] == "2.1.0"
+    assert main(["check", str(app), "--sarif", str(app.parent / "a.sarif"), "--quiet"]) == 0
+    assert json.loads((app.parent / "a.sarif").read_bytes())["version"] == "2.1.0"
+    assert capsysbinary.readouterr().out == b""
+
+
+def test_a_pipe_is_written_into_and_not_replaced(app: Path) -> None:
+    pipe = app.parent / "pipe"
+    os.mkfifo(pipe)
+    with subprocess.Popen(["cat", str(pipe)], stdout=subprocess.PIPE) as reader:
+        assert main(["check", str(app), "--quiet", "--sarif", str(pipe)]) == 0
+        told, _ = reader.communicate(timeout=60)
+    assert json.loads(told)["version"] == "2.1.0"
+    assert pipe.is_fifo()

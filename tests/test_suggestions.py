@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 
 from hatch_mlbundle.adapters.project import project_config
 from hatch_mlbundle.application import analyze, optimize
-from hatch_mlbundle.errors import ConfigurationError
+from hatch_mlbundle.errors import ArtifactError, ConfigurationError
 from hatch_mlbundle.job import prepare
 from hatch_mlbundle.manifest import Manifest, SuggestionRow
 from hatch_mlbundle.plugins import load_registry
@@ -19,6 +19,7 @@ from hatch_mlbundle.reports.suggestions import suggestions_report
 from hatch_mlbundle.reports.terminal import as_text
 from hatch_mlbundle.subjects import load_subject
 from tests.bundles.wheelsmith import build_wheel
+from tests.frozensmith import Item, craft
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -175,6 +176,12 @@ def test_the_terminal_shows_what_to_write(folder: Path) -> None:
     assert "may be the same bytes" in text
     assert max(map(len, text.splitlines())) <= 80
     assert Manifest.from_json(manifest.to_json()) == manifest
+
+
+def test_what_can_only_be_read_has_no_suggestions(tmp_path: Path) -> None:
+    (tmp_path / "one").write_bytes(craft([Item(name=b"a", data=b"x")]))
+    with pytest.raises(ArtifactError, match="one-file executable, which can be analyzed only"):
+        suggested(tmp_path / "one")
 
 
 def test_without_trials_nothing_is_suggested(folder: Path) -> None:
