@@ -6,10 +6,12 @@ import argparse
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from .adapters.project import FROZEN, WHEEL, Places, find_project, project_config, project_settings
+from .budget_settings import BudgetSettings
 from .config import ArchiveFormat, Config, Settings
 from .errors import ArtifactError, StorageError
 from .progress import Progress, Silence
@@ -70,23 +72,31 @@ def check_apart(output: Path, artifact: Path) -> None:
 @contextmanager
 def job_of(options: argparse.Namespace, artifact: Path) -> Iterator[Job]:
     """Give the job for an artifact; its progress is shown until the body ends. Raises MlbundleError."""
-    from .job import prepare
     from .plugins import load_registry
 
     registry = load_registry()
-    config = config_of(options, registry, places_for(artifact))
-    with _progress(options) as progress:
-        yield prepare(config, registry, project=project_of(options), progress=progress)
+    with _prepared(options, registry, config_of(options, registry, places_for(artifact))) as job:
+        yield job
 
 
 @contextmanager
 def reading_job(options: argparse.Namespace, artifact: Path) -> Iterator[Job]:
-    """Give the job that only looks at an artifact: it has no steps, so that no program of theirs needs to be there."""
-    from .job import Job, tool_rows
+    """Give the job that only looks at an artifact: no program, library or file need be there that steps, archives or budgets go by."""
+    from .plugins import load_registry
 
-    config = Config(settings=settings_of(options, places_for(artifact)), steps=())
+    registry = load_registry()
+    config = config_of(options, registry, places_for(artifact))
+    settings = replace(config.settings, archive=(), budget=BudgetSettings())
+    with _prepared(options, registry, Config(settings=settings, steps=())) as job:
+        yield job
+
+
+@contextmanager
+def _prepared(options: argparse.Namespace, registry: Registry, config: Config) -> Iterator[Job]:
+    from .job import prepare
+
     with _progress(options) as progress:
-        yield Job(config=config, stages=(), tools=tool_rows({}), project=project_of(options), progress=progress)
+        yield prepare(config, registry, project=project_of(options), progress=progress)
 
 
 def _override(options: argparse.Namespace) -> dict[str, Any]:

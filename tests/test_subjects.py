@@ -164,8 +164,10 @@ def test_without_hashes_there_are_none_and_the_sizes_are_the_same(tmp_path: Path
     assert [row.path for row in manifest.files] == [row.path for row in hashed.files]
 
 
-def test_analysis_needs_no_program_of_a_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "pyproject.toml").write_text('[tool.mlbundle]\noptimizers = ["upx"]\n')
+def test_analysis_needs_no_program_of_a_step_and_no_baseline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = '[tool.mlbundle]\noptimizers = ["upx"]\n[tool.mlbundle.budget]\nbaseline = "broken.json"\ninstalled-growth = 1\n'
+    (tmp_path / "pyproject.toml").write_text(table)
+    (tmp_path / "broken.json").write_text("{")
     monkeypatch.setenv("PATH", str(tmp_path))
     assert load_subject(build_wheel(tmp_path, FILES), options(tmp_path)).manifest.files
 
