@@ -1,0 +1,109 @@
+"""How two artifacts differ, as parts of a Markdown report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from hatch_mlbundle.compare import Comparison, FileChange, GroupChange
+from hatch_mlbundle.units import format_percent, format_size
+
+from .markdown_parts import code, folded, table
+
+
+def signed(size: int) -> str:
+    """Return a difference in bytes with its sign, `'+12.3 MB'`, `'-1.20 kB'`, `'0 B'`."""
+    return f"+{format_size(size)}" if size > 0 else format_size(size)
+
+
+def delta(comparison: Comparison) -> str:
+    """Return the difference as one line: what a notification shows of the report."""
+    before, after = comparison.before.sizes, comparison.after.sizes
+    line = f"**{_change(before.installed, after.installed)} installed{_percent(before.installed, after.installed)}**"
+    if before.compressed is not None and after.compressed is not None:
+        line += f", compressed {_change(before.compressed, after.compressed)}{_percent(before.compressed, after.compressed)}"
+    return f"{line}: {code(comparison.after.name)}"
+
+
+def differences(comparison: Comparison, rows: int) -> list[str]:
+    """Return the sizes, a table by package, the releases that changed, and, folded, kinds and files."""
+    changed = f"Files: {len(comparison.files):,} changed"
+    return [
+        _sides(comparison),
+        _groups("package", comparison, comparison.owners, rows),
+        _releases(comparison, rows),
+        folded("By kind", _groups("kind", comparison, comparison.kinds, rows)),
+        folded(changed, _files(comparison, rows)),
+    ]
+
+
+def _change(before: int, after: int) -> str:
+    return signed(after - before) if after != before else "no change"
+
+
+def _percent(before: int, after: int) -> str:
+    """Return the difference in percent, nothing where there is none or nothing to compare with."""
+    sign = "+" if after > before else ""
+    return f" ({sign}{format_percent(after - before, before)})" if before and after != before else ""
+
+
+def _sides(comparison: Comparison) -> str:
+    sizes = comparison.after.sizes
+    packed = f", compressed {format_size(sizes.compressed)}" if sizes.compressed is not None else ""
+    line = f"{format_size(sizes.installed)} installed{packed}, {sizes.files:,} files; before: {code(comparison.before.name)}"
+    return line if comparison.hashed else f"{line}. Contents were not compared: one side has no hashes."
+
+
+def _groups(title: str, comparison: Comparison, groups: Iterable[GroupChange], rows: int) -> str:
+    """Return the groups that changed, the rest as one row, and the total: nothing where none changed."""
+    all_groups = list(groups)
+    changed = [group for group in all_groups if group.before != group.after]
+    if not changed:
+        return ""
+    packs = comparison.compressed
+    lines = [[code(group.name), *_numbers([group], packs=packs)] for group in changed[:rows]]
+    shown = {group.name for group in changed[:rows]}
+    if rest := [group for group in all_groups if group.name not in shown]:
+        lines.append([f"[{len(rest):,} others]", *_numbers(rest, packs=packs)])
+    before, after = comparison.before, comparison.after
+    if packs:
+        lines.append(["(archive headers)", "", "", format_size(after.structure), signed(after.structure - before.structure)])
+    whole = GroupChange(name="", before=before.sizes, after=after.sizes)
+    lines.append(["**total**", *(f"**{number}**" for number in _numbers([whole], packs=packs))])
+    return table([title, "installed", "change", *(["compressed", "change"] if packs else [])], lines)
+
+
+def _numbers(groups: Sequence[GroupChange], *, packs: bool) -> list[str]:
+    numbers = [format_size(sum(group.after.installed for group in groups)), signed(sum(group.growth for group in groups))]
+    if packs:
+        before, after = (
+            sum(sizes.compressed or 0 for sizes in sides) for sides in zip(*((g.before, g.after) for g in groups), strict=True)
+        )
+        numbers += [format_size(after), signed(after - before)]
+    return numbers
+
+
+def _releases(comparison: Comparison, rows: int) -> str:
+    lines = [
+        [code(each.distribution), *(code(release) if release else "-" for release in (each.before, each.after))]
+        for each in comparison.versions[:rows]
+    ]
+    if rest := len(comparison.versions) - len(lines):
+        lines.append([f"[{rest:,} others]", "", ""])
+    return table(["release", "before", "after"], lines)
+
+
+def _files(comparison: Comparison, rows: int) -> str:
+    lines = [[_where(change), change.status, *_file_sizes(change), signed(change.growth)] for change in comparison.files[:rows]]
+    if rest := comparison.files[rows:]:
+        lines.append([f"[{len(rest):,} others]", "", "", "", signed(sum(change.growth for change in rest))])
+    if lines:
+        lines.append(["**total**", "", "", "", f"**{signed(sum(change.growth for change in comparison.files))}**"])
+    return table(["file", "", "before", "after", "change"], lines)
+
+
+def _where(change: FileChange) -> str:
+    return f"{code(change.former)} → {code(change.path)}" if change.former else code(change.path)
+
+
+def _file_sizes(change: FileChange) -> list[str]:
+    return [format_size(state.size) if state else "" for state in (change.before, change.after)]
