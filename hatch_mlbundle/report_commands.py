@@ -60,7 +60,8 @@ def check(options: argparse.Namespace) -> None:
     manifest, former = subject.manifest, baseline.manifest if baseline else None
     checked = check_budget(settings, manifest, former, subject.performance)
     _write(options.html, lambda: _html(manifest, former, checked))
-    _write(options.markdown, lambda: _check_markdown(checked, compare(former, manifest) if former else None, options.top))
+    _write(options.markdown, lambda: _check_markdown(checked, compare(former, manifest) if former else manifest, options.top))
+    _write(options.manifest, manifest.to_json)
     _write(options.junit, lambda: _junit(checked))
     _write(options.sarif, lambda: _sarif(checked, manifest, project))
     _tell(options, checked.to_json, lambda: _check(checked))
@@ -86,7 +87,7 @@ def _baseline(options: argparse.Namespace, project: Path, configured: str) -> Su
 
 def _tell(options: argparse.Namespace, to_json: _Text, report: Callable[[], RenderableType]) -> None:
     """Print the JSON where that is asked for, else the report, unless something was to be quiet or has standard output for itself."""
-    written = [getattr(options, name, None) for name in ("html", "markdown", "svg", "junit", "sarif")]
+    written = [getattr(options, name, None) for name in ("html", "markdown", "svg", "junit", "sarif", "manifest")]
     if options.json:
         sys.stdout.write(to_json())
     elif not options.quiet and STDOUT not in written:
@@ -143,10 +144,10 @@ def _comparison_markdown(comparison: Comparison, top: int) -> str:
     return comparison_markdown(comparison, top=top)
 
 
-def _check_markdown(checked: BudgetCheck, comparison: Comparison | None, top: int) -> str:
+def _check_markdown(checked: BudgetCheck, subject: Comparison | Manifest, top: int) -> str:
     from .reports.markdown import check_markdown
 
-    return check_markdown(checked, comparison, top=top)
+    return check_markdown(checked, subject, top=top)
 
 
 def _svg(manifest: Manifest) -> str:

@@ -6,6 +6,7 @@ The dialect is GitHub Flavored Markdown (https://github.github.com/gfm/), which 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from urllib.parse import quote
 
 LIMIT = 60_000
@@ -24,6 +25,7 @@ def marker(name: str) -> str:
     return f"<!-- mlbundle: {quoted.replace('--', '%2D%2D')} -->"  # two hyphens would end the comment
 
 
+@lru_cache(maxsize=8_192)  # a report that is too long is made again, shorter
 def code(text: str) -> str:
     """Return any text as a code span: nothing in it is markup, a link or a mention, and it may stand in a table."""
     shown = _shown(text) if len(text) <= _LONGEST else f"{_shown(text[:_LONGEST])}…{_shown(text[-_LONGEST:])}"

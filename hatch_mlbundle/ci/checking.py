@@ -1,0 +1,182 @@
+"""Check each artifact as `mlbundle check` does, with every report in a folder of its own, and keep the manifests for next time."""
+
+from __future__ import annotations
+
+import glob
+import io
+import shutil
+from collections.abc import Iterable, Mapping
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+from hatch_mlbundle import cli
+from hatch_mlbundle.atomic import make_folder
+from hatch_mlbundle.errors import ArtifactError, ConfigurationError
+from hatch_mlbundle.manifest import SUFFIX, Totals, load_artifact
+
+from .baselines import find_baseline
+from .slugs import slug
+
+BASELINES = "baseline"
+"""The folder of manifests that the next run compares with."""
+
+
+_BESIDE = (SUFFIX, ".mlbundle-verification.json", ".sha256")
+"""How files end that lie beside artifacts and are none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What to check: patterns of paths, the project whose limits count, a baseline (empty: what is in `folder`), where reports go."""
+
+    name: str
+    patterns: tuple[str, ...]
+    project: Path
+    baseline: str
+    folder: Path
+
+    @classmethod
+    def of(cls, environment: Mapping[str, str], folder: Path) -> Request:
+        """Return what the variables MLBUNDLE_... ask for; raises ConfigurationError."""
+        patterns = tuple(line.strip() for line in environment.get("MLBUNDLE_ARTIFACT", "").splitlines() if line.strip())
+        if not patterns:
+            raise ConfigurationError(["artifact: is empty; name the file, the folder or the pattern to check, dist/*.whl for one"])
+        return cls(
+            name=environment.get("MLBUNDLE_NAME") or "bundle",
+            patterns=patterns,
+            project=Path(environment.get("MLBUNDLE_PROJECT") or "."),
+            baseline=environment.get("MLBUNDLE_BASELINE", "").strip(),
+            folder=folder,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checked:
+    """What came of one artifact: its exit code, what was said, its sizes before and after (None where unknown), its reports' folder."""
+
+    name: str
+    exit_code: int
+    said: str
+    before: Totals | None
+    after: Totals | None
+    breaches: int
+    folder: Path
+
+    @property
+    def markdown(self) -> Path:
+        """The report for people."""
+        return self.folder / "report.md"
+
+    @property
+    def sarif(self) -> Path:
+        """The places in the configuration that breaches come from."""
+        return self.folder / "report.sarif"
+
+
+def check_all(request: Request) -> tuple[Checked, ...]:
+    """Check every artifact; their manifests are the baseline of the next run, unless one could not be read. Raises MlbundleError."""
+    paths = _artifacts(request.patterns)
+    baselines = _baselines(request)
+    only = baselines[0] if len(paths) == len(baselines) == 1 else None
+    checked = tuple(_check(request, path, only or find_baseline(_name(path), baselines)) for path in paths)
+    if all(each.exit_code <= 1 for each in checked):
+        _keep(checked, request.folder / BASELINES)
+    return checked
+
+
+def _artifacts(patterns: Iterable[str]) -> list[Path]:
+    """Return the paths that the patterns match, each once; a manifest beside an artifact is no artifact where a pattern finds it."""
+    found: dict[Path, None] = {}
+    for pattern in patterns:
+        if Path(pattern).exists():
+            found[Path(pattern)] = None
+            continue
+        matched = [path for path in map(Path, _matching(pattern)) if not path.name.endswith(_BESIDE)]
+        if not matched:
+            raise ArtifactError(pattern, f"there is no such artifact in {Path.cwd()}; build it before it is checked")
+        found.update(dict.fromkeys(matched))
+    return list(found)
+
+
+def _matching(pattern: str) -> list[str]:
+    return sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 - a pattern may be absolute
+
+
+def _baselines(request: Request) -> list[Path]:
+    """Return the manifests to compare with; what is named and none is analyzed first."""
+    named = Path(request.baseline)
+    folder = named if request.baseline and any(named.glob(f"*{SUFFIX}")) else request.folder / BASELINES
+    if not request.baseline or folder == named:
+        return sorted(folder.glob(f"*{SUFFIX}"))
+    if not named.exists():
+        raise ArtifactError(request.baseline, "there is no such baseline; name a manifest, an artifact or a folder of manifests")
+    if named.suffix == ".json":
+        return [named]
+    manifest = make_folder_of(request.folder / "compared") / f"{slug(named.name)}{SUFFIX}"
+    with manifest.open("w", encoding="utf-8") as sink, redirect_stdout(sink):
+        code, said = _run("analyze", "--json", "--project", str(request.project), "--", str(named))
+    if code:
+        raise ArtifactError(request.baseline, f"cannot be the baseline: {said}")
+    return [manifest]
+
+
+def _name(path: Path) -> str:
+    return load_artifact(path).name if path.suffix == ".json" and path.is_file() else path.resolve().name
+
+
+def _check(request: Request, path: Path, baseline: Path | None) -> Checked:
+    name = _name(path)
+    folder = request.folder / "reports" / slug(name)
+    if folder.exists():
+        folder = folder.with_name(slug(str(path), always=True))
+    make_folder(folder)
+    wanted = {
+        "markdown": "report.md",
+        "html": "report.html",
+        "junit": "junit.xml",
+        "sarif": "report.sarif",
+        "manifest": f"manifest{SUFFIX}",
+    }
+    outputs = [part for option, file in wanted.items() for part in (f"--{option}", str(folder / file))]
+    compared = ["--baseline", str(baseline)] if baseline else []
+    code, said = _run("check", "--project", str(request.project), *compared, *outputs, "--", str(path))
+    done = code <= 1
+    return Checked(
+        name=name,
+        exit_code=code,
+        said=said,
+        before=load_artifact(baseline).after if baseline and done else None,
+        after=load_artifact(folder / wanted["manifest"]).after if done else None,
+        breaches=_failures(folder / wanted["junit"]) if done else 0,
+        folder=folder,
+    )
+
+
+def _run(*arguments: str) -> tuple[int, str]:
+    """Run a command of `mlbundle` and return its exit code and what it said on standard error."""
+    told = io.StringIO()
+    try:
+        with redirect_stderr(told):
+            code = cli.main(arguments)
+    except SystemExit as end:  # of argparse
+        code = end.code if isinstance(end.code, int) else 2
+    return code, told.getvalue().strip()
+
+
+def _failures(junit: Path) -> int:
+    return sum(1 for _ in ET.parse(junit).iter("failure"))  # noqa: S314 - written by ourselves a moment ago
+
+
+def _keep(checked: Iterable[Checked], folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    make_folder(folder)
+    for each in checked:
+        shutil.copyfile(each.folder / f"manifest{SUFFIX}", folder / f"{each.folder.name}{SUFFIX}")
+
+
+def make_folder_of(folder: Path) -> Path:
+    """Make a folder, unless it is there, and return it; raises StorageError."""
+    make_folder(folder)
+    return folder
