@@ -123,7 +123,7 @@ def _baselines(request: Request) -> list[Path]:
 
 
 def _name(path: Path) -> str:
-    return load_artifact(path).name if path.suffix == ".json" and path.is_file() else path.resolve().name
+    return load_artifact(path).name if path.suffix == ".json" and path.is_file() else path.absolute().name
 
 
 def _check(request: Request, path: Path, baseline: Path | None) -> Checked:

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from urllib.parse import quote
 
+from .visible import visible
+
 LIMIT = 60_000
 """Bytes of UTF-8 that a report takes at most: a comment on GitHub holds 65,536 characters."""
 
@@ -36,15 +38,7 @@ def code(text: str) -> str:
 
 
 def _shown(text: str) -> str:
-    """Return a text with Python's escapes for what is not seen, breaks lines or turns the direction of what follows.
-
-    A backtick, too: it would end the span; and a pipe, which would end the cell of a table.
-    """
-    return "".join(each if each.isprintable() and each not in "`|" else _escaped(each) for each in text)
-
-
-def _escaped(character: str) -> str:
-    return f"\\x{ord(character):02x}" if character in "`|" else ascii(character)[1:-1]
+    return visible(text, "`|")  # a backtick would end the span, a pipe the cell of a table
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
