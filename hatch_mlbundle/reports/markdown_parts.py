@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from urllib.parse import quote
 
-from .visible import visible
+from hatch_mlbundle.printable import printable
 
 LIMIT = 60_000
 """Bytes of UTF-8 that a report takes at most: a comment on GitHub holds 65,536 characters."""
@@ -38,7 +38,7 @@ def code(text: str) -> str:
 
 
 def _shown(text: str) -> str:
-    return visible(text, "`|")  # a backtick would end the span, a pipe the cell of a table
+    return printable(text).replace("`", "\\x60").replace("|", "\\x7c")  # the one would end the span, the other the cell of a table
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

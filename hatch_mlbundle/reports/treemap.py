@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from hatch_mlbundle.manifest import FileRow, Manifest
+from hatch_mlbundle.printable import printable
 from hatch_mlbundle.units import format_percent, format_size
 
 from .palette import GREY, HUES, Colour
 from .squarify import Rectangle, squarify
-from .visible import visible
 
 WIDTH, HEIGHT = 1200, 675
 """Pixels of the whole picture."""
@@ -72,7 +72,7 @@ def scene(manifest: Manifest) -> Scene:
     after = manifest.artifact.after
     packed = f", {format_size(after.size)} compressed" if manifest.remainder.compressed is not None else ""
     sizes = f"{format_size(after.installed)} installed{packed}, {after.files:,} files"
-    title = visible(manifest.artifact.name)
+    title = printable(manifest.artifact.name)
     left = WIDTH - text_width(sizes, 15)
     head = (
         Label(x=4.0, y=28.0, size=20, text=_cut(title, 20, left - 32) or ""),
@@ -139,7 +139,7 @@ def _boxes(owners: Sequence[Part], room: Rectangle) -> Iterable[Box]:
 
 def _nested(part: Part, place: Rectangle, hue: Colour, depth: int, whole: int, above: tuple[str, ...]) -> Iterable[Box]:
     box = place.inside(1.0)
-    path = (*above, visible(part.name))
+    path = (*above, printable(part.name))
     told = f"{'/'.join(path)}: {format_size(part.size)}, {format_percent(part.size, whole)}"
     label = _label(part, box, depth)
     yield Box(place=box, hue=hue, depth=depth, told=told, label=label)
@@ -175,7 +175,7 @@ def _label(part: Part, box: Rectangle, depth: int) -> Label | None:
     size = _FONTS[depth]
     if box.height < size + 5:
         return None
-    name, told = visible(part.name), f"{visible(part.name)}  {format_size(part.size)}"
+    name, told = printable(part.name), f"{printable(part.name)}  {format_size(part.size)}"
     room = box.width - 8
     text = told if text_width(told, size) <= room else _cut(name, size, room)
     return Label(x=box.x + 4, y=box.y + size + 1, size=size, text=text) if text else None
