@@ -41,7 +41,7 @@ def event(runner: Runner, forge: Forge, name: str = "pull_request", **more: str)
     payload = {"repository": {"default_branch": "main"}, "title": "$(touch pwned)"}
     if name == "pull_request":
         payload["pull_request"] = {"number": 7, "title": '"; touch pwned; #'}
-    path = runner.root / "event.json"
+    path = runner.root / f"{name}.json"
     path.write_text(json.dumps(payload), encoding="utf-8")
     number = str(len(runner.cache) + 1)
     own = {
@@ -226,20 +226,24 @@ HOSTILE = [
 ]
 
 
-@pytest.mark.parametrize("text", HOSTILE)
-def test_no_text_from_outside_is_run(runner: Runner, forge: Forge, text: str) -> None:
-    checkout(runner.workspace, artifacts={text: 150_000})
-    variables = event(runner, forge, GITHUB_BASE_REF=text, GITHUB_HEAD_REF=text, GITHUB_REF_NAME=text)
-    inputs = {"artifact": "dist/*", "name": text, "baseline": "", "project": "."}
+def test_no_text_from_outside_is_run(runner: Runner, forge: Forge) -> None:
+    shutil.rmtree(runner.workspace / "dist")
+    checkout(runner.workspace, artifacts=dict.fromkeys(HOSTILE, 150_000))
+    everything = " ".join(HOSTILE)
+    inputs = {"artifact": "dist/*", "name": everything, "baseline": "", "project": "."}
     assert runner.run({**inputs, "fail-on-breach": "false"}, event(runner, forge, "push")) == 0, runner.log
-    assert runner.run(inputs, variables) == 1, runner.log
+    refs = {"GITHUB_BASE_REF": everything, "GITHUB_HEAD_REF": everything, "GITHUB_REF_NAME": everything}
+    assert runner.run(inputs, event(runner, forge, **refs)) == 1, runner.log
     assert not list(runner.root.rglob("pwned"))
     assert runner.outputs["check"]["exit-code"] == "1"
+    assert runner.outputs["check"]["growth"] == "0"
     commands = active_commands(runner.log)
-    assert all(command.startswith(("::error title=mlbundle", "::warning title=mlbundle")) for command in commands)
+    assert len(commands) == len(HOSTILE)
+    assert all(command.startswith("::error title=mlbundle%3A ") for command in commands)
     assert len(runner.outputs["prepare"]["prefixes"].splitlines()) == 2
     (comment,) = forge.comments
     assert comment["body"].startswith("<!-- mlbundle: ")
+    assert comment["body"].count("Over budget") == len(HOSTILE)
     assert "could not be checked" not in comment["body"]
 
 
