@@ -125,7 +125,7 @@ def _suggestions(manifest: Manifest) -> str:
         [code(each.optimizer), f"{each.files:,}", format_size(-each.saved.installed), "no change" if each.lossless else "changes numbers"]
         for each in manifest.suggestions
     ]
-    return table(["step", "files", "installed", "to what is computed"], lines)
+    return table(["step", "files", "installed", "to what is computed"], lines, words=(3,))
 
 
 def _findings(manifest: Manifest, rows: int) -> str:

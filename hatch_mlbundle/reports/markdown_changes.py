@@ -89,7 +89,7 @@ def _releases(comparison: Comparison, rows: int) -> str:
     ]
     if rest := len(comparison.versions) - len(lines):
         lines.append([f"[{rest:,} others]", "", ""])
-    return table(["release", "before", "after"], lines)
+    return table(["release", "before", "after"], lines, words=(1, 2))
 
 
 def _files(comparison: Comparison, rows: int) -> str:
@@ -98,7 +98,7 @@ def _files(comparison: Comparison, rows: int) -> str:
         lines.append([f"[{len(rest):,} others]", "", "", "", signed(sum(change.growth for change in rest))])
     if lines:
         lines.append(["**total**", "", "", "", f"**{signed(sum(change.growth for change in comparison.files))}**"])
-    return table(["file", "", "before", "after", "change"], lines)
+    return table(["file", "", "before", "after", "change"], lines, words=(1,))
 
 
 def _where(change: FileChange) -> str:

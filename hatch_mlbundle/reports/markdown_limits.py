@@ -33,7 +33,7 @@ def all_limits(check: BudgetCheck, rows: int) -> str:
     ]
     if rest := len(ordered) - len(lines):
         lines.append([f"[{rest:,} others]", "", "", "", ""])
-    return folded(f"All limits: {len(ordered):,}", table(["limit", "allowed", "is", "", ""], lines))
+    return folded(f"All limits: {len(ordered):,}", table(["limit", "allowed", "is", "", ""], lines, words=(3, 4)))
 
 
 def _counts(check: BudgetCheck) -> str:

@@ -5,7 +5,7 @@ The dialect is GitHub Flavored Markdown (https://github.github.com/gfm/), which 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import lru_cache
 from urllib.parse import quote
 
@@ -41,10 +41,11 @@ def _shown(text: str) -> str:
     return printable(text).replace("`", "\\x60").replace("|", "\\x7c")  # the one would end the span, the other the cell of a table
 
 
-def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table, its first column to the left and all others to the right; nothing where there are no rows."""
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, words: Collection[int] = ()) -> str:
+    """Return a table, its first column and those of `words` to the left, numbers to the right; nothing where there are no rows."""
     lines = [f"| {' | '.join(row)} |" for row in rows]
-    return "\n".join([f"| {' | '.join(heads)} |", f"|---|{'---:|' * (len(heads) - 1)}", *lines]) if lines else ""
+    rule = "|".join("---" if column == 0 or column in words else "---:" for column in range(len(heads)))
+    return "\n".join([f"| {' | '.join(heads)} |", f"|{rule}|", *lines]) if lines else ""
 
 
 def folded(summary: str, body: str) -> str:
