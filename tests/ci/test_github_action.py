@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from actionrunner import Runner, read_outputs
 from checkouts import BUDGET, build, checkout
 from forge import Forge, serving
-from runner import Runner, read_outputs
 
 ROOT = Path(__file__).parents[2]
 ACTION = ROOT / "ci" / "github" / "action.yml"
