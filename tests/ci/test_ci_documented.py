@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
+import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
@@ -45,3 +48,15 @@ def test_the_recipes_use_what_there_is() -> None:
     assert (ROOT / step["uses"].removeprefix("OWNER/hatch-mlbundle/").partition("@")[0] / "action.yml").is_file()
     assert set(gitlab["size"]["variables"]) <= set(VARIABLES)
     assert (ROOT / gitlab["include"][0]["file"]).is_file()
+
+
+@pytest.mark.skipif(not shutil.which("actionlint"), reason="actionlint is not installed")
+def test_actionlint_finds_nothing_in_the_recipe(tmp_path: Path) -> None:
+    (tmp_path / ".git").mkdir()
+    workflow = tmp_path / ".github" / "workflows" / "size.yml"
+    workflow.parent.mkdir(parents=True)
+    recipe = re.findall(r"```yaml\n(.*?)```", PAGE, flags=re.DOTALL)[0]
+    workflow.write_text(recipe.replace("OWNER/hatch-mlbundle/ci/github@REF", "./ci/github"), encoding="utf-8")
+    shutil.copytree(ROOT / "ci", tmp_path / "ci")
+    checked = subprocess.run(["actionlint", "-no-color"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (checked.stdout, checked.returncode) == ("", 0)
