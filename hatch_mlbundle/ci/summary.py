@@ -5,36 +5,31 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hatch_mlbundle.reports.markdown_changes import signed
-from hatch_mlbundle.reports.markdown_parts import LIMIT, code, marker
+from hatch_mlbundle.reports.markdown_parts import LIMIT, code, joined, marker
 from hatch_mlbundle.units import format_size
 
 from .checking import Checked
 
 _RESERVED = 2_000
-"""Bytes kept for what stands before, between and behind the artifacts' own reports."""
+"""Bytes kept for what stands before and behind the artifacts' own reports."""
 _NAMED = 100
 """Artifacts that are named at all, where the reports of so many do not fit."""
 
 
 def summary(name: str, checked: Sequence[Checked]) -> str:
     """Return the report: a program finds it by its name. Of many artifacts, those whose report does not fit have a line only."""
-    parts = [marker(name)]
-    if len(checked) > 1:
-        parts.append(_overview(checked))
-    room = LIMIT - _RESERVED - sum(len(part.encode()) for part in parts)
-    ordered = sorted(checked, key=lambda each: -each.exit_code)
-    shortened = 0
-    for each in ordered:
+    head = [marker(name), *([_overview(checked)] if len(checked) > 1 else [])]
+    told: list[str] = []
+    room, lines = LIMIT - _RESERVED, 0
+    for each in sorted(checked, key=lambda each: -each.exit_code):
         report = _report(each)
-        if len(report.encode()) > room:
-            shortened += 1
-            report = _first_line(report)
-        if len(report.encode()) > room or shortened > _NAMED:
-            continue
-        parts.append(report)
-        room -= len(report.encode()) + 2
-    left = len(checked) - (len(parts) - (2 if len(checked) > 1 else 1))
-    return "\n\n".join([*parts, *([f"[{left:,} others]"] if left else [])]) + "\n"
+        if _length(report) > room:
+            report, lines = _first_line(report), lines + 1
+        if _length(report) <= room and lines <= _NAMED:
+            told.append(report)
+            room -= _length(report)
+    left = len(checked) - len(told)
+    return joined([*head, *told, f"[{left:,} others]" if left else ""])
 
 
 def grown(checked: Sequence[Checked]) -> int | None:
@@ -57,6 +52,11 @@ def _report(checked: Checked) -> str:
     if checked.exit_code > 1:
         return f"**{code(checked.name)} could not be checked**: {code(checked.said)}"
     return checked.markdown.read_text(encoding="utf-8").partition("\n")[2].strip()
+
+
+def _length(report: str) -> int:
+    """Return the bytes that a report takes with the blank line before it."""
+    return len(report.encode()) + 2
 
 
 def _first_line(report: str) -> str:

@@ -43,13 +43,14 @@ def png_picture(manifest: Manifest) -> bytes:
     drawn = scene(manifest)
     image = Image.new("RGB", (WIDTH, HEIGHT), LIGHT.background)
     canvas = ImageDraw.Draw(image)
+    fonts = {size: ImageFont.load_default(size) for size in {label.size for label in drawn.labels}}
 
     def write(label: Label) -> None:
         canvas.text(
             (label.x, label.y),
             label.text,
             fill=LIGHT.text,
-            font=ImageFont.load_default(size=label.size),
+            font=fonts[label.size],
             anchor="rs" if label.ends else "ls",
         )
 

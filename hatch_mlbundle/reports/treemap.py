@@ -66,6 +66,11 @@ class Scene:
     head: tuple[Label, ...]
     boxes: tuple[Box, ...]
 
+    @property
+    def labels(self) -> tuple[Label, ...]:
+        """All text in the picture."""
+        return (*self.head, *(box.label for box in self.boxes if box.label))
+
 
 def scene(manifest: Manifest) -> Scene:
     """Return the picture of an artifact as it is after all steps."""
