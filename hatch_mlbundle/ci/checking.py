@@ -21,6 +21,7 @@ from .slugs import slug
 
 BASELINES = "baseline"
 """The folder of manifests that the next run compares with."""
+_REPORTS = "reports"
 
 
 _BESIDE = (SUFFIX, ".mlbundle-verification.json", ".sha256")
@@ -78,6 +79,7 @@ class Checked:
 def check_all(request: Request) -> tuple[Checked, ...]:
     """Check every artifact; their manifests are the baseline of the next run, unless one could not be read. Raises MlbundleError."""
     paths = _artifacts(request.patterns)
+    shutil.rmtree(request.folder / _REPORTS, ignore_errors=True)  # of a run before, where the folder is the same
     baselines = _baselines(request)
     only = baselines[0] if len(paths) == len(baselines) == 1 else None
     checked = tuple(_check(request, path, only or find_baseline(_name(path), baselines)) for path in paths)
@@ -128,7 +130,7 @@ def _name(path: Path) -> str:
 
 def _check(request: Request, path: Path, baseline: Path | None) -> Checked:
     name = _name(path)
-    folder = request.folder / "reports" / slug(name)
+    folder = request.folder / _REPORTS / slug(name)
     if folder.exists():
         folder = folder.with_name(slug(str(path), always=True))
     make_folder(folder)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import sys
 import zipfile
 from collections.abc import Mapping
@@ -30,7 +31,7 @@ def check(environment: Mapping[str, str]) -> int:
     """Check the artifacts and return the job's exit code, once every report is written; raises MlbundleError."""
     os.chdir(environment["CI_PROJECT_DIR"])
     request = Request.of(environment, FOLDER)
-    make_folder(FOLDER / BASELINES)
+    shutil.rmtree(FOLDER / BASELINES, ignore_errors=True)
     if not request.baseline:
         _fetch_baselines(environment)
     checked = check_all(request)
@@ -60,6 +61,7 @@ def _fetch_baselines(environment: Mapping[str, str]) -> None:
 
 def _unpack(archive: bytes) -> None:
     """Write the manifests in a job's artifacts to where they are looked for, whatever folders they were in."""
+    make_folder(FOLDER / BASELINES)
     with zipfile.ZipFile(io.BytesIO(archive)) as members:
         for member in members.namelist():
             path = PurePosixPath(member)
