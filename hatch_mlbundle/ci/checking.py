@@ -5,7 +5,8 @@ from __future__ import annotations
 import glob
 import io
 import shutil
-from collections.abc import Iterable, Mapping
+import sys
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +14,8 @@ from xml.etree import ElementTree as ET
 
 from hatch_mlbundle import cli
 from hatch_mlbundle.atomic import make_folder
-from hatch_mlbundle.errors import ArtifactError, ConfigurationError
-from hatch_mlbundle.manifest import SUFFIX, Totals, load_artifact
+from hatch_mlbundle.errors import ArtifactError, ConfigurationError, ManifestError
+from hatch_mlbundle.manifest import SUFFIX, Manifest, Totals, load_artifact
 
 from .baselines import find_baseline
 from .slugs import slug
@@ -22,7 +23,6 @@ from .slugs import slug
 BASELINES = "baseline"
 """The folder of manifests that the next run compares with."""
 _REPORTS = "reports"
-
 
 _BESIDE = (SUFFIX, ".mlbundle-verification.json", ".sha256")
 """How files end that lie beside artifacts and are none."""
@@ -108,20 +108,37 @@ def _matching(pattern: str) -> list[str]:
 
 def _baselines(request: Request) -> list[Path]:
     """Return the manifests to compare with; what is named and none is analyzed first."""
+    if not request.baseline:
+        return list(_readable(_manifests(request.folder / BASELINES)))
     named = Path(request.baseline)
-    folder = named if request.baseline and any(named.glob(f"*{SUFFIX}")) else request.folder / BASELINES
-    if not request.baseline or folder == named:
-        return sorted(folder.glob(f"*{SUFFIX}"))
+    if kept := _manifests(named):
+        return kept
     if not named.exists():
         raise ArtifactError(request.baseline, "there is no such baseline; name a manifest, an artifact or a folder of manifests")
     if named.suffix == ".json":
         return [named]
-    manifest = make_folder_of(request.folder / "compared") / f"{slug(named.name)}{SUFFIX}"
+    manifest = request.folder / "compared" / f"{slug(named.name)}{SUFFIX}"
+    make_folder(manifest.parent)
     with manifest.open("w", encoding="utf-8") as sink, redirect_stdout(sink):
         code, said = _run("analyze", "--json", "--project", str(request.project), "--", str(named))
     if code:
         raise ArtifactError(request.baseline, f"cannot be the baseline: {said}")
     return [manifest]
+
+
+def _manifests(folder: Path) -> list[Path]:
+    return sorted(folder.glob(f"*{SUFFIX}"))
+
+
+def _readable(manifests: Iterable[Path]) -> Iterator[Path]:
+    """Yield those that can be compared with: another release of mlbundle may have left them, and that must not stop everything."""
+    for path in manifests:
+        try:
+            Manifest.load(path)
+        except ManifestError as error:
+            print(f"no baseline: {error}", file=sys.stderr)  # noqa: T201
+        else:
+            yield path
 
 
 def _name(path: Path) -> str:
@@ -176,9 +193,3 @@ def _keep(checked: Iterable[Checked], folder: Path) -> None:
     make_folder(folder)
     for each in checked:
         shutil.copyfile(each.folder / f"manifest{SUFFIX}", folder / f"{each.folder.name}{SUFFIX}")
-
-
-def make_folder_of(folder: Path) -> Path:
-    """Make a folder, unless it is there, and return it; raises StorageError."""
-    make_folder(folder)
-    return folder

@@ -209,6 +209,15 @@ def test_a_baseline_of_ones_own(runner: Runner, forge: Forge) -> None:
     assert "nowhere: there is no such baseline" in runner.log
 
 
+def test_a_baseline_of_another_format_is_none(runner: Runner, forge: Forge) -> None:
+    pushed(runner, forge)
+    (kept,) = (runner.root / "cache").rglob("*.json")
+    kept.write_text(kept.read_text(encoding="utf-8").replace('"format_version": "1', '"format_version": "9'), encoding="utf-8")
+    assert runner.run(APP, event(runner, forge)) == 0, runner.log
+    assert "no baseline: " in runner.log
+    assert runner.outputs["check"]["growth"] == ""
+
+
 def test_nothing_is_commented_or_uploaded_where_that_is_not_wanted(runner: Runner, forge: Forge) -> None:
     assert runner.run({**APP, "comment": "false", "html": "false"}, event(runner, forge)) == 0
     assert forge.requests == []
