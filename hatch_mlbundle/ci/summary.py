@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hatch_mlbundle.reports.markdown_changes import signed
 from hatch_mlbundle.reports.markdown_parts import LIMIT, code, joined, marker
-from hatch_mlbundle.units import format_size
+from hatch_mlbundle.units import format_growth, format_size
 
 from .checking import Checked
 
@@ -42,7 +41,7 @@ def grown(checked: Sequence[Checked]) -> int | None:
 def _overview(checked: Sequence[Checked]) -> str:
     growth, over = grown(checked), sum(each.exit_code == 1 for each in checked)
     installed = sum(each.after.installed for each in checked if each.after)
-    size = f"{signed(growth)} installed" if growth is not None else f"{format_size(installed)} installed"
+    size = f"{format_growth(growth)} installed" if growth is not None else f"{format_size(installed)} installed"
     failed = sum(each.exit_code > 1 for each in checked)
     told = [f"{len(checked):,} artifacts", *([f"{over:,} over budget"] if over else []), *([f"{failed:,} not checked"] if failed else [])]
     return f"**{size}** in {', '.join(told)}"

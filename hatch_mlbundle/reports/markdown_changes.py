@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from hatch_mlbundle.compare import Comparison, FileChange, GroupChange
-from hatch_mlbundle.units import format_percent, format_size
+from hatch_mlbundle.units import format_growth, format_growth_percent, format_size
 
 from .markdown_parts import code, folded, table
 
 
-def signed(size: int) -> str:
-    """Return a difference in bytes with its sign, `'+12.3 MB'`, `'-1.20 kB'`, `'0 B'`."""
-    return f"+{format_size(size)}" if size > 0 else format_size(size)
-
-
 def delta(comparison: Comparison) -> str:
     """Return the difference as one line: what a notification shows of the report."""
-    before, after = comparison.before.sizes, comparison.after.sizes
-    line = f"**{_change(before.installed, after.installed)} installed{_percent(before.installed, after.installed)}**"
-    if before.compressed is not None and after.compressed is not None:
-        line += f", compressed {_change(before.compressed, after.compressed)}{_percent(before.compressed, after.compressed)}"
+    before = comparison.before.sizes
+    line = f"**{_change(comparison.growth, before.installed, ' installed')}**"
+    if comparison.compressed_growth is not None:
+        line += f", compressed {_change(comparison.compressed_growth, before.compressed or 0)}"
     return f"{line}: {code(comparison.after.name)}"
 
 
@@ -36,14 +31,8 @@ def differences(comparison: Comparison, rows: int) -> list[str]:
     ]
 
 
-def _change(before: int, after: int) -> str:
-    return signed(after - before) if after != before else "no change"
-
-
-def _percent(before: int, after: int) -> str:
-    """Return the difference in percent, nothing where there is none or nothing to compare with."""
-    sign = "+" if after > before else ""
-    return f" ({sign}{format_percent(after - before, before)})" if before and after != before else ""
+def _change(growth: int, before: int, what: str = "") -> str:
+    return f"{format_growth(growth)}{what} ({format_growth_percent(growth, before)})" if growth else f"no change{what}"
 
 
 def _sides(comparison: Comparison) -> str:
@@ -53,32 +42,33 @@ def _sides(comparison: Comparison) -> str:
     return line if comparison.hashed else f"{line}. Contents were not compared: one side has no hashes."
 
 
-def _groups(title: str, comparison: Comparison, groups: Iterable[GroupChange], rows: int) -> str:
+def _groups(title: str, comparison: Comparison, groups: Sequence[GroupChange], rows: int) -> str:
     """Return the groups that changed, the rest as one row, and the total: nothing where none changed."""
-    all_groups = list(groups)
-    changed = [group for group in all_groups if group.before != group.after]
+    packs = comparison.compressed
+    changed = [group for group in groups if _differs(group, packs=packs)]
     if not changed:
         return ""
-    packs = comparison.compressed
     lines = [[code(group.name), *_numbers([group], packs=packs)] for group in changed[:rows]]
     shown = {group.name for group in changed[:rows]}
-    if rest := [group for group in all_groups if group.name not in shown]:
+    if rest := [group for group in groups if group.name not in shown]:
         lines.append([f"[{len(rest):,} others]", *_numbers(rest, packs=packs)])
     before, after = comparison.before, comparison.after
     if packs:
-        lines.append(["(archive headers)", "", "", format_size(after.structure), signed(after.structure - before.structure)])
+        lines.append(["(archive headers)", "", "", format_size(after.structure), format_growth(after.structure - before.structure)])
     whole = GroupChange(name="", before=before.sizes, after=after.sizes)
     lines.append(["**total**", *(f"**{number}**" for number in _numbers([whole], packs=packs))])
     return table([title, "installed", "change", *(["compressed", "change"] if packs else [])], lines)
 
 
+def _differs(group: GroupChange, *, packs: bool) -> bool:
+    return bool(group.growth or group.before.files != group.after.files or (packs and group.compressed_growth))
+
+
 def _numbers(groups: Sequence[GroupChange], *, packs: bool) -> list[str]:
-    numbers = [format_size(sum(group.after.installed for group in groups)), signed(sum(group.growth for group in groups))]
+    numbers = [format_size(sum(group.after.installed for group in groups)), format_growth(sum(group.growth for group in groups))]
     if packs:
-        before, after = (
-            sum(sizes.compressed or 0 for sizes in sides) for sides in zip(*((g.before, g.after) for g in groups), strict=True)
-        )
-        numbers += [format_size(after), signed(after - before)]
+        numbers.append(format_size(sum(group.after.compressed or 0 for group in groups)))
+        numbers.append(format_growth(sum(group.compressed_growth or 0 for group in groups)))
     return numbers
 
 
@@ -93,11 +83,11 @@ def _releases(comparison: Comparison, rows: int) -> str:
 
 
 def _files(comparison: Comparison, rows: int) -> str:
-    lines = [[_where(change), change.status, *_file_sizes(change), signed(change.growth)] for change in comparison.files[:rows]]
+    lines = [[_where(change), change.status, *_file_sizes(change), format_growth(change.growth)] for change in comparison.files[:rows]]
     if rest := comparison.files[rows:]:
-        lines.append([f"[{len(rest):,} others]", "", "", "", signed(sum(change.growth for change in rest))])
+        lines.append([f"[{len(rest):,} others]", "", "", "", format_growth(sum(change.growth for change in rest))])
     if lines:
-        lines.append(["**total**", "", "", "", f"**{signed(sum(change.growth for change in comparison.files))}**"])
+        lines.append(["**total**", "", "", "", f"**{format_growth(sum(change.growth for change in comparison.files))}**"])
     return table(["file", "", "before", "after", "change"], lines, words=(1,))
 
 

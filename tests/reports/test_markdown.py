@@ -166,9 +166,8 @@ def test_what_did_not_change_is_told_in_words() -> None:
 
 
 def test_nothing_before_is_no_percentage() -> None:
-    assert first_line(comparison_markdown(comparison(grown("torch", 0, 5 * MB, packs=False), packs=False), top=1)) == (
-        "**+5.00 MB installed**: `app-2.whl`"
-    )
+    text = comparison_markdown(comparison(grown("torch", 0, 5 * MB, packs=False), packs=False), top=1)
+    assert first_line(text) == "**+5.00 MB installed (new)**: `app-2.whl`"
 
 
 @pytest.mark.parametrize("top", [0, 1, 2, 3, 50])
