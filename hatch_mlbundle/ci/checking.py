@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import glob
 import io
 import shutil
@@ -15,7 +16,9 @@ from xml.etree import ElementTree as ET
 from hatch_mlbundle import cli
 from hatch_mlbundle.atomic import make_folder
 from hatch_mlbundle.errors import ArtifactError, ConfigurationError, ManifestError
+from hatch_mlbundle.invocation import config_of
 from hatch_mlbundle.manifest import SUFFIX, Manifest, Totals, load_artifact
+from hatch_mlbundle.plugins import load_registry
 
 from .baselines import find_baseline
 from .slugs import slug
@@ -30,7 +33,11 @@ _BESIDE = (SUFFIX, ".mlbundle-verification.json", ".sha256")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What to check: patterns of paths, the project whose limits count, a baseline (empty: what is in `folder`), where reports go."""
+    """What to check: patterns of paths, the project whose limits count, a baseline, and the folder that reports go to.
+
+    Without a baseline, growth is counted from the one that the project's configuration names, else from the manifests that a run before
+    left in the folder.
+    """
 
     name: str
     patterns: tuple[str, ...]
@@ -81,8 +88,8 @@ def check_all(request: Request) -> tuple[Checked, ...]:
     paths = _artifacts(request.patterns)
     shutil.rmtree(request.folder / _REPORTS, ignore_errors=True)  # of a run before, where the folder is the same
     baselines = _baselines(request)
-    only = baselines[0] if len(paths) == len(baselines) == 1 else None
-    checked = tuple(_check(request, path, only or find_baseline(_name(path), baselines)) for path in paths)
+    fixed = _configured(request) or (baselines[0] if len(paths) == len(baselines) == 1 else None)
+    checked = tuple(_check(request, path, fixed or find_baseline(_name(path), baselines)) for path in paths)
     if all(each.exit_code <= 1 for each in checked):
         _keep(checked, request.folder / BASELINES)
     return checked
@@ -104,6 +111,13 @@ def _artifacts(patterns: Iterable[str]) -> list[Path]:
 
 def _matching(pattern: str) -> list[str]:
     return sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 - a pattern may be absolute
+
+
+def _configured(request: Request) -> Path | None:
+    """Return the baseline that the project's configuration names, where it is there and the request names no other."""
+    named = config_of(argparse.Namespace(project=request.project), load_registry()).settings.budget.baseline
+    place = request.project / named
+    return place if named and place.is_file() and not request.baseline else None
 
 
 def _baselines(request: Request) -> list[Path]:

@@ -9,6 +9,7 @@ from itertools import chain
 from hatch_mlbundle.budget import BudgetCheck
 from hatch_mlbundle.compare import Comparison
 from hatch_mlbundle.manifest import FileRow, FileState, Manifest
+from hatch_mlbundle.model import Finding
 from hatch_mlbundle.units import format_percent, format_size
 
 from .markdown_changes import delta, differences
@@ -34,7 +35,8 @@ def check_markdown(check: BudgetCheck, subject: Comparison | Manifest, *, top: i
 
     def build(rows: int) -> str:
         head, *rest = _analysis(subject, rows) if isinstance(subject, Manifest) else [delta(subject), *differences(subject, rows)]
-        return joined([marker(check.artifact), head, verdict(check, rows), *rest, all_limits(check, rows)])
+        limits = [all_limits(check, rows), folded(f"Findings on the budget: {len(check.findings):,}", _findings(check.findings, rows))]
+        return joined([marker(check.artifact), head, verdict(check, rows), *rest, *limits])
 
     return bounded(build, top)
 
@@ -49,7 +51,7 @@ def _analysis(manifest: Manifest, rows: int) -> list[str]:
         folded("Duplicates", _duplicates(present, rows)),
         folded("What each step saved", _steps(manifest)),
         folded("What other steps would save", _suggestions(manifest)),
-        folded(f"Findings: {len(manifest.findings):,}", _findings(manifest, rows)),
+        folded(f"Findings: {len(manifest.findings):,}", _findings(manifest.findings, rows)),
     ]
 
 
@@ -128,7 +130,7 @@ def _suggestions(manifest: Manifest) -> str:
     return table(["step", "files", "installed", "to what is computed"], lines, words=(3,))
 
 
-def _findings(manifest: Manifest, rows: int) -> str:
-    lines = [f"- {code(finding.line())}" for finding in manifest.findings[:rows]]
-    rest = len(manifest.findings) - len(lines)
+def _findings(findings: Sequence[Finding], rows: int) -> str:
+    lines = [f"- {code(finding.line())}" for finding in findings[:rows]]
+    rest = len(findings) - len(lines)
     return "\n".join([*lines, *([f"- [{rest:,} others]"] if rest else [])])

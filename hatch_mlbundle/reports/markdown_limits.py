@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from hatch_mlbundle.budget import BudgetCheck, LimitResult
-from hatch_mlbundle.manifest import Unit
-from hatch_mlbundle.units import format_size
+from hatch_mlbundle.budget import BudgetCheck, LimitResult, format_amount
 
 from .markdown_parts import code, folded, table
 
@@ -28,7 +26,7 @@ def all_limits(check: BudgetCheck, rows: int) -> str:
     """Return a table of all limits, folded; those that are exceeded come first."""
     ordered = sorted(check.results, key=lambda result: result.status != "over")
     lines = [
-        [code(result.limit), _amount(result.allowed, result.unit), _actual(result), _STATUS[result.status], _remark(result)]
+        [code(result.limit), format_amount(result.allowed, result.unit), _actual(result), _STATUS[result.status], _remark(result)]
         for result in ordered[:rows]
     ]
     if rest := len(ordered) - len(lines):
@@ -44,29 +42,20 @@ def _counts(check: BudgetCheck) -> str:
 
 
 def _breach(result: LimitResult) -> str:
-    over = (result.actual or 0) - result.allowed
-    line = (
-        f"{code(result.limit)}: **{_actual(result)}**, {_amount(over, result.unit)} over the {_amount(result.allowed, result.unit)} allowed"
-    )
+    line = f"{code(result.limit)}: **{_actual(result)}**, {_over(result, result.allowed)} allowed"
+    if result.up_to is not None:
+        line += f", and {_over(result, result.up_to)} of its override"
     return f"{line}; {code(result.note)}" if result.note else line
 
 
+def _over(result: LimitResult, bound: float) -> str:
+    return f"{format_amount((result.actual or 0) - bound, result.unit)} over the {format_amount(bound, result.unit)}"
+
+
 def _actual(result: LimitResult) -> str:
-    return "" if result.actual is None else _amount(result.actual, result.unit)
+    return "" if result.actual is None else format_amount(result.actual, result.unit)
 
 
 def _remark(result: LimitResult) -> str:
     remark = result.reason or result.note
     return code(remark) if remark else ""
-
-
-def _amount(value: float, unit: Unit) -> str:
-    match unit:
-        case "bytes":
-            return format_size(round(value))
-        case "files":
-            return f"{round(value):,} file{'s' if round(value) != 1 else ''}"
-        case "percent":
-            return f"{value:.1f} %"
-        case "seconds":
-            return f"{value:.2f} s"

@@ -209,6 +209,20 @@ def test_a_baseline_of_ones_own(runner: Runner, forge: Forge) -> None:
     assert "nowhere: there is no such baseline" in runner.log
 
 
+def test_the_baseline_of_the_configuration_goes_before_the_last_push(runner: Runner, forge: Forge) -> None:
+    pushed(runner, forge)
+    (last,) = (runner.root / "cache").rglob("*.json")
+    build(runner.workspace / "dist" / "app", 90_000)
+    pushed(runner, forge)
+    (runner.workspace / "sizes").mkdir()
+    shutil.copy(last, runner.workspace / "sizes" / "app.mlbundle.json")
+    checkout(
+        runner.workspace, artifacts={"app": 90_000}, budget=f'{BUDGET}installed-growth = "20 kB"\nbaseline = "sizes/app.mlbundle.json"\n'
+    )
+    assert runner.run(APP, event(runner, forge)) == 1, runner.log
+    assert runner.outputs["check"]["growth"] == "40000"
+
+
 def test_a_baseline_of_another_format_is_none(runner: Runner, forge: Forge) -> None:
     pushed(runner, forge)
     (kept,) = (runner.root / "cache").rglob("*.json")

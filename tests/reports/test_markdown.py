@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -202,13 +203,23 @@ def test_breaches_stand_right_below_the_difference() -> None:
         "**Over budget: 2 of 3 limits**",
         "",
         "- `installed`: **260 MB**, 10.0 MB over the 250 MB allowed; `torch 180 MB`",
-        "- `growth`: **2.5 %**, 1.5 % over the 1.0 % allowed",
+        "- `growth`: **2.5 %**, 1.5 % over the 1 % allowed",
     ]
     assert rows_of(text)[-1][1:] == [
         ["installed", "250 MB", "260 MB", "over", "torch 180 MB"],
-        ["growth", "1.0 %", "2.5 %", "over", ""],
+        ["growth", "1 %", "2.5 %", "over", ""],
         ["compressed", "250 MB", "200 MB", "kept", ""],
     ]
+    check_sound(text)
+
+
+def test_what_was_overridden_and_goes_beyond_that_is_told_whole() -> None:
+    check = replace(
+        budget(limit("files", "over", unit="files", allowed=10, actual=25, up_to=20)), findings=(Finding(code="MB823", message="|"),)
+    )
+    text = check_markdown(check, comparison(grown("torch", 1, 2)), top=10)
+    assert "- `files`: **25**, 15 over the 10 allowed, and 5 over the 20 of its override\n" in text
+    assert "<summary>Findings on the budget: 1</summary>\n\n- `MB823 \\x7c`" in text
     check_sound(text)
 
 
@@ -217,7 +228,7 @@ def test_a_kept_budget_is_one_line_with_what_was_overridden_or_not_measured() ->
     text = check_markdown(budget(*results), comparison(grown("torch", 1, 2)), top=10)
     assert "\nWithin budget: 1 limit kept, 1 overridden, 1 not measured\n" in text
     assert ["b", "250 MB", "260 MB", "overridden", "CUDA 13"] in rows_of(text)[-1]
-    assert ["c", "0.50 s", "", "not measured", ""] in rows_of(text)[-1]
+    assert ["c", "0.5 s", "", "not measured", ""] in rows_of(text)[-1]
 
 
 def test_without_limits_the_budget_is_not_spoken_of() -> None:
