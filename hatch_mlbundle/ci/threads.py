@@ -47,13 +47,19 @@ class Thread:
     def _all(self) -> Iterator[dict[str, Any]]:
         for page in range(1, _PAGES + 1):
             comments = self._call("GET", f"{self.comments}?per_page={_PAGE}&page={page}")
+            if not (isinstance(comments, list) and all(isinstance(each, dict) for each in comments)):
+                raise ForgeError(f"GET {self.comments}: what is answered is no list of comments")
             yield from comments
             if len(comments) < _PAGE:
                 return
 
     def _call(self, method: str, url: str, body: str | None = None) -> Any:
         data = None if body is None else json.dumps({"body": body}).encode()
-        return json.loads(call(method, url, self.headers, data))
+        answer = call(method, url, self.headers, data)
+        try:
+            return json.loads(answer)
+        except ValueError as error:
+            raise ForgeError(f"{method} {url}: what is answered is no JSON") from error
 
 
 def call(method: str, url: str, headers: Mapping[str, str], data: bytes | None = None) -> bytes:
@@ -69,6 +75,7 @@ def call(method: str, url: str, headers: Mapping[str, str], data: bytes | None =
         with urlopen(request, timeout=_SECONDS) as answer:  # noqa: S310
             return bytes(answer.read())
     except HTTPError as error:
+        error.close()
         fault = RefusedError if error.code in _REFUSALS else ForgeError
         raise fault(f"{method} {url}: {error.code} {error.reason}") from error
     except (URLError, OSError) as error:

@@ -109,18 +109,6 @@ def test_growth_is_counted_from_the_last_push_to_the_default_branch(runner: Runn
     assert forge.comments[0]["body"].splitlines()[2] == "**no change installed**: `app`"
 
 
-def test_the_comment_of_the_run_before_is_found_on_a_later_page_and_changed(runner: Runner, forge: Forge) -> None:
-    quoted = "> <!-- mlbundle: bundle -->\nwhat is that?"
-    forge.comments = [{"id": number, "body": quoted} for number in range(150)]
-    forge.comments.insert(120, {"id": 990, "body": "<!-- mlbundle: bundle -->\n\nold"})
-    forge.comments.insert(10, {"id": 991, "body": "<!-- mlbundle: bundle 2 -->\n\nanother's"})
-    assert runner.run(APP, event(runner, forge)) == 0, runner.log
-    assert len(forge.comments) == 152
-    changed = [each for each in forge.comments if "50.0 kB" in each["body"]]
-    assert [each["id"] for each in changed] == [990]
-    assert forge.requests[-1][:2] == ("PATCH", "/repos/owner/app/issues/comments/990")
-
-
 def test_a_breach_fails_the_job_once_everything_is_told(runner: Runner, forge: Forge) -> None:
     build(runner.workspace / "dist" / "app", 130_000)
     assert runner.run(APP, event(runner, forge)) == 1
@@ -142,9 +130,8 @@ def test_a_breach_on_the_default_branch_is_the_next_baseline(runner: Runner, for
     assert runner.outputs["check"]["growth"] == "-40000"
 
 
-@pytest.mark.parametrize("status", [401, 403, 404])
-def test_a_fork_has_the_summary_and_a_notice(runner: Runner, forge: Forge, status: int) -> None:
-    forge.refused = {"POST": status}
+def test_a_fork_has_the_summary_and_a_notice(runner: Runner, forge: Forge) -> None:
+    forge.refused = {"POST": 403}
     assert runner.run(APP, event(runner, forge)) == 0, runner.log
     assert forge.comments == []
     assert "50.0 kB installed" in runner.summary.read_text(encoding="utf-8")
@@ -152,15 +139,11 @@ def test_a_fork_has_the_summary_and_a_notice(runner: Runner, forge: Forge, statu
     assert command.startswith("::notice::This token may not comment")
 
 
-@pytest.mark.parametrize("method", ["GET", "POST"])
-def test_a_forge_out_of_order_is_a_warning(runner: Runner, forge: Forge, method: str) -> None:
-    forge.refused = {method: 500}
+def test_a_forge_out_of_order_is_a_warning(runner: Runner, forge: Forge) -> None:
+    forge.refused = {"GET": 500}
     assert runner.run(APP, event(runner, forge)) == 0
     (command,) = active_commands(runner.log)
     assert command.startswith("::warning::The comment on the pull request could not be written")
-    unreachable = event(runner, forge, GITHUB_API_URL="http://127.0.0.1:9")
-    assert runner.run(APP, unreachable) == 0
-    assert active_commands(runner.log)[0].startswith("::warning::")
 
 
 def test_several_artifacts_are_one_comment(runner: Runner, forge: Forge) -> None:

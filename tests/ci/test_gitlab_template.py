@@ -154,18 +154,6 @@ def test_a_note_that_is_refused_is_told_and_no_failure(job: Job) -> None:
     assert "no note on the merge request: POST " in job.log
 
 
-def test_the_token_does_not_follow_a_redirection(job: Job) -> None:
-    assert job.run() == 0
-    job.keep()
-    with serving() as storage:
-        storage.files["/bucket"] = job.forge.files.pop(DOWNLOAD)
-        job.forge.elsewhere[DOWNLOAD] = f"{storage.url}/bucket"
-        assert job.run() == 0, job.log
-    assert "no change installed" in job.told()
-    assert [headers for *_, headers, _ in storage.requests if "Job-Token" in headers] == []
-    assert storage.methods() == ["GET"]
-
-
 def test_what_is_no_archive_is_no_baseline(job: Job) -> None:
     job.forge.files[DOWNLOAD] = b"<html>sign in</html>"
     assert job.run() == 0, job.log
