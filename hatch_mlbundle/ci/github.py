@@ -47,8 +47,8 @@ def prepare(environment: Mapping[str, str]) -> int:
 def check(environment: Mapping[str, str]) -> int:
     """Check the artifacts and tell what came of it; the exit code is an output, so that the reports get out before the job fails."""
     os.chdir(environment["GITHUB_WORKSPACE"])
-    request = Request.of(environment, _folder(environment))
     try:
+        request = Request.of(environment, _folder(environment))
         with _commands_stopped():
             checked = check_all(request)
             _print_said(checked)

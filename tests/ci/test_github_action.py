@@ -171,6 +171,7 @@ def test_a_missing_artifact_is_told_and_fails(runner: Runner, forge: Forge) -> N
     assert command.startswith("::error title=mlbundle::mlbundle: dist/*.whl: there is no such artifact in ")
     assert "Nothing could be checked" in runner.summary.read_text(encoding="utf-8")
     assert runner.run({"artifact": " "}, event(runner, forge)) == 2
+    assert active_commands(runner.log)[0].startswith("::error title=mlbundle::mlbundle: artifact: is empty; name ")
 
 
 def test_one_damaged_artifact_does_not_hide_the_others(runner: Runner, forge: Forge) -> None:
