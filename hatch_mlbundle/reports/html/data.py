@@ -1,0 +1,73 @@
+"""The report's data as one JSON document, and how it lies in the page."""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from dataclasses import asdict
+from typing import Any
+
+from hatch_mlbundle.budget import BudgetCheck
+from hatch_mlbundle.manifest import Manifest, StepRow, Totals
+
+from .columns import Table, columns
+
+PLAIN = 50_000
+"""Characters of JSON up to which it stays plain: any browser reads it, and so does a person."""
+
+
+def report_data(manifest: Manifest, baseline: Manifest | None = None, budget: BudgetCheck | None = None) -> dict[str, Any]:
+    """Return everything that the page shows."""
+    table = Table.of(manifest, baseline)
+    artifact = manifest.artifact
+    return {
+        "name": artifact.name,
+        "kind": artifact.kind,
+        "packs": manifest.remainder.compressed is not None,
+        "hashed": all(row.after.sha256 is not None for row in manifest.files if row.after),
+        "generator": manifest.generator,
+        "totals": {"before": _totals(artifact.before), "after": _totals(artifact.after)},
+        "steps": [_step(step) for step in manifest.steps],
+        "remainder": [manifest.remainder.installed, manifest.remainder.compressed],
+        "baseline": _baseline(baseline) if baseline else None,
+        "budget": [asdict(result) for result in budget.results] if budget else [],
+        **columns(table),
+    }
+
+
+def data_script(document: dict[str, Any]) -> str:
+    """Return the document as a script element that runs nothing: plain JSON where it is small, else deflated, in base64.
+
+    All of it is ASCII, so that file names that no UTF-8 can hold keep their surrogates.
+    """
+    text = json.dumps(document, separators=(",", ":"), allow_nan=False)
+    if len(text) <= PLAIN:
+        return f'<script id="data" type="application/json">{text.replace("<", chr(92) + "u003c")}</script>'
+    packed = base64.b64encode(zlib.compress(text.encode("ascii"), 9)).decode("ascii")
+    return f'<script id="data" type="application/octet-stream">{packed}</script>'
+
+
+def _totals(totals: Totals) -> dict[str, Any]:
+    return {key: value for key, value in asdict(totals).items() if key != "sha256"}
+
+
+def _step(step: StepRow) -> dict[str, Any]:
+    return {
+        "name": step.optimizer,
+        "distribution": step.distribution,
+        "version": step.version,
+        "lossless": step.lossless,
+        "files": sum(count for action, count in step.changes.items() if action != "keep"),
+        "changes": dict(step.changes),
+        "options": json.dumps(dict(step.options), indent=2, ensure_ascii=False) if step.options else "",
+        "saved": [step.saved.installed, step.saved.compressed],
+    }
+
+
+def _baseline(baseline: Manifest) -> dict[str, Any]:
+    return {
+        "name": baseline.artifact.name,
+        "packs": baseline.remainder.compressed is not None,
+        "totals": _totals(baseline.artifact.after),
+    }
