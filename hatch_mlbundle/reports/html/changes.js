@@ -18,7 +18,7 @@
       title,
       against(report),
       changes.hashed ? null : element("p", { class: "quiet" }, "One of the two was read without hashes: files of the same size count as unchanged."),
-      element("div", { class: "columns" }, groups("By package", "Package", changes.owners, changes), groups("By kind", "Kind", changes.kinds, changes)),
+      element("div", { class: "columns" }, groups("Package", changes.owners, changes, MLB.parts.owner), groups("Kind", changes.kinds, changes, MLB.visible)),
       changes.versions.length ? versions(changes.versions) : null,
       changes.files.length ? files(changes) : null,
     );
@@ -33,7 +33,7 @@
   }
 
   // Groups that are as they were are one row with the smaller changes.
-  function groups(caption, heading, items, changes) {
+  function groups(heading, items, changes, named) {
     const moved = items.filter((group) => [INSTALLED, PACKED, FILES].some((size) => group.before[size] !== group.after[size]));
     const grew = (title, size) => ({ title, number: true, cell: (group) => growth(grown([group], size)), rest: (rest) => growth(grown(rest, size)) });
     const had = (title, side) => {
@@ -41,7 +41,7 @@
       return { title, number: true, cell: (group) => formatSize(of(group)), rest: (rest) => formatSize(sum(rest, of)) };
     };
     const columns = [
-      { title: heading, cell: (group) => MLB.visible(group.name) },
+      { title: heading, cell: (group) => named(group.name) },
       grew("Change", INSTALLED),
       ...(changes.packs ? [grew("Compressed", PACKED)] : []),
       had("Before", "before"),
@@ -49,7 +49,7 @@
     ];
     const last = ["All", ...columns.slice(1).map((column) => column.cell(changes))];
     const ordered = [...moved, ...items.filter((group) => !moved.includes(group))];
-    return table({ caption, columns, items: ordered, shown: Math.min(SHOWN, Math.max(moved.length, 1)), last: [last] });
+    return table({ caption: `By ${heading.toLowerCase()}`, columns, items: ordered, shown: Math.min(SHOWN, Math.max(moved.length, 1)), last: [last] });
   }
 
   function versions(items) {

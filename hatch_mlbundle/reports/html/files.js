@@ -6,16 +6,16 @@
   const { panel, table, file, share, details, growth, sum, counted } = MLB.parts;
   const SHOWN = 15;
 
-  MLB.panels.packages = (report) => groups(report, "packages", "By package", "Package", report.owner, report.owners);
-  MLB.panels.kinds = (report) => groups(report, "kinds", "By kind", "Kind", report.kind, report.kinds);
+  MLB.panels.packages = (report) => groups(report, "packages", "By package", "Package", report.owner, report.owners, MLB.parts.owner);
+  MLB.panels.kinds = (report) => groups(report, "kinds", "By kind", "Kind", report.kind, report.kinds, MLB.visible);
 
-  function groups(report, id, title, heading, numbers, names) {
+  function groups(report, id, title, heading, numbers, names, named) {
     const items = totals(report, numbers, names);
     if (!items.length) return null;
     const { after } = report.totals;
     const of = (key, write) => ({ cell: (item) => write(item[key]), rest: (rest) => write(sum(rest, (item) => item[key])) });
     const columns = [
-      { title: heading, cell: (item) => MLB.visible(item.name) },
+      { title: heading, cell: (item) => named(item.name) },
       { title: "Installed", number: true, ...of("size", formatSize) },
       { title: "Share", number: true, ...of("size", (size) => share(size, after.installed)) },
     ];

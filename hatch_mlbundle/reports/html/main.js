@@ -25,8 +25,18 @@
     document.documentElement.dataset.ready = "";
   }
 
+  // Links to the sections. They leave the address alone: its part after the # is the map's.
   function contents(sections) {
-    const link = (section) => element("li", {}, element("a", { href: `#${section.id}` }, section.querySelector("h2").textContent));
+    const link = (section) => {
+      const heading = section.querySelector("h2");
+      const go = (event) => {
+        event.preventDefault();
+        section.scrollIntoView();
+        heading.tabIndex = -1;
+        heading.focus({ preventScroll: true });
+      };
+      return element("li", {}, element("a", { href: `#${section.id}`, onclick: go }, heading.textContent));
+    };
     return element("nav", { class: "contents", "aria-label": "Sections" }, element("ul", {}, sections.map(link)));
   }
 

@@ -86,14 +86,21 @@
     return element("fieldset", { class: "choice" }, element("legend", { class: "unseen" }, legend), options.map(radio));
   }
 
-  // A path, with its folder less prominent than its name; a button that shows the file in the map, where it is there.
+  // A path, with its folder less prominent than its name; where it is that of a row, a button that shows the file in the map.
   function file(place) {
     const path = typeof place === "number" ? MLB.path(place) : place;
     const cut = path.lastIndexOf("/") + 1;
     const text = [element("span", { class: "folder" }, MLB.visible(path.slice(0, cut))), MLB.visible(path.slice(cut))];
-    if (typeof place !== "number" || MLB.report.size[place] < 0) return element("bdi", { class: "file" }, text);
-    const show = () => MLB.emit("show", { row: place });
-    return element("button", { type: "button", class: "file", title: "Show in the map", onclick: show }, element("bdi", {}, text));
+    return typeof place === "number" ? shows({ row: place }, element("bdi", {}, text)) : element("bdi", { class: "file" }, text);
+  }
+
+  // A package's name, as a button that shows it in the map.
+  function owner(name) {
+    return shows({ owner: name }, element("bdi", {}, MLB.visible(name)));
+  }
+
+  function shows(wanted, ...text) {
+    return element("button", { type: "button", class: "file", title: "Show in the map", onclick: () => MLB.emit("show", wanted) }, text);
   }
 
   // A part of a whole in percent, over a bar as long; a cell's content.
@@ -135,6 +142,6 @@
     return node;
   }
 
-  MLB.parts = { panel, table, choice, file, share, growth, details, sum, counted, responsive };
+  MLB.parts = { panel, table, choice, file, owner, share, growth, details, sum, counted, responsive };
   MLB.panels = {};
 }
