@@ -27,6 +27,10 @@ class Table:
         paths = sorted({*ours, *theirs})
         return cls(rows={path: (ours.get(path), theirs.get(path)) for path in paths}, index={path: at for at, path in enumerate(paths)})
 
+    def place(self, path: str) -> int | str:
+        """Return the number of a file's row, or the path itself where there is no such file."""
+        return self.index.get(path, path)
+
 
 def columns(table: Table) -> dict[str, Any]:
     """Return the columns as the page's model.js reads them; sizes from before are written as differences, which pack better."""

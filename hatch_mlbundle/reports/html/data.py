@@ -5,13 +5,19 @@ from __future__ import annotations
 import base64
 import json
 import zlib
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 from hatch_mlbundle.budget import BudgetCheck
-from hatch_mlbundle.manifest import Manifest, StepRow, Totals
+from hatch_mlbundle.compare import compare
+from hatch_mlbundle.manifest import Manifest, Saved, StepRow, SuggestionRow, Totals
 
+from .changes import changes
 from .columns import Table, columns
+from .duplicates import duplicates
+from .insides import insides
+from .models import models
 
 PLAIN = 50_000
 """Characters of JSON up to which it stays plain: any browser reads it, and so does a person."""
@@ -23,15 +29,25 @@ def report_data(manifest: Manifest, baseline: Manifest | None = None, budget: Bu
     artifact = manifest.artifact
     return {
         "name": artifact.name,
-        "kind": artifact.kind,
+        "artifactKind": artifact.kind,
         "packs": manifest.remainder.compressed is not None,
         "hashed": all(row.after.sha256 is not None for row in manifest.files if row.after),
         "generator": manifest.generator,
         "totals": {"before": _totals(artifact.before), "after": _totals(artifact.after)},
         "steps": [_step(step) for step in manifest.steps],
-        "remainder": [manifest.remainder.installed, manifest.remainder.compressed],
+        "remainder": _saved(manifest.remainder),
         "baseline": _baseline(baseline) if baseline else None,
         "budget": [asdict(result) for result in budget.results] if budget else [],
+        "changes": changes(compare(baseline, manifest), table) if baseline else None,
+        "duplicates": duplicates(table),
+        "insides": insides(manifest, table),
+        "models": models(manifest, table),
+        "suggestions": [_suggestion(each) for each in manifest.suggestions],
+        "findings": [{**asdict(each), "path": table.place(each.path) if each.path else None} for each in manifest.findings],
+        "tools": [[tool.name, tool.version] for tool in manifest.tools],
+        "configuration": _pretty(manifest.configuration),
+        "archives": [[each.name, each.format, each.size, each.sha256] for each in manifest.packed],
+        "companions": [[each.path, each.size, each.sha256] for each in manifest.companions],
         **columns(table),
     }
 
@@ -60,9 +76,27 @@ def _step(step: StepRow) -> dict[str, Any]:
         "lossless": step.lossless,
         "files": sum(count for action, count in step.changes.items() if action != "keep"),
         "changes": dict(step.changes),
-        "options": json.dumps(dict(step.options), indent=2, ensure_ascii=False) if step.options else "",
-        "saved": [step.saved.installed, step.saved.compressed],
+        "options": _pretty(step.options),
+        "saved": _saved(step.saved),
     }
+
+
+def _suggestion(row: SuggestionRow) -> dict[str, Any]:
+    return {
+        "optimizer": row.optimizer,
+        "lossless": row.lossless,
+        "files": row.files,
+        "saved": _saved(row.saved),
+        "configuration": row.configuration,
+    }
+
+
+def _saved(saved: Saved) -> list[int | None]:
+    return [saved.installed, saved.compressed]
+
+
+def _pretty(settings: Mapping[str, Any]) -> str:
+    return json.dumps(dict(settings), indent=2, ensure_ascii=False) if settings else ""
 
 
 def _baseline(baseline: Manifest) -> dict[str, Any]:
