@@ -5,10 +5,15 @@ MLB.layout = (() => {
   const HEADER = 20;
   const PADDING = 3;
   const SMALLEST = 3;
-  const LEVELS = 3;
-  const BOXES = 640;
+  const BOXES = 600;
   const CHILDREN = 300;
-  const ROOM = { width: 64, height: 52 };
+  // The room that a group needs to show its children, by its level: two levels are shown almost always, the others where they are large.
+  const ROOM = [
+    { width: 84, height: 60 },
+    { width: 84, height: 60 },
+    { width: 150, height: 110 },
+    { width: 240, height: 180 },
+  ];
 
   // Divides a rectangle among values, the largest first: returns a rectangle for each, areas in proportion, as square as they get.
   function squarify(values, area) {
@@ -70,8 +75,9 @@ MLB.layout = (() => {
       const merged = withRest(items, kept);
       const rectangles = squarify(merged.map((item) => item.value), area);
       const thin = merged.findIndex((item, at) => item.node && narrow(rectangles[at]));
-      if (thin < 1 || merged.length === 1) return merged.map((item, at) => ({ ...item, ...rectangles[at] }));
-      kept = Math.min(thin, kept - 1);
+      const fewer = Math.min(merged.slice(0, Math.max(thin, 0)).filter((item) => item.node).length, items.length - 2);
+      if (fewer < 1) return merged.map((item, at) => ({ ...item, ...rectangles[at] }));
+      kept = fewer;
     }
   }
 
@@ -97,7 +103,7 @@ MLB.layout = (() => {
     return shown;
   }
 
-  // Boxes for `items` and what is below them, three levels deep, the largest groups opened first; a parent comes before its children.
+  // Boxes for `items` and what is below them, where there is room, the largest groups opened first; a parent comes before its children.
   // `children(node)` returns a group's items, the largest first, none for a file.
   function arrange(items, children, area) {
     const top = { level: 0, boxes: boxesOf(items, area, null, BOXES) };
@@ -132,7 +138,8 @@ MLB.layout = (() => {
 
   // What a group has for its children below its header, null where that would be too little to read.
   function innerArea(box) {
-    if (box.level >= LEVELS || box.width < ROOM.width || box.height < ROOM.height) return null;
+    const least = ROOM[box.level - 1];
+    if (!least || box.width < least.width || box.height < least.height) return null;
     return {
       x: box.x + PADDING,
       y: box.y + HEADER,

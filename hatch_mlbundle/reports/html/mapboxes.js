@@ -2,12 +2,14 @@
 "use strict";
 
 MLB.mapboxes = (() => {
-  const LINE = 15;
-  const LABEL = { width: 34, height: 20 };
-  const UPRIGHT = { width: 16, height: 64 };
-  const WIDE_FIGURE = 46;
+  const LINE = 15; // pixels, as in map.css
+  const CHARACTER = 7; // a wide font's, on average
+  const MARGIN = 9;
+  const LEAST = 5; // characters of a name that are worth showing
+  const WIDE_LINES = 72;
+  const UPRIGHT = { width: 15, height: 64 };
 
-  // The element of a box: `about` is {title, sums, fill, figure, name, dim}.
+  // The element of a box: `about` is {title, figure, fill, name}.
   function create(box, area, about) {
     const open = box.boxes.length > 0;
     const pattern = about.fill.pattern ? ` ${about.fill.pattern}` : "";
@@ -20,7 +22,7 @@ MLB.mapboxes = (() => {
       "aria-posinset": box.position,
       "aria-setsize": box.siblings,
       "aria-expanded": box.node && box.node.row < 0 ? String(open) : null,
-    }, labels(box, about, open));
+    }, open ? header(box, about) : labels(box, about));
     Object.assign(element.style, place(box, area));
     if (!open) element.style.background = about.fill.background;
     return element;
@@ -37,20 +39,29 @@ MLB.mapboxes = (() => {
     };
   }
 
-  function labels({ width, height }, { title, figure }, open) {
-    if (open) return [label("map-name", title), width > 120 ? label("map-figure", figure) : null];
-    if (width >= LABEL.width && height >= LABEL.height) return flat(width, height, title, figure);
-    const upright = width >= UPRIGHT.width && height >= UPRIGHT.height;
-    return upright ? [label("map-name upright", title)] : [];
+  // The name, and the figure where the name is readable beside it.
+  function header({ width }, { title, figure }) {
+    const room = width - textWidth(figure) - MARGIN;
+    return [label("map-name", title), room >= textWidth(title.slice(0, 14)) ? label("map-figure", figure) : null];
   }
 
-  // The name over as many lines as there is room for, the figure below it.
-  function flat(width, height, title, figure) {
-    const lines = Math.floor((height - 6) / LINE);
-    const told = lines >= 2 && width >= WIDE_FIGURE;
-    const name = label("map-name", title);
-    name.style.setProperty("--lines", String(Math.max(1, Math.min(4, told ? lines - 1 : lines))));
+  function labels({ width, height }, { title, figure }) {
+    const lines = Math.floor((height - 4) / LINE);
+    if (lines >= 1 && width >= textWidth(title.slice(0, LEAST))) return flat(width, lines, title, figure);
+    return width >= UPRIGHT.width && height >= UPRIGHT.height ? [label("map-name upright", title)] : [];
+  }
+
+  // The name over as many lines as there is room for, broken after separators, the figure below it.
+  function flat(width, lines, title, figure) {
+    const told = lines >= 2 && width >= textWidth(figure);
+    const most = width >= WIDE_LINES ? Math.min(4, told ? lines - 1 : lines) : 1;
+    const name = most > 1 ? label("map-name lines", title.replace(/[/_.](?=.)/g, "$&\u200b")) : label("map-name", title);
+    if (most > 1) name.style.setProperty("--lines", String(most));
     return [name, told ? label("map-figure", figure) : null];
+  }
+
+  function textWidth(text) {
+    return text.length * CHARACTER + MARGIN;
   }
 
   function label(name, text) {
