@@ -21,7 +21,7 @@
     for (const name of ORDER) main.append(...[MLB.panels[name](report)].filter(Boolean));
     main.before(contents([...main.children]));
     place.append(MLB.panels.footer(report));
-    if (report.count) MLB.mountMap?.(document.getElementById("map-place"));
+    if (report.count) MLB.mountMap(document.getElementById("map-place"));
     document.documentElement.dataset.ready = "";
   }
 

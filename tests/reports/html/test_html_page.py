@@ -35,13 +35,18 @@ class Elements(HTMLParser):
     def __init__(self, text: str) -> None:
         super().__init__()
         self.found: list[tuple[str, dict[str, str | None], str]] = []
+        self.open = False
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.found.append((tag, dict(attrs), ""))
+        self.open = True
+
+    def handle_endtag(self, tag: str) -> None:
+        self.open = False
 
     def handle_data(self, data: str) -> None:
-        if self.found:
+        if self.open:
             tag, attributes, text = self.found[-1]
             self.found[-1] = (tag, attributes, text + data)
 
