@@ -51,3 +51,15 @@ def format_percent(part: int, whole: int) -> str:
     """Return `part` of `whole` in percent with one digit, `'0.0 %'` of nothing."""
     percent = round(100 * part / whole, 1) if whole else 0.0
     return f"{percent or 0.0:.1f} %"  # `or`: -0.0 is a number that nobody reads
+
+
+def format_growth(size: int) -> str:
+    """Return what came to a size, with its sign: `'+12.3 MB'`, `'-980 B'`, `'0 B'`."""
+    return f"{'+' if size > 0 else ''}{format_size(size)}"
+
+
+def format_growth_percent(size: int, before: int) -> str:
+    """Return what came to a size in percent of what it was, with its sign: `'+2.1 %'`; of nothing, `'new'`."""
+    if size and not before:
+        return "new"
+    return f"{'+' if size > 0 else ''}{format_percent(size, before)}"

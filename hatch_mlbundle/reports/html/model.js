@@ -97,6 +97,11 @@ const MLB = (() => {
     return text.replace(UNSEEN, (character) => `\\u{${character.codePointAt(0).toString(16)}}`);
   }
 
+  // The same for a text of several lines.
+  function visibleLines(text) {
+    return text.split("\n").map(visible).join("\n");
+  }
+
   function on(event, listener) {
     if (!listeners.has(event)) listeners.set(event, []);
     listeners.get(event).push(listener);
@@ -121,6 +126,6 @@ const MLB = (() => {
   }
 
   return {
-    report: null, load, path, folderPath, fixed, formatSize, formatGrowth, formatPercent, formatCount, visible, on, emit, element,
+    report: null, load, path, folderPath, fixed, formatSize, formatGrowth, formatPercent, formatCount, visible, visibleLines, on, emit, element,
   };
 })();
