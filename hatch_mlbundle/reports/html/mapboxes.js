@@ -7,6 +7,7 @@ MLB.mapboxes = (() => {
   const MARGIN = 9;
   const LEAST = 5; // characters of a name that are worth showing
   const WIDE_LINES = 72;
+  const SEPARATOR = /[/_.-](?=.)/g;
   const UPRIGHT = { width: 15, height: 64 };
 
   // The element of a box: `about` is {title, figure, fill, name}.
@@ -51,13 +52,20 @@ MLB.mapboxes = (() => {
     return width >= UPRIGHT.width && height >= UPRIGHT.height ? [label("map-name upright", title)] : [];
   }
 
-  // The name over as many lines as there is room for, broken after separators, the figure below it.
+  // The name, over several lines where they make more of it readable, and the figure below it.
   function flat(width, lines, title, figure) {
     const told = lines >= 2 && width >= textWidth(figure);
-    const most = width >= WIDE_LINES ? Math.min(4, told ? lines - 1 : lines) : 1;
-    const name = most > 1 ? label("map-name lines", title.replace(/[/_.](?=.)/g, "$&\u200b")) : label("map-name", title);
+    const most = breaks(title, width) ? Math.min(4, told ? lines - 1 : lines) : 1;
+    const name = most > 1 ? label("map-name lines", title.replace(SEPARATOR, "$&\u200b")) : label("map-name", title);
     if (most > 1) name.style.setProperty("--lines", String(most));
     return [name, told ? label("map-figure", figure) : null];
+  }
+
+  // Whether a name that is too long for a line breaks well: after separators, or because it fills more than two lines.
+  function breaks(title, width) {
+    if (width < WIDE_LINES || textWidth(title) <= width) return false;
+    const longest = Math.max(...title.split(SEPARATOR).map((part) => part.length + 1));
+    return longest * CHARACTER + MARGIN <= width || textWidth(title) > 2 * width;
   }
 
   function textWidth(text) {

@@ -5,9 +5,8 @@ MLB.mapdetails = (() => {
   const GAP = 14;
   const ROWS = 50;
 
-  // Pairs of term and text about a box's files: `about` is {node, rest, sums, total}.
-  function facts(report, { node, sums, total }) {
-    const row = node ? node.row : -1;
+  // Pairs of term and text about a box's files: `row` is -1 where it is not one file, `total` the whole map's weight.
+  function facts(report, row, sums, total) {
     const pairs = [];
     if (row >= 0) pairs.push(["Owner", MLB.visible(report.owners[report.owner[row]])], ["Kind", report.kinds[report.kind[row]]]);
     else pairs.push(["Files", MLB.formatCount(sums.present)]);
@@ -35,19 +34,27 @@ MLB.mapdetails = (() => {
     return [["Baseline", old], ["Change", `${MLB.formatGrowth(sums.size - sums.base)}${share}`]];
   }
 
-  // The box of details: `show(title, pairs, rectangle)` puts it beside a rectangle or point of the window, `hide()` takes it away.
+  // The box of details: `show` puts it beside a rectangle of the window as the description of an element, `hide` takes it away.
   function create(id) {
     const box = MLB.element("div", { class: "map-details", id, role: "tooltip", hidden: true });
-    return {
-      box,
-      hide() { box.hidden = true; },
-      show(title, pairs, near) {
+    let described = null;
+    function hide() {
+      described?.removeAttribute("aria-describedby");
+      described = null;
+      box.hidden = true;
+    }
+    function show(target, title, pairs, near) {
+      if (described !== target) {
+        hide();
         const list = pairs.map(([term, text]) => [MLB.element("dt", {}, term), MLB.element("dd", {}, text)]);
         box.replaceChildren(MLB.element("p", {}, MLB.element("bdi", {}, title)), MLB.element("dl", {}, list));
-        box.hidden = false;
-        place(box, near);
-      },
-    };
+        described = target;
+        target.setAttribute("aria-describedby", id);
+      }
+      box.hidden = false;
+      place(box, near);
+    }
+    return { box, show, hide };
   }
 
   // Right of and below the place, on its other side where the window ends there, and never outside.

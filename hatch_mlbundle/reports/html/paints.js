@@ -117,11 +117,11 @@ MLB.paints = (() => {
       present: (row) => now[row] >= 0 || base[row] >= 0,
       slot,
       fill: (_rows, sums) => {
-        const { colour, pattern } = CHANGES[changeOf(sums.files ? sums.now : -1, sums.baseFiles ? sums.base : -1)];
+        const { colour, pattern } = CHANGES[changeOf(sums.files ? sums.now : -1, sums.baseFiles ? sums.old : -1)];
         return { background: colour, pattern };
       },
       figure: changeFigure,
-      describe: (sums) => (sums.now === sums.base ? "unchanged" : changeFigure(sums)),
+      describe: (sums) => (sums.now === sums.old ? "unchanged" : changeFigure(sums)),
       format: MLB.formatGrowth,
     };
   }
@@ -136,11 +136,11 @@ MLB.paints = (() => {
     return now > base ? UNCHANGED - strength : UNCHANGED + strength;
   }
 
-  function changeFigure({ weight, now, base, files, baseFiles }) {
+  function changeFigure({ weight, now, old, files, baseFiles }) {
     if (!baseFiles && files) return `added ${MLB.formatGrowth(now)}`;
-    if (!files && baseFiles) return `removed ${MLB.formatGrowth(-base)}`;
-    if (now === base) return MLB.formatSize(weight);
-    return `${now > base ? "\u25b2" : "\u25bc"} ${MLB.formatGrowth(now - base)}`;
+    if (!files && baseFiles) return `removed ${MLB.formatGrowth(-old)}`;
+    if (now === old) return MLB.formatSize(weight);
+    return `${now > old ? "\u25b2" : "\u25bc"} ${MLB.formatGrowth(now - old)}`;
   }
 
   // A background of vertical stripes, each as wide as its share, the widest first; those below a twentieth join the widest.
