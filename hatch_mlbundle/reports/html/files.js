@@ -27,7 +27,7 @@
     columns.push({ title: "Files", number: true, ...of("files", formatCount) });
     last.push(formatCount(after.files));
     if (report.steps.length) {
-      columns.push({ title: "Change", number: true, ...of("grown", growth) });
+      columns.push({ title: "By steps", number: true, ...of("grown", growth) });
       last.push(growth(after.installed - report.totals.before.installed));
     }
     return panel(id, title, table({ caption: `${title}, after all steps`, hideCaption: true, columns, items, shown: SHOWN, last: [...structure(report), last] }));
@@ -57,7 +57,7 @@
   const RANKINGS = {
     size: { title: "Installed", of: (report, row) => report.size[row], write: formatSize },
     packed: { title: "Compressed", of: (report, row) => report.packed[row], write: formatSize },
-    grown: { title: "Change", of: (report, row) => report.size[row] - Math.max(0, report.was[row]), write: growth },
+    grown: { title: "By steps", of: (report, row) => report.size[row] - Math.max(0, report.was[row]), write: growth },
   };
   const LARGEST = 50;
 

@@ -94,9 +94,12 @@
     return typeof place === "number" ? shows({ row: place }, element("bdi", {}, text)) : element("bdi", { class: "file" }, text);
   }
 
-  // A package's name, as a button that shows it in the map.
+  // A package's name; a button that shows it in the map, which may write it otherwise, as PEP 503 allows.
   function owner(name) {
-    return shows({ owner: name }, element("bdi", {}, MLB.visible(name)));
+    const normal = (written) => written.toLowerCase().replace(/[-_.]+/g, "-");
+    const number = MLB.report.owners.findIndex((each) => normal(each) === normal(name));
+    const text = element("bdi", {}, MLB.visible(name));
+    return number < 0 ? text : shows({ owner: number }, text);
   }
 
   function shows(wanted, ...text) {

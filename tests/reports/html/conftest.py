@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,19 +30,25 @@ def chromium() -> Iterator[Any]:
 
 @pytest.fixture
 def open_page(chromium: Any) -> Iterator[Callable[..., Any]]:
-    """Return what opens a file as a page; what goes wrong in it fails the test at its end."""
+    """Return what opens a file as a page; what goes wrong in it fails the test at its end.
+
+    `frames` are files beside it that it shows, `script` is run before its own.
+    """
     problems: list[str] = []
     contexts = []
 
-    def open_file(path: Path, *, width: int = 1280, height: int = 900, scheme: str = "light", **options: Any) -> Any:
-        view = {"viewport": {"width": width, "height": height}, "color_scheme": scheme, "reduced_motion": "reduce"}
+    def open_file(path: Path, *, width: int = 1280, height: int = 900, frames: Sequence[str] = (), script: str = "", **options: Any) -> Any:
+        view = {"viewport": {"width": width, "height": height}, "color_scheme": options.pop("scheme", "light"), "reduced_motion": "reduce"}
         context = chromium.new_context(**{**view, **options})
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(20_000)
         page.on("console", lambda message: problems.append(message.text) if message.type in ("error", "warning") else None)
         page.on("pageerror", lambda error: problems.append(str(error)))
-        page.on("request", lambda request: None if request.url.partition("#")[0] == path.as_uri() else problems.append(request.url))
+        expected = {place.as_uri() for place in (path, *(path.with_name(frame) for frame in frames))} | {"data:,", "about:srcdoc"}
+        page.on("request", lambda request: None if request.url.partition("#")[0] in expected else problems.append(request.url))
+        if script:
+            page.add_init_script(script)
         page.goto(path.as_uri())
         return page
 
