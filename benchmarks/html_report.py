@@ -25,7 +25,11 @@ FILES, SIZE = 20_000, 5 * 10**9
 SIZE_LIMIT, TIME_LIMIT = 1_000_000, 1_000
 
 WATCH = """
-  const painted = (then) => requestAnimationFrame(() => { const { port1, port2 } = new MessageChannel(); port1.onmessage = then; port2.postMessage(0); });
+  const painted = (then) => requestAnimationFrame(() => {
+    const { port1, port2 } = new MessageChannel();
+    port1.onmessage = then;
+    port2.postMessage(0);
+  });
   new MutationObserver((_, observer) => {
     if (!document.querySelector(".map-box")) return;
     observer.disconnect();
