@@ -117,9 +117,15 @@ class _Folders:
         self._numbers: dict[str, int] = {}
 
     def number(self, path: str) -> int:
-        if path not in self._numbers:
-            parent, slash, name = path.rpartition("/")
-            above = self.number(parent) if slash else 0
-            self._numbers[path] = len(self.rows)
-            self.rows.append((above, name))
-        return self._numbers[path]
+        missing = []
+        while path not in self._numbers:
+            above, slash, name = path.rpartition("/")
+            missing.append((path, name))
+            if not slash:
+                break
+            path = above
+        number = self._numbers.get(path, 0)
+        for each, name in reversed(missing):
+            self.rows.append((number, name))
+            number = self._numbers[each] = len(self.rows) - 1
+        return number

@@ -95,12 +95,13 @@ MLB.hierarchy = (() => {
     return chain(node).slice(1).map((each) => each.name.toWellFormed());
   }
 
-  // The node that names lead to, null where there is none.
+  // The node that names lead to, or the last one on the way that there is.
   function find(tree, path) {
     let node = tree.root;
     for (const name of path) {
-      node = node.children.find((child) => child.name.toWellFormed() === name);
-      if (!node) return null;
+      const next = node.children.find((child) => child.name.toWellFormed() === name);
+      if (!next) break;
+      node = next;
     }
     return node;
   }

@@ -43,6 +43,11 @@ MLB.MapNumbers = class {
     return { ...sums, now, was, old };
   }
 
+  // Sums in words, as the paint tells them: "676 MB, 69.6 %".
+  tell(sums) {
+    return this.paint.tell(sums, this.total);
+  }
+
   eachRow(nodes, visit) {
     for (const node of nodes) for (let at = node.first; at < node.last; at++) visit(this.tree.order[at]);
   }

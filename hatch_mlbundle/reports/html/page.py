@@ -18,8 +18,9 @@ from .data import data_script, report_data
 _STYLES = ("style.css", "map.css")
 _SCRIPTS = (
     *("model.js", "parts.js", "header.js", "changes.js", "steps.js", "files.js", "insides.js", "scatter.js", "models.js", "findings.js"),
-    *("hierarchy.js", "finder.js", "layout.js", "paints.js", "mapaddress.js", "mapboxes.js", "mapdetails.js", "mapnumbers.js"),
-    *("mapcontrols.js", "treemap.js", "main.js"),
+    *("hierarchy.js", "finder.js", "layout.js", "paints.js", "mapaddress.js", "mapnumbers.js", "mapboxes.js", "mapcontrols.js"),
+    *("mapdetails.js", "treemap.js"),
+    "main.js",
 )
 """In the order in which they run: each uses those before it, the last begins."""
 

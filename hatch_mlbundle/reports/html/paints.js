@@ -39,7 +39,7 @@ MLB.paints = (() => {
   // A paint for sizes installed or compressed:
   // `weight(row)` is a file's area, `present(row)` whether it is there to be counted, `slot(row)` its place in `legend`,
   // `split(row, add)` what it brings to which places of the legend, `fill(rows, sums)` a box's background and pattern,
-  // `figure(sums)` its second line, `describe(sums)` what its accessible name says beyond its size.
+  // `figure(sums)` its second line, `tell(sums, total)` its sizes in words, `format` how sums of the legend are written.
   function create(name, report, packed) {
     const columns = packed
       ? { now: report.packed, was: report.wasPacked, base: report.basePacked }
@@ -68,7 +68,7 @@ MLB.paints = (() => {
       slot: (row) => slots[report.kind[row]],
       fill: (rows) => ({ background: striped(legend, rows, split) }),
       figure: ({ weight }) => MLB.formatSize(weight),
-      describe: () => "",
+      tell: ({ weight }, total) => `${MLB.formatSize(weight)}, ${MLB.formatPercent(weight, total)}`,
       format: MLB.formatSize,
     };
   }
@@ -90,7 +90,10 @@ MLB.paints = (() => {
       slot: (row) => (saved(row) > 0 ? report.step[row] : kept),
       fill: (rows, sums) => ({ background: striped(legend, rows, split), pattern: sums.now ? "" : "dropped" }),
       figure: (sums) => (sums.now === sums.was ? MLB.formatSize(sums.weight) : MLB.formatGrowth(sums.now - sums.was)),
-      describe: (sums) => (sums.now === sums.was ? "" : `${MLB.formatGrowth(sums.now - sums.was)} by the steps`),
+      tell: ({ weight, now }, total) => {
+        const share = `${MLB.formatSize(weight)} before the steps, ${MLB.formatPercent(weight, total)}`;
+        return now === weight ? share : `${share}, ${now ? MLB.formatGrowth(now - weight) : "dropped"}`;
+      },
       format: MLB.formatSize,
     };
   }
@@ -121,7 +124,11 @@ MLB.paints = (() => {
         return { background: colour, pattern };
       },
       figure: changeFigure,
-      describe: (sums) => (sums.now === sums.old ? "unchanged" : changeFigure(sums)),
+      tell: ({ now, old, files, baseFiles }) => {
+        if (!files) return `${MLB.formatSize(old)}, removed`;
+        if (!baseFiles) return `${MLB.formatSize(now)}, added`;
+        return `${MLB.formatSize(now)}, ${now === old ? "unchanged" : `${MLB.formatGrowth(now - old)} since the baseline`}`;
+      },
       format: MLB.formatGrowth,
     };
   }

@@ -2,7 +2,7 @@
 "use strict";
 
 {
-  const { element, formatCount, formatPercent, formatSize, visible } = MLB;
+  const { element, formatCount, visible } = MLB;
   const { chain, find, names } = MLB.hierarchy;
   const SIDES = { ArrowLeft: "left", ArrowRight: "right", ArrowUp: "up", ArrowDown: "down" };
   const TYPING = 120; // milliseconds after the last key until a search begins
@@ -69,7 +69,7 @@
     // Takes over a view, or parts of one, and draws it. `write` is how the address tells of it: as a new entry ("push"), or not.
     apply({ path, ...wanted }, { write = "push" } = {}) {
       const before = this.view.node;
-      this.view = { ...this.view, ...(path && { node: find(this.numbers.tree, path) ?? this.numbers.tree.root }), ...wanted };
+      this.view = { ...this.view, ...(path && { node: find(this.numbers.tree, path) }), ...wanted };
       const { view } = this;
       if (view.node.row >= 0) [view.node, this.current] = [view.node.parent, view.node];
       if (!Object.hasOwn(MLB.paints.available(this.report), view.paint)) view.paint = "kind";
@@ -157,16 +157,13 @@
     name(box, sums) {
       const { node } = box;
       const type = !node ? `${formatCount(sums.present)} files` : node.row < 0 ? "folder" : this.report.kinds[this.report.kind[node.row]];
-      return [node ? visible(node.name) : this.title(box), type, this.told(sums)].join(", ");
-    }
-
-    // Size, share, and what the paint says beyond them: "676 MB, 69.6 %, -281 MB by the steps".
-    told(sums) {
-      const { paint, total } = this.numbers;
-      return [formatSize(sums.weight), formatPercent(sums.weight, total), paint.describe(sums)].filter(Boolean).join(", ");
+      return [node ? visible(node.name) : this.title(box), type, this.numbers.tell(sums)].join(", ");
     }
 
     zoomed(before, last) {
+      const rows = [];
+      this.numbers.eachRow([this.view.node], (row) => rows.push(row));
+      MLB.emit("zoom", { rows });
       const { layer, area } = this.drawn;
       this.announce();
       if (matchMedia("(prefers-reduced-motion: reduce)").matches) return;
@@ -184,7 +181,7 @@
     }
 
     toldOf(items) {
-      return this.told(this.numbers.sums(items.map((item) => item.node)));
+      return this.numbers.tell(this.numbers.sums(items.map((item) => item.node)));
     }
 
     // Dims the boxes without any file that is lit, and tells how many are.

@@ -37,10 +37,9 @@ def open_page(chromium: Any) -> Iterator[Callable[..., Any]]:
     problems: list[str] = []
     contexts = []
 
-    def open_file(
-        path: Path, *, width: int = 1280, height: int = 900, scheme: str = "light", frames: Sequence[str] = (), script: str = ""
-    ) -> Any:
-        context = chromium.new_context(viewport={"width": width, "height": height}, color_scheme=scheme, reduced_motion="reduce")
+    def open_file(path: Path, *, width: int = 1280, height: int = 900, frames: Sequence[str] = (), script: str = "", **options: Any) -> Any:
+        view = {"viewport": {"width": width, "height": height}, "color_scheme": options.pop("scheme", "light"), "reduced_motion": "reduce"}
+        context = chromium.new_context(**{**view, **options})
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(20_000)
