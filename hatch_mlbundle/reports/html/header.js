@@ -43,9 +43,10 @@
 
   function figures(report) {
     const { before, after } = report.totals;
-    const figure = (title, value, note) => element("div", {}, element("dt", {}, title), element("dd", {}, value), element("dd", { class: "quiet" }, note));
-    const was = (size, whole) => (size === whole ? "as before the steps" : `${formatSize(whole)} before the steps, ${change(size, whole)}`);
-    const files = after.files === before.files ? "as before the steps" : `${formatCount(before.files)} before the steps`;
+    const figure = (title, value, note) => element("div", {}, element("dt", {}, title), element("dd", {}, value), note ? element("dd", { class: "quiet" }, note) : null);
+    const same = report.steps.length ? "as before the steps" : null;
+    const was = (size, whole) => (size === whole ? same : `${formatSize(whole)} before the steps, ${change(size, whole)}`);
+    const files = after.files === before.files ? same : `${formatCount(before.files)} before the steps`;
     return [
       figure("Installed", formatSize(after.installed), was(after.installed, before.installed)),
       report.packs ? figure("Compressed", formatSize(after.size), was(after.size, before.size)) : null,
@@ -113,9 +114,16 @@
         { title: "Allowed", number: true, cell: (limit) => amount(limit.allowed, limit.unit) },
         { title: "Actual", number: true, cell: (limit) => (limit.actual === null ? "-" : amount(limit.actual, limit.unit)) },
         { title: "Used", number: true, cell: (limit) => (limit.actual === null || limit.allowed <= 0 ? "" : share(limit.actual, limit.allowed, limit.status)) },
-        { title: "Note", class: "prose", cell: (limit) => [limit.reason ? `Overridden: ${MLB.visible(limit.reason)}. ` : "", MLB.visible(limit.note)] },
+        { title: "Note", class: "prose", cell: (limit) => note(limit) },
       ],
     });
+  }
+
+  // The reason that was written for an override, and what counts most.
+  function note(limit) {
+    const most = limit.up_to ?? null;
+    const override = limit.reason ? `Override${most === null ? "" : ` up to ${amount(most, limit.unit)}`}: ${limit.reason}` : "";
+    return [override, limit.note].filter(Boolean).map((text) => element("div", {}, MLB.visible(text)));
   }
 
   function amount(value, unit) {

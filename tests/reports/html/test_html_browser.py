@@ -112,7 +112,7 @@ def test_the_budget_tells_each_limit(page_for: Page) -> None:
     assert table(page_for(full_manifest(), None, BUDGET), "Each limit") == [
         ["installed", "over", "150 MB", "152 MB", "101.2 %", "gpu: 88.5 MB"],
         ["growth", "kept", "5.0 %", "0.2 %", "4.0 %", ""],
-        ["files", "overridden", "10", "12", "120.0 %", "Overridden: until the next release."],
+        ["files", "overridden", "10", "12", "120.0 %", "Override: until the next release"],
         ["startup", "not measured", "2.00 s", "-", "", "it was not verified"],
     ]
 
