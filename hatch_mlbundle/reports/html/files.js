@@ -71,7 +71,7 @@
       place.querySelector(`[data-ranking="${key}"]`).focus();
     };
     MLB.on("zoom", (detail) => {
-      within = detail.rows ?? null;
+      within = detail.rows.length < report.count ? detail.rows : null;
       draw();
     });
     draw();
@@ -80,7 +80,7 @@
 
   // The files of the map's present view, ranked by one of the columns; a click on another column's heading ranks by that.
   function largest(report, ranking, within, rank) {
-    const rows = (within ? Array.from(within) : Array.from({ length: report.count }, (_, row) => row)).filter((row) => report.size[row] >= 0);
+    const rows = (within ?? Array.from({ length: report.count }, (_, row) => row)).filter((row) => report.size[row] >= 0);
     const weight = (row) => (ranking === "grown" ? Math.abs(RANKINGS.grown.of(report, row)) : RANKINGS[ranking].of(report, row));
     rows.sort((a, b) => weight(b) - weight(a) || a - b);
     const keys = ["size", ...(report.packs ? ["packed"] : []), ...(report.steps.length ? ["grown"] : [])];

@@ -48,7 +48,7 @@ MLB.mapcontrols = (() => {
   function entry({ label, colour, pattern }, size, pressed, press) {
     const swatch = element("span", { class: `map-swatch${pattern ? ` ${pattern}` : ""}`, style: { background: colour } });
     const figure = element("span", { class: "map-figure" }, size);
-    return element("li", {}, element("button", { type: "button", "aria-pressed": String(pressed), onclick: press }, swatch, label, figure));
+    return element("li", {}, element("button", { type: "button", "aria-pressed": String(pressed), onclick: press }, swatch, visible(label), figure));
   }
 
   // What a search found: "128 files, 45.2 MB (4.6 %)".

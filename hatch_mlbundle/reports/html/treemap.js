@@ -161,6 +161,9 @@
     }
 
     zoomed(before, last) {
+      const rows = [];
+      this.numbers.eachRow([this.view.node], (row) => rows.push(row));
+      MLB.emit("zoom", { rows });
       const { layer, area } = this.drawn;
       this.announce();
       if (matchMedia("(prefers-reduced-motion: reduce)").matches) return;

@@ -168,6 +168,14 @@ def test_the_largest_files_and_their_rest_add_up(page_for: Page) -> None:
         page.locator("#largest .more").evaluate("button => button.click()")
 
 
+def test_the_largest_files_are_those_that_the_map_shows(page_for: Page) -> None:
+    page = page_for(full_manifest())
+    page.locator("#packages").get_by_role("button", name="numpy").click()
+    assert [row[0] for row in table(page, "The largest of 2 files that the map shows")] == ["numpy/core.so", "numpy-2.1.dist-info/METADATA"]
+    page.keyboard.press("Home")
+    assert len(table(page, "The largest of 12 files")) == 12
+
+
 def test_duplicates_are_told_with_all_their_paths(page_for: Page) -> None:
     page = page_for(full_manifest())
     rows = table(page, "Files with the same bytes")
