@@ -181,5 +181,16 @@ MLB.layout = (() => {
     return Math.max(gap, 0) + 2 * beside;
   }
 
-  return { HEADER, SMALLEST, BOXES, squarify, divide, arrange, neighbour };
+  // The transform that makes the whole map as small as one of its boxes.
+  function within(box, area) {
+    return `translate(${box.x}px, ${box.y}px) scale(${box.width / area.width}, ${box.height / area.height})`;
+  }
+
+  // The transform that makes one of the boxes as large as the whole map.
+  function around(box, area) {
+    const [across, down] = [area.width / box.width, area.height / box.height];
+    return `translate(${-box.x * across}px, ${-box.y * down}px) scale(${across}, ${down})`;
+  }
+
+  return { squarify, divide, arrange, neighbour, within, around };
 })();

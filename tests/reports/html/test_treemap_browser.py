@@ -238,6 +238,15 @@ LUMINANCE = """
 """WCAG 2.2, relative luminance and contrast ratio."""
 
 
+def test_a_folder_that_is_one_box_is_lit_by_its_share(page_for: PageFor) -> None:
+    page = page_for(manifest_of([unchanged("large", 9_000_000), *(unchanged(f"f/{at}.{at % 4}", 100) for at in range(400))]))
+    page.fill(".map-search input", "*.3")
+    until(page, "document.querySelector('.map-box.part') !== null")
+    assert box_named(page, "f,")["name"] == "f, folder, 40.0 kB, 0.4 %"
+    assert page.evaluate("document.querySelector('.map-box.part').style.getPropertyValue('--lit')") == "25.0%"
+    assert "dim" in box_named(page, "large")["classes"]
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_labels_are_readable_on_their_colours(page_for: PageFor, scheme: str) -> None:
     page = page_for(full_manifest(), baseline_manifest(), scheme=scheme)
@@ -420,6 +429,14 @@ def test_the_table_tells_the_same(page_for: PageFor) -> None:
     page.locator(".map-table tbody button").first.click()
     assert place(page)[-1] == "lib"
     assert "deep/inner/" in page.locator(".map-table tbody").text_content()
+
+
+def test_the_table_tells_changes_where_the_map_does(page_for: PageFor) -> None:
+    page = page_for(full_manifest(), baseline_manifest())
+    page.click(".map-table summary")
+    choose(page, "Change")
+    numpy = page.locator(".map-table tbody tr", has_text="numpy").text_content()
+    assert numpy == "numpyfolder7.00 MB3.50 MB6.50 MB+500 kB4.4 %2"
 
 
 def test_a_shared_address_opens_the_same_view(page_for: PageFor) -> None:
