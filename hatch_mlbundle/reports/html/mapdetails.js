@@ -8,7 +8,7 @@ MLB.mapdetails = (() => {
   // Pairs of term and text about a box's files: `row` is -1 where it is not one file, `total` the whole map's weight.
   function facts(report, row, sums, total) {
     const pairs = [];
-    if (row >= 0) pairs.push(["Owner", MLB.visible(report.owners[report.owner[row]])], ["Kind", report.kinds[report.kind[row]]]);
+    if (row >= 0) pairs.push(["Owner", MLB.visible(report.owners[report.owner[row]])], ["Kind", MLB.visible(report.kinds[report.kind[row]])]);
     else pairs.push(["Files", MLB.formatCount(sums.present)]);
     pairs.push(["Installed", sums.files ? MLB.formatSize(sums.size) : "not there any more"]);
     if (report.packs && sums.files) pairs.push(["Compressed", MLB.formatSize(sums.packed)]);
@@ -85,7 +85,7 @@ MLB.mapdetails = (() => {
     const name = ({ node, title }) => MLB.element("button", { type: "button", class: "file", onclick: () => open(node) }, MLB.element("bdi", {}, title));
     const columns = [
       { title: "Name", path: true, cell: name },
-      { title: "Type", cell: ({ node }) => (node.row < 0 ? "folder" : report.kinds[report.kind[node.row]]) },
+      { title: "Type", cell: ({ node }) => (node.row < 0 ? "folder" : MLB.visible(report.kinds[report.kind[node.row]])) },
       column("Installed", formatSize, (sums) => sums.size),
       ...(report.packs ? [column("Compressed", formatSize, (sums) => sums.packed)] : []),
       ...(paint.columns ?? []).map((each) => column(...each)),

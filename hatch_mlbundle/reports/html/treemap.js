@@ -156,7 +156,7 @@
     // What a screen reader says of a box: "torch, folder, 653 MB, 66.0 %".
     name(box, sums) {
       const { node } = box;
-      const type = !node ? `${formatCount(sums.present)} files` : node.row < 0 ? "folder" : this.report.kinds[this.report.kind[node.row]];
+      const type = !node ? `${formatCount(sums.present)} files` : node.row < 0 ? "folder" : visible(this.report.kinds[this.report.kind[node.row]]);
       return [node ? visible(node.name) : this.title(box), type, this.numbers.tell(sums)].join(", ");
     }
 
