@@ -2,31 +2,49 @@
 "use strict";
 
 MLB.finder = (() => {
-  // Returns a test of rows for a text, null for an empty one. Upper and lower case are the same.
+  // Returns what makes a test of rows from a text, null from an empty one. Upper and lower case are the same.
   function create(report) {
     let paths = null;
-    const lower = () => (paths ??= Array.from({ length: report.count }, (_, row) => MLB.path(row).toLowerCase()));
     return (text) => {
       const wanted = text.trim().toLowerCase();
       if (!wanted) return null;
-      const all = lower();
-      if (!/[*?]/.test(wanted)) return (row) => all[row].includes(wanted);
-      return (row) => matches(wanted, all[row]) || matches(`*/${wanted}`, all[row]);
+      paths ??= Array.from({ length: report.count }, (_, row) => MLB.path(row).toLowerCase());
+      if (!/[*?]/.test(wanted)) return (row) => paths[row].includes(wanted);
+      const [whole, below] = [glob(wanted), glob(`*/${wanted}`)];
+      return (row) => whole(paths[row]) || (!wanted.startsWith("*") && below(paths[row]));
     };
   }
 
-  // Whether a glob is all of a text. Goes back to the last star alone: no pattern makes it slow.
-  function matches(pattern, text) {
-    let [at, place, star, mark] = [0, 0, -1, 0];
-    while (place < text.length) {
-      if (pattern[at] === "*") [star, mark] = [at++, place];
-      else if (at < pattern.length && (pattern[at] === "?" || pattern[at] === text[place])) [at, place] = [at + 1, place + 1];
-      else if (star >= 0) [at, place] = [star + 1, ++mark];
-      else return false;
-    }
-    while (pattern[at] === "*") at++;
-    return at === pattern.length;
+  // Returns a test of texts: * stands for any characters, / too, ? for one. Each piece is taken where it is first found: no pattern is slow.
+  function glob(pattern) {
+    const pieces = pattern.split("*");
+    const first = pieces.shift();
+    if (!pieces.length) return (text) => text.length === first.length && lies(first, text, 0);
+    const last = pieces.pop();
+    return (text) => {
+      const end = text.length - last.length;
+      if (end < first.length || !lies(first, text, 0) || !lies(last, text, end)) return false;
+      let at = first.length;
+      for (const piece of pieces) {
+        const place = placeOf(piece, text, at);
+        if (place < 0) return false;
+        at = place + piece.length;
+      }
+      return at <= end;
+    };
   }
 
-  return { create, matches };
+  function placeOf(piece, text, from) {
+    if (!piece.includes("?")) return text.indexOf(piece, from);
+    for (let at = from; at + piece.length <= text.length; at++) if (lies(piece, text, at)) return at;
+    return -1;
+  }
+
+  function lies(piece, text, at) {
+    if (!piece.includes("?")) return text.startsWith(piece, at);
+    for (let offset = 0; offset < piece.length; offset++) if (piece[offset] !== "?" && piece[offset] !== text[at + offset]) return false;
+    return true;
+  }
+
+  return { create, glob };
 })();

@@ -5,8 +5,8 @@ MLB.layout = (() => {
   const HEADER = 20;
   const PADDING = 3;
   const SMALLEST = 3;
-  const BOXES = 600;
-  const CHILDREN = 300;
+  const BOXES = 500;
+  const INNER = 250; // of one group that is not the whole
   // The room that a group needs to show its children, by its level: two levels are shown almost always, the others where they are large.
   const ROOM = [
     { width: 84, height: 60 },
@@ -69,8 +69,8 @@ MLB.layout = (() => {
   }
 
   // Lays out items `{node, value}`, the largest first; those too small to be seen become one item `{rest: position of the first, count}`.
-  function divide(items, area, room = CHILDREN) {
-    let kept = visibleCount(items, area, Math.min(room, CHILDREN));
+  function divide(items, area, room = BOXES) {
+    let kept = visibleCount(items, area, room);
     for (;;) {
       const merged = withRest(items, kept);
       const rectangles = squarify(merged.map((item) => item.value), area);
@@ -114,7 +114,7 @@ MLB.layout = (() => {
       const inner = innerArea(box);
       const below = inner && box.node ? children(box.node) : [];
       if (!below.length) continue;
-      box.boxes = boxesOf(below, inner, box, BOXES - drawn);
+      box.boxes = boxesOf(below, inner, box, Math.min(INNER, BOXES - drawn));
       drawn += box.boxes.length;
       queue.push(...box.boxes);
     }
@@ -181,5 +181,16 @@ MLB.layout = (() => {
     return Math.max(gap, 0) + 2 * beside;
   }
 
-  return { HEADER, SMALLEST, BOXES, squarify, divide, arrange, neighbour };
+  // The transform that makes the whole map as small as one of its boxes.
+  function within(box, area) {
+    return `translate(${box.x}px, ${box.y}px) scale(${box.width / area.width}, ${box.height / area.height})`;
+  }
+
+  // The transform that makes one of the boxes as large as the whole map.
+  function around(box, area) {
+    const [across, down] = [area.width / box.width, area.height / box.height];
+    return `translate(${-box.x * across}px, ${-box.y * down}px) scale(${across}, ${down})`;
+  }
+
+  return { squarify, divide, arrange, neighbour, within, around };
 })();

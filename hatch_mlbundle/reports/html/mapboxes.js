@@ -76,5 +76,12 @@ MLB.mapboxes = (() => {
     return MLB.element("span", { class: name }, text);
   }
 
-  return { create };
+  // Shows how much of a box is lit, from 0 to 1, null for nothing at all.
+  function light(element, share) {
+    element.classList.toggle("dim", share === null);
+    element.classList.toggle("part", share !== null && share < 1);
+    element.style.setProperty("--lit", share ? `${(100 * share).toFixed(1)}%` : "0%");
+  }
+
+  return { create, light };
 })();

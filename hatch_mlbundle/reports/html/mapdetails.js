@@ -74,7 +74,7 @@ MLB.mapdetails = (() => {
   }
 
   // All that a view shows as a table: `items` are `{node, title, sums}`, `open(node)` is called for one that is clicked.
-  function table(report, items, total, open) {
+  function table(report, { total, paint }, items, open) {
     const { formatSize, formatPercent, formatCount } = MLB;
     const column = (title, format, of) => ({
       title,
@@ -88,6 +88,7 @@ MLB.mapdetails = (() => {
       { title: "Type", cell: ({ node }) => (node.row < 0 ? "folder" : MLB.visible(report.kinds[report.kind[node.row]])) },
       column("Installed", formatSize, (sums) => sums.size),
       ...(report.packs ? [column("Compressed", formatSize, (sums) => sums.packed)] : []),
+      ...(paint.columns ?? []).map((each) => column(...each)),
       column("Share of the map", (bytes) => formatPercent(bytes, total), (sums) => sums.weight),
       column("Files", formatCount, (sums) => sums.present),
     ];

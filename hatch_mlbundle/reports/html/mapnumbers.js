@@ -71,8 +71,11 @@ MLB.MapNumbers = class {
     this.litBytes = this.lit && this.runningSums((row) => this.lit[row] * paint.weight(row));
   }
 
-  isLit(nodes) {
-    return !this.lit || nodes.some((node) => this.litFiles[node.last] > this.litFiles[node.first]);
+  // How much of some nodes is lit, from 0 to 1, null where no file is.
+  litShare(nodes) {
+    if (!this.lit) return 1;
+    const sum = (running) => nodes.reduce((total, node) => total + running[node.last] - running[node.first], 0);
+    return sum(this.litFiles) ? sum(this.litBytes) / sum(this.running.weight) : null;
   }
 
   // The row of the largest file that is lit, -1 where none is.

@@ -39,7 +39,8 @@ MLB.paints = (() => {
   // A paint for sizes installed or compressed:
   // `weight(row)` is a file's area, `present(row)` whether it is there to be counted, `slot(row)` its place in `legend`,
   // `split(row, add)` what it brings to which places of the legend, `fill(rows, sums)` a box's background and pattern,
-  // `figure(sums)` its second line, `tell(sums, total)` its sizes in words, `format` how sums of the legend are written.
+  // `figure(sums)` its second line, `tell(sums, total)` its sizes in words, `format` how sums of the legend are written,
+  // `columns` what a table says beyond sizes: title, how it is written, and of which sums.
   function create(name, report, packed) {
     const columns = packed
       ? { now: report.packed, was: report.wasPacked, base: report.basePacked }
@@ -94,6 +95,10 @@ MLB.paints = (() => {
         const share = `${MLB.formatSize(weight)} before the steps, ${MLB.formatPercent(weight, total)}`;
         return now === weight ? share : `${share}, ${now ? MLB.formatGrowth(now - weight) : "dropped"}`;
       },
+      columns: [
+        ["Before the steps", MLB.formatSize, (sums) => sums.was],
+        ["By the steps", MLB.formatGrowth, (sums) => sums.now - sums.was],
+      ],
       format: MLB.formatSize,
     };
   }
@@ -129,6 +134,10 @@ MLB.paints = (() => {
         if (!baseFiles) return `${MLB.formatSize(now)}, added`;
         return `${MLB.formatSize(now)}, ${now === old ? "unchanged" : `${MLB.formatGrowth(now - old)} since the baseline`}`;
       },
+      columns: [
+        ["Baseline", MLB.formatSize, (sums) => sums.old],
+        ["Change", MLB.formatGrowth, (sums) => sums.now - sums.old],
+      ],
       format: MLB.formatGrowth,
     };
   }

@@ -169,7 +169,7 @@
       if (matchMedia("(prefers-reduced-motion: reduce)").matches) return;
       const inner = last.boxes.find((box) => box.node === this.view.node);
       const outer = this.boxOf(before);
-      const transform = inner ? within(inner, area) : outer ? around(outer, area) : "none";
+      const transform = inner ? MLB.layout.within(inner, area) : outer ? MLB.layout.around(outer, area) : "none";
       layer.animate([{ transform, opacity: 0.3 }, { transform: "none", opacity: 1 }], ZOOM);
     }
 
@@ -184,10 +184,10 @@
       return this.numbers.tell(this.numbers.sums(items.map((item) => item.node)));
     }
 
-    // Dims the boxes without any file that is lit, and tells how many are.
+    // Dims what is not lit, of a folder that is one box by its share, and tells how much is.
     dim() {
       const { numbers } = this;
-      for (const [box, each] of this.drawn.elements) each.classList.toggle("dim", !numbers.isLit(this.nodesOf(box)));
+      for (const [box, each] of this.drawn.elements) MLB.mapboxes.light(each, numbers.litShare(this.nodesOf(box)));
       const asked = this.view.find.trim() !== "";
       this.matches.textContent = asked ? MLB.mapcontrols.matches(numbers.litFiles.at(-1), numbers.litBytes.at(-1), numbers.total) : "";
     }
@@ -229,7 +229,7 @@
       if (!this.counterpart.open) return this.table.replaceChildren();
       const items = this.items().map(({ node }) => ({ node, title: this.title({ node }), sums: this.numbers.sums([node]) }));
       const open = (node) => (node.row < 0 ? this.zoom(node) : this.show({ row: node.row }));
-      return this.table.replaceChildren(MLB.mapdetails.table(this.report, items, this.numbers.total, open));
+      return this.table.replaceChildren(MLB.mapdetails.table(this.report, this.numbers, items, open));
     }
 
     zoom(node, from = 0) {
@@ -388,16 +388,5 @@
 
   function outermost(box) {
     return box.parent ? outermost(box.parent) : box;
-  }
-
-  // The transform that makes the whole map as small as one of its boxes.
-  function within(box, area) {
-    return `translate(${box.x}px, ${box.y}px) scale(${box.width / area.width}, ${box.height / area.height})`;
-  }
-
-  // The transform that makes one of the boxes as large as the whole map.
-  function around(box, area) {
-    const [across, down] = [area.width / box.width, area.height / box.height];
-    return `translate(${-box.x * across}px, ${-box.y * down}px) scale(${across}, ${down})`;
   }
 }

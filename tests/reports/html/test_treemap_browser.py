@@ -4,13 +4,26 @@ from __future__ import annotations
 
 import itertools
 import json
-import random
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from hatch_mlbundle.manifest import Manifest
+from tests.reports.html.mapreader import (
+    PageFor,
+    address,
+    area,
+    box_named,
+    boxes,
+    choose,
+    click,
+    focus_map,
+    focused,
+    layers,
+    names,
+    overlap,
+    place,
+    until,
+)
 from tests.reports.html.reportsmith import (
     HOSTILE,
     Entry,
@@ -22,91 +35,10 @@ from tests.reports.html.reportsmith import (
     unchanged,
 )
 
-Page = Any
-PageFor = Callable[..., Page]
-
-BOXES = """() => [...document.querySelectorAll(".map-box")].map((box) => {
-  const { left, top, width, height } = box.getBoundingClientRect();
-  const stage = box.closest(".map-stage").getBoundingClientRect();
-  const style = getComputedStyle(box);
-  return {
-    name: box.getAttribute("aria-label"), level: Number(box.getAttribute("aria-level")), group: box.classList.contains("map-group"),
-    x: left - stage.left, y: top - stage.top, width, height, dim: box.classList.contains("dim"), tabindex: box.tabIndex,
-    classes: box.className, background: style.background, color: style.color, text: box.textContent.replaceAll("\\u200b", ""),
-  };
-})"""
-
-
-def boxes(page: Page) -> list[dict[str, Any]]:
-    return page.evaluate(BOXES)  # type: ignore[no-any-return]
-
-
-def names(page: Page) -> list[str]:
-    return [box["name"].split(",")[0] for box in boxes(page)]
-
-
-def box_named(page: Page, start: str) -> dict[str, Any]:
-    return next(box for box in boxes(page) if box["name"].startswith(start))
-
-
-def area(box: dict[str, Any]) -> float:
-    return float(box["width"] * box["height"])
-
-
-def click(page: Page, start: str) -> None:
-    """Click a box where nothing covers it: a group's header, a file's corner."""
-    box = box_named(page, start)
-    stage = page.locator(".map-stage")
-    stage.scroll_into_view_if_needed()
-    stage.click(position={"x": box["x"] + 8, "y": box["y"] + min(8, box["height"] / 2)})
-
-
-def focused(page: Page) -> str:
-    return page.evaluate("document.activeElement.getAttribute('aria-label') ?? document.activeElement.tagName")  # type: ignore[no-any-return]
-
-
-def focus_map(page: Page) -> None:
-    page.focus(".map-box[tabindex='0']")
-
-
-def place(page: Page) -> list[str]:
-    return page.locator(".map-crumbs bdi").all_text_contents()  # type: ignore[no-any-return]
-
-
-def address(page: Page) -> str:
-    return page.evaluate("location.hash")  # type: ignore[no-any-return]
-
-
-def choose(page: Page, label: str) -> None:
-    page.locator(".map-choices").get_by_role("radio", name=label).check()
-
-
-def until(page: Page, condition: str) -> None:
-    """Wait for a condition; `wait_for_function` would need `eval`, which the page's policy forbids."""
-    for _ in range(200):
-        if page.evaluate(condition):
-            return
-        page.wait_for_timeout(20)
-    raise AssertionError(condition)
-
-
-def layers() -> Manifest:
-    """Return a manifest with folders in folders: sizes in MB 40, 30, 20, 10 in one of them."""
-    return manifest_of(
-        [
-            *(
-                unchanged(f"lib/deep/inner/{name}.so", size * 10**6, kind="elf", owner="lib")
-                for name, size in zip("abcd", (40, 30, 20, 10), strict=True)
-            ),
-            unchanged("lib/other/e.bin", 50_000_000, owner="lib"),
-            unchanged("app/main.py", 30_000_000, kind="python"),
-            unchanged("app/util.py", 20_000_000, kind="python"),
-        ]
-    )
-
 
 def test_owners_folders_and_files_are_boxes_with_names(page_for: PageFor) -> None:
-    found = {box["name"]: box for box in boxes(page_for(layers()))}
+    page = page_for(layers())
+    found = {box["name"]: box for box in boxes(page)}
     assert set(found) == {
         "lib, folder, 150 MB, 75.0 %",
         "deep/inner, folder, 100 MB, 50.0 %",
@@ -120,6 +52,8 @@ def test_owners_folders_and_files_are_boxes_with_names(page_for: PageFor) -> Non
         "util.py, python, 20.0 MB, 10.0 %",
     }
     assert found["a.so, elf, 40.0 MB, 20.0 %"]["text"] == "a.so40.0 MB"
+    assert page.get_by_role("tree", name="Treemap").get_by_role("treeitem").count() == 10
+    assert page.get_by_role("treeitem", name="app, folder", expanded=True).get_attribute("aria-level") == "1"
 
 
 def test_areas_are_in_proportion_to_sizes(page_for: PageFor) -> None:
@@ -145,12 +79,6 @@ def test_boxes_lie_in_their_parents_and_do_not_overlap(page_for: PageFor) -> Non
         leaves += [] if box["group"] else [box]
     assert len(leaves) > 100
     assert sum(map(overlap, *zip(*itertools.combinations(leaves, 2), strict=True))) < 1
-
-
-def overlap(one: dict[str, Any], other: dict[str, Any]) -> float:
-    across = min(one["x"] + one["width"], other["x"] + other["width"]) - max(one["x"], other["x"])
-    down = min(one["y"] + one["height"], other["y"] + other["height"]) - max(one["y"], other["y"])
-    return float(max(0, across - 0.1) * max(0, down - 0.1))
 
 
 def test_a_click_zooms_in_and_back_goes_out(page_for: PageFor) -> None:
@@ -250,22 +178,6 @@ def test_search_dims_the_others_and_tells_count_and_size(page_for: PageFor) -> N
     assert address(page) == "#at=app"
 
 
-def test_globs(page_for: PageFor) -> None:
-    page = page_for(layers())
-    for pattern, text, expected in [
-        ("*.so", "a/b.so", True),
-        ("*.so", "a/b.so.1", False),
-        ("?.so", "b.so", True),
-        ("?.so", "bb.so", False),
-        ("a*c*e", "abcde", True),
-        ("a*c*e", "abcd", False),
-        ("*", "", True),
-        ("a.c", "abc", False),
-        ("*a" * 40 + "b", "a" * 300, False),
-    ]:
-        assert page.evaluate("([pattern, text]) => MLB.finder.matches(pattern, text)", [pattern, text]) is expected, pattern
-
-
 def test_sizes_compressed(page_for: PageFor) -> None:
     manifest = full_manifest()
     page = page_for(manifest)
@@ -326,6 +238,15 @@ LUMINANCE = """
 """WCAG 2.2, relative luminance and contrast ratio."""
 
 
+def test_a_folder_that_is_one_box_is_lit_by_its_share(page_for: PageFor) -> None:
+    page = page_for(manifest_of([unchanged("large", 9_000_000), *(unchanged(f"f/{at}.{at % 4}", 100) for at in range(400))]))
+    page.fill(".map-search input", "*.3")
+    until(page, "document.querySelector('.map-box.part') !== null")
+    assert box_named(page, "f,")["name"] == "f, folder, 40.0 kB, 0.4 %"
+    assert page.evaluate("document.querySelector('.map-box.part').style.getPropertyValue('--lit')") == "25.0%"
+    assert "dim" in box_named(page, "large")["classes"]
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_labels_are_readable_on_their_colours(page_for: PageFor, scheme: str) -> None:
     page = page_for(full_manifest(), baseline_manifest(), scheme=scheme)
@@ -374,6 +295,31 @@ def test_zooming_is_animated_only_where_motion_is_wanted(page_for: PageFor) -> N
         page = page_for(layers(), reduced_motion=motion)
         page.evaluate("document.querySelector('.map-box').click()")
         assert page.evaluate("document.querySelector('.map-layer').getAnimations().length") == animations
+
+
+def test_forced_colours_keep_borders_and_focus(page_for: PageFor) -> None:
+    page = page_for(layers(), forced_colors="active")
+    focus_map(page)
+    page.keyboard.press("ArrowRight")
+    style = page.evaluate(
+        """() => {
+          const { outlineStyle, outlineWidth, borderTopWidth } = getComputedStyle(document.activeElement);
+          return [outlineStyle, outlineWidth, borderTopWidth];
+        }"""
+    )
+    assert style == ["solid", "3px", "1px"]
+
+
+def test_the_map_is_printed_as_it_stands(page_for: PageFor) -> None:
+    page = page_for(layers())
+    click(page, "lib,")
+    before = names(page)
+    page.emulate_media(media="print")
+    page.set_viewport_size({"width": 700, "height": 1000})
+    assert names(page) == before
+    assert not page.locator(".map-toolbar").is_visible()
+    deep = box_named(page, "deep/inner")
+    assert area(deep) == pytest.approx(2 / 3 * area(page.locator(".map-stage").bounding_box()), rel=0.01)
 
 
 def test_labels_stay_in_their_boxes(page_for: PageFor) -> None:
@@ -485,6 +431,14 @@ def test_the_table_tells_the_same(page_for: PageFor) -> None:
     assert "deep/inner/" in page.locator(".map-table tbody").text_content()
 
 
+def test_the_table_tells_changes_where_the_map_does(page_for: PageFor) -> None:
+    page = page_for(full_manifest(), baseline_manifest())
+    page.click(".map-table summary")
+    choose(page, "Change")
+    numpy = page.locator(".map-table tbody tr", has_text="numpy").text_content()
+    assert numpy == "numpyfolder7.00 MB3.50 MB6.50 MB+500 kB4.4 %2"
+
+
 def test_a_shared_address_opens_the_same_view(page_for: PageFor) -> None:
     page = page_for(full_manifest(), baseline_manifest())
     page.evaluate("location.hash = 'at=app/app&size=compressed&colour=step&find=*core*'")
@@ -492,9 +446,9 @@ def test_a_shared_address_opens_the_same_view(page_for: PageFor) -> None:
     page.reload()
     page.wait_for_selector(".map-box")
     assert place(page)[1:] == ["app", "app"]
-    assert page.locator(".map-matches").text_content().startswith("1 file,")
+    assert page.locator(".map-matches").text_content().startswith("2 files, 23.5 MB")
     assert page.input_value(".map-search input") == "*core*"
-    assert [box["name"].split(",")[0] for box in boxes(page) if box["dim"]] == []
+    assert {box["name"].split(",")[0] for box in boxes(page) if not box["dim"]} == {"libs/libcore.so"}
 
 
 def test_an_address_of_another_release_opens_what_is_left_of_it(page_for: PageFor) -> None:
@@ -565,51 +519,6 @@ def test_twenty_thousand_files(page_for: PageFor, capsys: pytest.CaptureFixture[
     with capsys.disabled():
         print(f"\n20,000 files: {elements} elements; ms {json.dumps(times)}")  # noqa: T201
     assert 100 < elements <= 1_500
-
-
-def squarified(page: Page, values: list[float], width: float, height: float) -> list[dict[str, float]]:
-    area = {"x": 5, "y": 7, "width": width, "height": height}
-    return page.evaluate("([values, area]) => MLB.layout.squarify(values, area)", [values, area])  # type: ignore[no-any-return]
-
-
-def test_squarified_areas_are_in_proportion_within_and_apart(page_for: PageFor) -> None:
-    page = page_for(layers())
-    randomly = random.Random(20)
-    for count in (1, 2, 7, 60):
-        values = sorted((randomly.paretovariate(0.8) for _ in range(count)), reverse=True)
-        width, height = randomly.uniform(50, 1500), randomly.uniform(50, 900)
-        found = squarified(page, values, width, height)
-        for value, rectangle in zip(values, found, strict=True):
-            assert area(rectangle) == pytest.approx(width * height * value / sum(values), rel=1e-6)
-            assert rectangle["x"] >= 5 - 1e-6
-            assert rectangle["x"] + rectangle["width"] <= 5 + width + 1e-6
-            assert rectangle["y"] + rectangle["height"] <= 7 + height + 1e-6
-        assert sum(overlap(one, other) for one, other in itertools.combinations(found, 2)) < 1e-6
-
-
-def test_squarified_as_in_the_paper(page_for: PageFor) -> None:
-    """Bruls, Huizing, van Wijk 2000, figures 3 and 4: 6, 6, 4, 3, 2, 2, 1 in a rectangle of 6 by 4."""
-    found = squarified(page_for(layers()), [6, 6, 4, 3, 2, 2, 1], 6, 4)
-    shapes = [(round(each["width"], 2), round(each["height"], 2)) for each in found]
-    assert shapes[:5] == [(3, 2), (3, 2), (1.71, 2.33), (1.29, 2.33), (1.2, 1.67)]
-
-
-def test_nothing_to_squarify(page_for: PageFor) -> None:
-    page = page_for(layers())
-    assert squarified(page, [], 10, 10) == []
-    assert [area(each) for each in squarified(page, [0, 0], 10, 10)] == [0, 0]
-
-
-def test_boxes_too_small_to_see_are_one(page_for: PageFor) -> None:
-    page = page_for(layers())
-    found = page.evaluate(
-        """() => {
-          const small = Array.from({ length: 50 }, (_, at) => ({ node: at + 2, value: 1 }));
-          return MLB.layout.divide([{ node: 1, value: 1e6 }, ...small], { x: 0, y: 0, width: 100, height: 100 });
-        }"""
-    )
-    assert [(each["node"], each.get("count")) for each in found] == [(1, None), (None, 50)]
-    assert sum(each["value"] for each in found) == 1e6 + 50
 
 
 def test_entries_of_the_step_that_added_a_file(page_for: PageFor) -> None:
