@@ -89,7 +89,7 @@ def test_the_head_tells_the_totals_and_the_difference(full_page: Any) -> None:
     ]
     assert figures[1].split("\n")[:2] == ["Compressed", size(after.size)]
     assert figures[2].split("\n")[:2] == ["Files", "12"]
-    assert figures[3].split("\n") == ["Budget", "Over", "1 of 4 limits"]
+    assert figures[3].split("\n") == ["Budget", "Over", "1 of 4 limits, 1 not measured"]
 
 
 def test_without_a_baseline_the_head_tells_what_the_steps_saved(page_for: Page) -> None:
@@ -181,6 +181,12 @@ def test_duplicates_are_told_with_all_their_paths(page_for: Page) -> None:
     page.locator("#duplicates summary").click()
     page.wait_for_selector("#duplicates li")
     assert page.locator("#duplicates li").all_inner_texts() == ["app/copy/b.bin", "app/copy/c.bin"]
+
+
+def test_duplicates_of_files_without_hashes_are_not_known(page_for: Page) -> None:
+    manifest = manifest_of([unchanged("a", 5), unchanged("b", 5)])
+    files = tuple(replace(row, after=replace(row.after, sha256=None)) for row in manifest.files if row.after)
+    assert page_for(replace(manifest, files=files)).locator("#duplicates p").inner_text() == "Not known: the files were not hashed."
 
 
 def test_the_steps_lead_from_before_to_after(page_for: Page) -> None:
