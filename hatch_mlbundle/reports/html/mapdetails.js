@@ -19,7 +19,7 @@ MLB.mapdetails = (() => {
   function savings(report, row, sums) {
     if (!report.steps.length) return [];
     if (sums.size === sums.before && sums.packed === sums.packedBefore) return [];
-    const step = row >= 0 && report.step[row] >= 0 ? `, ${report.steps[report.step[row]].name}` : "";
+    const step = row >= 0 && report.step[row] >= 0 ? `, ${MLB.visible(report.steps[report.step[row]].name)}` : "";
     const packed = report.packs ? `, compressed ${MLB.formatGrowth(sums.packed - sums.packedBefore)}` : "";
     return [
       ["Before the steps", MLB.formatSize(sums.before)],

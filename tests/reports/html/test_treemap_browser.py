@@ -436,7 +436,7 @@ def test_the_table_tells_changes_where_the_map_does(page_for: PageFor) -> None:
     page.click(".map-table summary")
     choose(page, "Change")
     numpy = page.locator(".map-table tbody tr", has_text="numpy").text_content()
-    assert numpy == "numpyfolder7.00 MB3.50 MB6.50 MB+500 kB4.4 %2"
+    assert numpy == "numpyfolder7.00 MB3.50 MB6.50 MB+500 kB4.5 %3"
 
 
 def test_a_shared_address_opens_the_same_view(page_for: PageFor) -> None:
