@@ -44,7 +44,7 @@ def report_data(manifest: Manifest, baseline: Manifest | None = None, budget: Bu
         "insides": insides(manifest, table),
         "models": models(manifest, table),
         "suggestions": [_suggestion(each) for each in manifest.suggestions],
-        "findings": [_finding(each, table) for each in manifest.findings],
+        "findings": [_finding(each, table) for each in (*manifest.findings, *(budget.findings if budget else ()))],
         "tools": [[tool.name, tool.version] for tool in manifest.tools],
         "configuration": _pretty(manifest.configuration),
         "archives": [[each.name, each.format, each.size, each.sha256] for each in manifest.packed],

@@ -155,7 +155,7 @@
 
   // The reason that was written for an override, and what counts most.
   function note(limit) {
-    const most = limit.up_to ?? null;
+    const most = limit.up_to ?? null; // a manifest does not keep it
     const override = limit.reason ? `Override${most === null ? "" : ` up to ${amount(most, limit.unit)}`}: ${limit.reason}` : "";
     return [override, limit.note].filter(Boolean).map((text) => element("div", {}, MLB.visible(text)));
   }

@@ -242,11 +242,14 @@ BUDGET = BudgetCheck(
             limit="installed", key="installed", unit="bytes", allowed=150e6, actual=151_755_900, status="over", note="gpu: 88.5 MB"
         ),
         LimitResult(limit="growth", key="growth", unit="percent", allowed=5, actual=0.2, status="ok"),
-        LimitResult(limit="files", key="files", unit="files", allowed=10, actual=12, status="overridden", reason="until the next release"),
+        LimitResult(
+            limit="files", key="files", unit="files", allowed=10, actual=12, status="overridden", reason="until the next release", up_to=20
+        ),
         LimitResult(
             limit="startup", key="startup", unit="seconds", allowed=2, actual=None, status="unmeasured", note="it was not verified"
         ),
     ),
+    findings=(Finding(code="MB402", message="startup was not measured"),),
 )
 
 

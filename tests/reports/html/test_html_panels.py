@@ -103,7 +103,7 @@ def test_the_budget_tells_each_limit(full_page: Any) -> None:
     assert table(full_page, "Each limit") == [
         ["installed", "over", "150 MB", "152 MB", "101.2 %", "gpu: 88.5 MB"],
         ["growth", "kept", "5.0 %", "0.2 %", "4.0 %", ""],
-        ["files", "overridden", "10", "12", "120.0 %", "Override: until the next release"],
+        ["files", "overridden", "10", "12", "120.0 %", "Override up to 20: until the next release"],
         ["startup", "not measured", "2.00 s", "-", "", "it was not verified"],
     ]
 
@@ -313,6 +313,10 @@ def test_findings_and_suggestions(page_for: Page) -> None:
     box.focus()
     page.keyboard.press("Control+V")
     assert box.input_value().split() == ["[tool.mlbundle.quantize]", "dtype", "=", '"int8"']
+
+
+def test_what_a_check_of_the_budget_found_is_among_the_findings(full_page: Any) -> None:
+    assert table(full_page, "Findings")[-1] == ["MB402", "startup was not measured", ""]
 
 
 def test_how_it_was_made_is_there_to_open(page_for: Page) -> None:
