@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from .manifest import FileState, Manifest
@@ -61,7 +61,7 @@ class FileChange:
 
     @property
     def compressed_growth(self) -> int | None:
-        """Bytes in the artifact that came to it, negative where it shrank; None where not both sides compress."""
+        """Bytes in the artifact that came to it, negative where it shrank; of use only where both sides compress."""
         return _difference(*(state.compressed if state else 0 for state in (self.before, self.after)))
 
 
@@ -147,13 +147,13 @@ class Comparison:
         parts: dict[str, Any] = {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
-            "before": asdict(self.before),
-            "after": asdict(self.after),
+            "before": self.before,
+            "after": self.after,
             "growth": self._growth(self),
             "structure_growth": self.structure_growth,
             "hashed": self.hashed,
             "unchanged": self._row(self.unchanged),
-            "versions": [asdict(change) for change in self.versions],
+            "versions": list(self.versions),
             "owners": [self._row(group) for group in self.owners],
             "kinds": [self._row(group) for group in self.kinds],
             "files": [self._row(change) for change in self.files],
@@ -162,7 +162,7 @@ class Comparison:
         return text.encode(errors="backslashreplace").decode()  # JSON's own escape for file names that UTF-8 cannot hold
 
     def _row(self, change: FileChange | GroupChange) -> dict[str, Any]:
-        return {**asdict(change), "growth": self._growth(change)}
+        return {**_fields(change), "growth": self._growth(change)}
 
     def _growth(self, change: FileChange | GroupChange | Comparison) -> dict[str, int | None]:
         return {"installed": change.growth, "compressed": change.compressed_growth if self.compressed else None}
@@ -294,4 +294,8 @@ def _rows(value: Any) -> str:
 
 
 def _line(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
+    return json.dumps(value, ensure_ascii=False, default=_fields)
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    return {name: getattr(value, name) for name in value.__dataclass_fields__}

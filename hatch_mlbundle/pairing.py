@@ -13,6 +13,9 @@ from .releases import owner_name, release_free
 _MOST = 1 << 12
 """Pairs of which the nearest are looked for; of more files that could each be any other, the order of their paths decides."""
 
+_TELLING = 256
+"""Bytes of the smallest file that content alone tells, in whatever package: single lines are the same by chance."""
+
 
 class Present(NamedTuple):
     """A file that is in an artifact after all steps; its owner goes by `owner_name`."""
@@ -70,7 +73,7 @@ def _content_keys(
         return lambda file: (file.state.sha256, place(file)) if file.state.size and file.state.sha256 in moved else None
 
     return (
-        lambda file: file.state.sha256 if file.state.size and file.state.sha256 in single else None,
+        lambda file: file.state.sha256 if file.state.size >= _TELLING and file.state.sha256 in single else None,
         with_content(lambda file: release_free(file.path)),
         with_content(lambda file: tuple(file.path.split("/")[-2:])),
         with_content(lambda file: (file.owner, file.name)),

@@ -59,7 +59,11 @@ def format_growth(size: int) -> str:
 
 
 def format_growth_percent(size: int, before: int) -> str:
-    """Return what came to a size in percent of what it was, with its sign: `'+2.1 %'`; of nothing, `'new'`."""
+    """Return what came to a size in percent of what it was, with its sign: `'+2.1 %'`; `'x12'` of what is ten times as large or more;
+    `'new'` of nothing.
+    """
     if size and not before:
         return "new"
+    if size >= 9 * before > 0:
+        return f"x{(size + before) / before:.0f}"
     return f"{'+' if size > 0 else ''}{format_percent(size, before)}"

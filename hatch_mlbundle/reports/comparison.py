@@ -10,9 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from hatch_mlbundle.compare import Comparison, FileChange, GroupChange, Side, Sizes, Status
+from hatch_mlbundle.printable import printable
 from hatch_mlbundle.units import format_growth, format_growth_percent, format_size
 
-from .tables import labelled, others, plain, structure, unbroken
+from .tables import labelled, others, plain, structure
 
 SIGNS: Mapping[Status, str] = {"added": "+", "removed": "-", "changed": "~", "moved": ">"}
 """How a file's status is marked."""
@@ -27,7 +28,7 @@ def comparison_report(comparison: Comparison, *, top: int) -> RenderableType:
     parts += [Text(), _versions(comparison, top)] if comparison.versions else []
     parts += [Text(), _groups("package", comparison, comparison.owners, top)]
     parts += [Text(), _groups("kind", comparison, comparison.kinds, top)]
-    if comparison.files:
+    if comparison.files or comparison.unchanged.compressed_growth:
         parts += [Text(), _files(comparison, top)]
     return Group(*parts)
 
@@ -55,15 +56,13 @@ def _growth(size: int | None, told: str = "", *, bold: bool = False) -> Text:
 def _side(label: str, side: Side) -> Text:
     sizes = side.sizes
     compressed = "" if sizes.compressed is None else f", {format_size(sizes.compressed)} compressed"
-    text = unbroken(f"{label:<5}{side.name}")
-    text.append(f"\n     {side.kind}, {sizes.files:,} files, {format_size(sizes.installed)} installed{compressed}", style="none")
-    return text
+    told = f"{printable(side.kind)}, {sizes.files:,} files, {format_size(sizes.installed)} installed{compressed}"
+    return Text.assemble((f"{label:<5}{printable(side.name)}", "cyan"), f"\n     {told}", no_wrap=True, overflow="ignore")
 
 
 def _notes(comparison: Comparison) -> Iterable[str]:
     if not comparison.hashed:
-        yield "contents not compared (no hashes): a file of the same path and size counts as"
-        yield "unchanged"
+        yield "no hashes: a file of the same path and size counts as unchanged"
     counts = Counter(change.status for change in comparison.files)
     if counts:
         told = [f"{counts[status]:,} {status}" for status in SIGNS if counts[status]]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from heapq import nsmallest
 from typing import NamedTuple
 
 from rich.console import RenderableType
@@ -37,13 +38,21 @@ def by_group(title: str, manifest: Manifest, label: Callable[[FileRow], str], to
             sums[0] += row.after.size
             sums[1] += row.after.compressed or 0
             sums[2] += 1
-    return _table(title, manifest, [_Space(name, *sums) for name, sums in groups.items()], top, counted=True)
+    ordered = sorted((_Space(name, *sums) for name, sums in groups.items()), key=lambda group: (-group.installed, group.name))
+    return _table(title, manifest, ordered[:top], _others(ordered[top:]), counted=True)
 
 
 def largest_files(manifest: Manifest, top: int) -> Table:
     """Return the `top` largest files, and all others in a row."""
-    files = [_Space(row.path, row.after.size, row.after.compressed or 0, 1) for row in manifest.files if row.after]
-    return _table("largest files", manifest, files, top, counted=False)
+    files = [(row.path, row.after) for row in manifest.files if row.after]
+    shown = [
+        _Space(path, state.size, state.compressed or 0, 1)
+        for path, state in nsmallest(top, files, key=lambda file: (-file[1].size, file[0]))
+    ]
+    installed = sum(state.size for _, state in files) - sum(file.installed for file in shown)
+    compressed = sum(state.compressed or 0 for _, state in files) - sum(file.compressed for file in shown)
+    left = len(files) - len(shown)
+    return _table("largest files", manifest, shown, (_Space("", installed, compressed, left), left), counted=False)
 
 
 def duplicates(manifest: Manifest, top: int) -> RenderableType:
@@ -54,7 +63,8 @@ def duplicates(manifest: Manifest, top: int) -> RenderableType:
             if row.after.sha256 is None:
                 return Text("duplicates unknown: files were not hashed", style="dim")
             copies[row.after.size, row.after.sha256].append(row.path)
-    wasted = sorted(((size * (len(paths) - 1), paths) for (size, _), paths in copies.items() if len(paths) > 1), reverse=True)
+    wasted = [(size * (len(paths) - 1), paths) for (size, _), paths in copies.items() if len(paths) > 1]
+    wasted.sort(key=lambda each: (-each[0], each[1]))
     if not wasted:
         return Text("no duplicates", style="dim")
     table = labelled(["wasted", "copies"], "duplicates")
@@ -65,7 +75,13 @@ def duplicates(manifest: Manifest, top: int) -> RenderableType:
     return table
 
 
-def _table(title: str, manifest: Manifest, rows: Sequence[_Space], top: int, *, counted: bool) -> Table:
+def _others(groups: Sequence[_Space]) -> tuple[_Space, int]:
+    """Return what groups take together, and their number."""
+    columns = list(zip(*groups, strict=True))[1:] if groups else [(), (), ()]
+    return _Space("", *map(sum, columns)), len(groups)
+
+
+def _table(title: str, manifest: Manifest, rows: Sequence[_Space], rest: tuple[_Space, int], *, counted: bool) -> Table:
     """Return a table whose rows add up to what the artifact takes, those with the number of their files where it is `counted`."""
     compresses, totals = packs(manifest), manifest.artifact.after
     table = labelled(["installed", "", *(["compressed", ""] if compresses else []), *(["files"] if counted else [])], title)
@@ -75,18 +91,12 @@ def _table(title: str, manifest: Manifest, rows: Sequence[_Space], top: int, *, 
         cells += [format_size(row.compressed), format_percent(row.compressed, totals.size)] if compresses else []
         table.add_row(*cells, *([f"{row.files:,}"] if counted else []), label)
 
-    ordered = sorted(rows, key=lambda row: (-row.installed, row.name))
-    for row in ordered[:top]:
+    for row in rows:
         add(row, plain(row.name))
-    if rest := ordered[top:]:
-        add(_sum(rest), others(len(rest)))
+    if rest[1]:
+        add(rest[0], others(rest[1]))
     if compresses and totals.structure:
         cells = ["", "", format_size(totals.structure), format_percent(totals.structure, totals.size), *([""] if counted else [])]
         table.add_row(*cells, structure(manifest.artifact.kind))
     table.add_row()
     return table
-
-
-def _sum(rows: Iterable[_Space]) -> _Space:
-    installed, compressed, files = (sum(column) for column in list(zip(*rows, strict=True))[1:])
-    return _Space("", installed, compressed, files)

@@ -17,8 +17,15 @@
       "changes",
       title,
       against(report),
-      changes.hashed ? null : element("p", { class: "quiet" }, "One of the two was read without hashes: files of the same size count as unchanged."),
-      element("div", { class: "columns" }, groups("Package", changes.owners, changes, MLB.parts.owner), groups("Kind", changes.kinds, changes, MLB.visible)),
+      changes.hashed
+        ? null
+        : element("p", { class: "quiet" }, "One of the two was read without hashes: files of the same size count as unchanged."),
+      element(
+        "div",
+        { class: "columns" },
+        groups("Package", changes.owners, changes, MLB.parts.owner),
+        groups("Kind", changes.kinds, changes, MLB.visible),
+      ),
       changes.versions.length ? versions(changes.versions) : null,
       changes.files.length ? files(changes) : null,
     );
@@ -35,7 +42,12 @@
   // Groups that are as they were are one row with the smaller changes.
   function groups(heading, items, changes, named) {
     const moved = items.filter((group) => [INSTALLED, PACKED, FILES].some((size) => group.before[size] !== group.after[size]));
-    const grew = (title, size) => ({ title, number: true, cell: (group) => growth(grown([group], size)), rest: (rest) => growth(grown(rest, size)) });
+    const grew = (title, size) => ({
+      title,
+      number: true,
+      cell: (group) => growth(grown([group], size)),
+      rest: (rest) => growth(grown(rest, size)),
+    });
     const had = (title, side) => {
       const of = (group) => group[side][INSTALLED];
       return { title, number: true, cell: (group) => formatSize(of(group)), rest: (rest) => formatSize(sum(rest, of)) };
@@ -49,7 +61,13 @@
     ];
     const last = ["All", ...columns.slice(1).map((column) => column.cell(changes))];
     const ordered = [...moved, ...items.filter((group) => !moved.includes(group))];
-    return table({ caption: `By ${heading.toLowerCase()}`, columns, items: ordered, shown: Math.min(SHOWN, Math.max(moved.length, 1)), last: [last] });
+    return table({
+      caption: `By ${heading.toLowerCase()}`,
+      columns,
+      items: ordered,
+      shown: Math.min(SHOWN, Math.max(moved.length, 1)),
+      last: [last],
+    });
   }
 
   function versions(items) {
@@ -59,7 +77,10 @@
       shown: SHOWN,
       columns: [
         { title: "Distribution", cell: ([name]) => MLB.visible(name) },
-        { title: "Before", cell: ([, before]) => (before === null ? element("span", { class: "quiet" }, "not there") : MLB.visible(before)) },
+        {
+          title: "Before",
+          cell: ([, before]) => (before === null ? element("span", { class: "quiet" }, "not there") : MLB.visible(before)),
+        },
         { title: "After", cell: ([, , after]) => (after === null ? element("span", { class: "quiet" }, "not there") : MLB.visible(after)) },
       ],
     });
@@ -77,8 +98,20 @@
       shown: 20,
       unlisted: others.count,
       columns: [
-        { title: "File", path: true, cell: (change) => [file(change.file), change.former === null ? null : element("span", { class: "note" }, "from ", file(change.former))] },
-        { title: "Change", number: true, cell: (change) => growth(change.growth), rest: (rest) => growth(sum(rest, (change) => change.growth) + others.growth) },
+        {
+          title: "File",
+          path: true,
+          cell: (change) => [
+            file(change.file),
+            change.former === null ? null : element("span", { class: "note" }, "from ", file(change.former)),
+          ],
+        },
+        {
+          title: "Change",
+          number: true,
+          cell: (change) => growth(change.growth),
+          rest: (rest) => growth(sum(rest, (change) => change.growth) + others.growth),
+        },
         { title: "Before", number: true, cell: (change) => size(change.before) },
         { title: "After", number: true, cell: (change) => size(change.after) },
         { title: "Status", class: "short", cell: (change) => element("span", { class: `badge ${BADGES[change.status]}` }, change.status) },

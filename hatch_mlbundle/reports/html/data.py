@@ -11,7 +11,8 @@ from typing import Any
 
 from hatch_mlbundle.budget import BudgetCheck
 from hatch_mlbundle.compare import compare
-from hatch_mlbundle.manifest import Manifest, Saved, StepRow, SuggestionRow, Totals
+from hatch_mlbundle.manifest import BudgetRow, Manifest, Saved, StepRow, SuggestionRow, Totals
+from hatch_mlbundle.model import Finding
 
 from .changes import changes
 from .columns import Table, columns
@@ -37,13 +38,13 @@ def report_data(manifest: Manifest, baseline: Manifest | None = None, budget: Bu
         "steps": [_step(step) for step in manifest.steps],
         "remainder": _saved(manifest.remainder),
         "baseline": _baseline(baseline) if baseline else None,
-        "budget": [asdict(result) for result in budget.results] if budget else [],
+        "budget": [asdict(result) for result in budget.results] if budget else [_limit(row) for row in manifest.budget],
         "changes": changes(compare(baseline, manifest), table) if baseline else None,
         "duplicates": duplicates(table),
         "insides": insides(manifest, table),
         "models": models(manifest, table),
         "suggestions": [_suggestion(each) for each in manifest.suggestions],
-        "findings": [{**asdict(each), "path": table.place(each.path) if each.path else None} for each in manifest.findings],
+        "findings": [_finding(each, table) for each in manifest.findings],
         "tools": [[tool.name, tool.version] for tool in manifest.tools],
         "configuration": _pretty(manifest.configuration),
         "archives": [[each.name, each.format, each.size, each.sha256] for each in manifest.packed],
@@ -89,6 +90,15 @@ def _suggestion(row: SuggestionRow) -> dict[str, Any]:
         "saved": _saved(row.saved),
         "configuration": row.configuration,
     }
+
+
+def _limit(row: BudgetRow) -> dict[str, Any]:
+    """Return what the manifest says of a limit as if it had been checked just now."""
+    return {**asdict(row), "key": row.limit, "note": ""}
+
+
+def _finding(finding: Finding, table: Table) -> dict[str, Any]:
+    return {**asdict(finding), "path": table.place(finding.path) if finding.path else None}
 
 
 def _saved(saved: Saved) -> list[int | None]:

@@ -30,7 +30,11 @@
       columns.push({ title: "By steps", number: true, ...of("grown", growth) });
       last.push(growth(after.installed - report.totals.before.installed));
     }
-    return panel(id, title, table({ caption: `${title}, after all steps`, hideCaption: true, columns, items, shown: SHOWN, last: [...structure(report), last] }));
+    return panel(
+      id,
+      title,
+      table({ caption: `${title}, after all steps`, hideCaption: true, columns, items, shown: SHOWN, last: [...structure(report), last] }),
+    );
   }
 
   // The archive's own bytes belong to no file: with them, the compressed sizes add up.
@@ -96,12 +100,15 @@
       { title: "Package", class: "minor", cell: (row) => MLB.visible(report.owners[report.owner[row]]) },
       { title: "Kind", class: "minor", cell: (row) => MLB.visible(report.kinds[report.kind[row]]) },
     ];
-    const caption = within ? `The largest of ${counted(rows.length, "file")} that the map shows` : `The largest of ${counted(rows.length, "file")}`;
+    const caption = within
+      ? `The largest of ${counted(rows.length, "file")} that the map shows`
+      : `The largest of ${counted(rows.length, "file")}`;
     return table({ caption, columns, items: rows, shown: SHOWN, most: Math.min(LARGEST, rows.length) });
   }
 
   MLB.panels.duplicates = (report) => {
     const { groups: items, others, wasted } = report.duplicates;
+    if (!report.hashed) return panel("duplicates", "Duplicates", element("p", {}, "Not known: the files were not hashed."));
     if (!items.length) return null;
     return panel(
       "duplicates",
@@ -115,8 +122,18 @@
         unlisted: others.count,
         columns: [
           { title: "File", path: true, cell: copies },
-          { title: "Wasted", number: true, cell: (group) => formatSize(group.wasted), rest: (rest) => formatSize(sum(rest, (group) => group.wasted) + others.wasted) },
-          { title: "Copies", number: true, cell: (group) => formatCount(group.copies), rest: (rest) => formatCount(sum(rest, (group) => group.copies) + others.copies) },
+          {
+            title: "Wasted",
+            number: true,
+            cell: (group) => formatSize(group.wasted),
+            rest: (rest) => formatSize(sum(rest, (group) => group.wasted) + others.wasted),
+          },
+          {
+            title: "Copies",
+            number: true,
+            cell: (group) => formatCount(group.copies),
+            rest: (rest) => formatCount(sum(rest, (group) => group.copies) + others.copies),
+          },
         ],
         last: [["All", formatSize(wasted), formatCount(sum(items, (group) => group.copies) + others.copies)]],
       }),
@@ -126,7 +143,13 @@
   function copies(group) {
     const [first, ...more] = group.rows;
     const unlisted = group.copies - group.rows.length;
-    const list = () => element("ul", { class: "plain" }, more.map((row) => element("li", {}, file(row))), unlisted ? element("li", {}, `[${formatCount(unlisted)} others]`) : null);
+    const list = () =>
+      element(
+        "ul",
+        { class: "plain" },
+        more.map((row) => element("li", {}, file(row))),
+        unlisted ? element("li", {}, `[${formatCount(unlisted)} others]`) : null,
+      );
     return [file(first), details(`and ${counted(group.copies - 1, "copy", "copies")}`, list)];
   }
 }

@@ -10,10 +10,19 @@
     const columns = [
       { title: "Code", cell: (finding) => element("code", {}, MLB.visible(finding.code)) },
       { title: "Finding", class: "prose", cell: (finding) => [MLB.visible(finding.message), place(finding)] },
-      { title: "Size of the file", number: true, cell: (finding) => (there(report, finding.path) ? formatSize(report.size[finding.path]) : "") },
+      {
+        title: "Size of the file",
+        number: true,
+        cell: (finding) => (there(report, finding.path) ? formatSize(report.size[finding.path]) : ""),
+      },
     ];
     const note = element("p", { class: "quiet" }, "What each code means, and what to do, is in docs/findings.md of hatch-mlbundle.");
-    return panel("findings", "Findings", table({ caption: "Findings", hideCaption: true, items: report.findings, columns, shown: 30 }), note);
+    return panel(
+      "findings",
+      "Findings",
+      table({ caption: "Findings", hideCaption: true, items: report.findings, columns, shown: 30 }),
+      note,
+    );
   };
 
   function there(report, path) {
@@ -50,7 +59,20 @@
     const copied = async () => {
       told.textContent = (await copy(text)) ? "Copied" : "Select the lines and copy them";
     };
-    return [text, element("p", { class: "copy" }, element("button", { type: "button", "aria-label": `Copy the configuration of ${MLB.visible(row.optimizer)}`, onclick: copied }, "Copy"), " ", told)];
+    return [
+      text,
+      element(
+        "p",
+        { class: "copy" },
+        element(
+          "button",
+          { type: "button", "aria-label": `Copy the configuration of ${MLB.visible(row.optimizer)}`, onclick: copied },
+          "Copy",
+        ),
+        " ",
+        told,
+      ),
+    ];
   }
 
   // A sandboxed frame may not write to the clipboard itself, but may ask for what is selected to be copied.
@@ -65,20 +87,44 @@
   }
 
   MLB.panels.footer = (report) =>
-    element("footer", { class: "bottom" }, element("p", {}, `Made by ${MLB.visible(report.generator)}.`), element("ul", {}, sums(report).map(([text, holds]) => element("li", {}, holds ? "✓ " : "✗ does not add up: ", text))));
+    element(
+      "footer",
+      { class: "bottom" },
+      element("p", {}, `Made by ${MLB.visible(report.generator)}.`),
+      element(
+        "ul",
+        {},
+        sums(report).map(([text, holds]) => element("li", {}, holds ? "✓ " : "✗ does not add up: ", text)),
+      ),
+    );
 
   // Each sum that must hold, in words, and whether it does.
   function sums(report) {
     const { before, after } = report.totals;
-    const there = (column) => sum(Array.from(report[column]).filter((size) => size > 0), (size) => size);
+    const there = (column) =>
+      sum(
+        Array.from(report[column]).filter((size) => size > 0),
+        (size) => size,
+      );
     const saved = (at) => sum(report.steps, (step) => step.saved[at] ?? 0) + (report.remainder[at] ?? 0);
-    const told = [[`The sizes of ${counted(after.files, "file")} add up to ${formatCount(after.installed)} bytes installed.`, there("size") === after.installed]];
+    const told = [
+      [
+        `The sizes of ${counted(after.files, "file")} add up to ${formatCount(after.installed)} bytes installed.`,
+        there("size") === after.installed,
+      ],
+    ];
     if (report.packs) {
-      told.push([`Their compressed sizes and ${formatCount(after.structure)} bytes of archive headers add up to ${formatCount(after.size)} bytes.`, there("packed") + after.structure === after.size]);
+      told.push([
+        `Their compressed sizes and ${formatCount(after.structure)} bytes of archive headers add up to ${formatCount(after.size)} bytes.`,
+        there("packed") + after.structure === after.size,
+      ]);
     }
     if (report.steps.length) {
       const compressed = !report.packs || saved(1) === before.size - after.size;
-      told.push([`What the steps saved, and the writing of the artifact, add up to ${formatCount(saved(0))} bytes installed.`, saved(0) === before.installed - after.installed && compressed]);
+      told.push([
+        `What the steps saved, and the writing of the artifact, add up to ${formatCount(saved(0))} bytes installed.`,
+        saved(0) === before.installed - after.installed && compressed,
+      ]);
     }
     return told;
   }

@@ -3,14 +3,19 @@
 
 {
   const { element, formatSize, formatPercent, formatCount } = MLB;
-  const { panel, table, choice, share } = MLB.parts;
+  const { panel, table, choice, share, counted } = MLB.parts;
   const KEY = "mlbundle-theme";
 
   MLB.panels.header = (report) =>
     element(
       "header",
       { class: "top" },
-      element("div", { class: "title" }, element("p", { class: "quiet" }, `Size report: ${report.artifactKind}`), element("h1", {}, element("bdi", {}, MLB.visible(report.name)))),
+      element(
+        "div",
+        { class: "title" },
+        element("p", { class: "quiet" }, `Size report: ${report.artifactKind}`),
+        element("h1", {}, element("bdi", {}, MLB.visible(report.name))),
+      ),
       theme(),
       headline(report),
       element("dl", { class: "figures" }, figures(report)),
@@ -38,14 +43,20 @@
   function difference(size, base) {
     const grown = size - base;
     const percent = `${grown > 0 ? "+" : ""}${formatPercent(grown, base)}`;
-    return element("strong", { class: grown > 0 ? "bad" : grown < 0 ? "good" : null }, grown ? `${MLB.formatGrowth(grown)} (${percent})` : "the same size");
+    return element(
+      "strong",
+      { class: grown > 0 ? "bad" : grown < 0 ? "good" : null },
+      grown ? `${MLB.formatGrowth(grown)} (${percent})` : "the same size",
+    );
   }
 
   function figures(report) {
     const { before, after } = report.totals;
-    const figure = (title, value, note) => element("div", {}, element("dt", {}, title), element("dd", {}, value), element("dd", { class: "quiet" }, note));
-    const was = (size, whole) => (size === whole ? "as before the steps" : `${formatSize(whole)} before the steps, ${change(size, whole)}`);
-    const files = after.files === before.files ? "as before the steps" : `${formatCount(before.files)} before the steps`;
+    const figure = (title, value, note) =>
+      element("div", {}, element("dt", {}, title), element("dd", {}, value), note ? element("dd", { class: "quiet" }, note) : null);
+    const same = report.steps.length ? "as before the steps" : null;
+    const was = (size, whole) => (size === whole ? same : `${formatSize(whole)} before the steps, ${change(size, whole)}`);
+    const files = after.files === before.files ? same : `${formatCount(before.files)} before the steps`;
     return [
       figure("Installed", formatSize(after.installed), was(after.installed, before.installed)),
       report.packs ? figure("Compressed", formatSize(after.size), was(after.size, before.size)) : null,
@@ -61,8 +72,10 @@
 
   function verdict(budget) {
     const over = budget.filter((limit) => limit.status === "over").length;
-    const limits = `${formatCount(budget.length)} limit${budget.length === 1 ? "" : "s"}`;
-    return over ? [element("span", { class: "bad" }, "Over"), `${formatCount(over)} of ${limits}`] : [element("span", { class: "good" }, "Kept"), limits];
+    const unmeasured = budget.filter((limit) => limit.status === "unmeasured").length;
+    const limits = counted(budget.length, "limit") + (unmeasured ? `, ${formatCount(unmeasured)} not measured` : "");
+    if (over) return [element("span", { class: "bad" }, "Over"), `${formatCount(over)} of ${limits}`];
+    return unmeasured === budget.length ? ["Not measured", limits] : [element("span", { class: "good" }, "Kept"), limits];
   }
 
   function theme() {
@@ -70,14 +83,22 @@
     const set = (value) => {
       if (value === "auto") delete root.dataset.theme;
       else root.dataset.theme = value;
-      MLB.emit("theme", { theme: value });
     };
     const remembered = recall() ?? "auto";
     set(remembered);
-    return choice("Theme", [["auto", "Auto"], ["light", "Light"], ["dark", "Dark"]], remembered, (value) => {
-      set(value);
-      remember(value);
-    });
+    return choice(
+      "Theme",
+      [
+        ["auto", "Auto"],
+        ["light", "Light"],
+        ["dark", "Dark"],
+      ],
+      remembered,
+      (value) => {
+        set(value);
+        remember(value);
+      },
+    );
   }
 
   // A sandboxed frame has no storage: asking for it throws.
@@ -108,14 +129,35 @@
       hideCaption: true,
       items: budget,
       columns: [
-        { title: "Limit", cell: (limit) => [MLB.visible(limit.limit), limit.key === limit.limit ? null : element("span", { class: "note" }, MLB.visible(limit.key))] },
-        { title: "Status", class: "short", cell: (limit) => element("span", { class: `badge ${STATUS[limit.status][1]}` }, STATUS[limit.status][0]) },
+        {
+          title: "Limit",
+          cell: (limit) => [
+            MLB.visible(limit.limit),
+            limit.key === limit.limit ? null : element("span", { class: "note" }, MLB.visible(limit.key)),
+          ],
+        },
+        {
+          title: "Status",
+          class: "short",
+          cell: (limit) => element("span", { class: `badge ${STATUS[limit.status][1]}` }, STATUS[limit.status][0]),
+        },
         { title: "Allowed", number: true, cell: (limit) => amount(limit.allowed, limit.unit) },
         { title: "Actual", number: true, cell: (limit) => (limit.actual === null ? "-" : amount(limit.actual, limit.unit)) },
-        { title: "Used", number: true, cell: (limit) => (limit.actual === null || limit.allowed <= 0 ? "" : share(limit.actual, limit.allowed, limit.status)) },
-        { title: "Note", class: "prose", cell: (limit) => [limit.reason ? `Overridden: ${MLB.visible(limit.reason)}. ` : "", MLB.visible(limit.note)] },
+        {
+          title: "Used",
+          number: true,
+          cell: (limit) => (limit.actual === null || limit.allowed <= 0 ? "" : share(limit.actual, limit.allowed, limit.status)),
+        },
+        { title: "Note", class: "prose", cell: (limit) => note(limit) },
       ],
     });
+  }
+
+  // The reason that was written for an override, and what counts most.
+  function note(limit) {
+    const most = limit.up_to ?? null;
+    const override = limit.reason ? `Override${most === null ? "" : ` up to ${amount(most, limit.unit)}`}: ${limit.reason}` : "";
+    return [override, limit.note].filter(Boolean).map((text) => element("div", {}, MLB.visible(text)));
   }
 
   function amount(value, unit) {

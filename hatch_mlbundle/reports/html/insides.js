@@ -24,11 +24,26 @@
       columns: [
         { title: heading, cell: ([name]) => [swatch(hues.get(name)), MLB.visible(name)] },
         { title: "Bytes", number: true, cell: ([, size]) => formatSize(size), rest: (rest) => formatSize(sum(rest, ([, size]) => size)) },
-        { title: "Share", number: true, cell: ([, size]) => share(size, whole), rest: (rest) => share(sum(rest, ([, size]) => size), whole) },
+        {
+          title: "Share",
+          number: true,
+          cell: ([, size]) => share(size, whole),
+          rest: (rest) =>
+            share(
+              sum(rest, ([, size]) => size),
+              whole,
+            ),
+        },
       ],
       last: [["All", formatSize(whole), null]],
     });
-    return element("div", { class: "view" }, element("h3", {}, title), strip(parts, hues), element("div", { class: "columns" }, all, largest(title, files, others, hues)));
+    return element(
+      "div",
+      { class: "view" },
+      element("h3", {}, title),
+      strip(parts, hues),
+      element("div", { class: "columns" }, all, largest(title, files, others, hues)),
+    );
   }
 
   function largest(title, files, others, hues) {
@@ -39,7 +54,15 @@
       shown: 10,
       unlisted: others.count,
       columns: [
-        { title: "File", path: true, cell: (row) => [file(row.file), strip(row.parts, hues), element("details", {}, element("summary", {}, told(row)), parts(row, hues))] },
+        {
+          title: "File",
+          path: true,
+          cell: (row) => [
+            file(row.file),
+            strip(row.parts, hues),
+            element("details", {}, element("summary", {}, told(row)), parts(row, hues)),
+          ],
+        },
         { title: "Bytes", number: true, cell: (row) => formatSize(size(row)), rest: (rest) => formatSize(sum(rest, size) + others.size) },
       ],
     });
@@ -48,11 +71,18 @@
   // The largest parts in words, for those who cannot tell the colours.
   function told(row) {
     const whole = sum(row.parts, ([, size]) => size);
-    return row.parts.slice(0, 3).map(([name, size]) => `${MLB.visible(name)} ${formatPercent(size, whole)}`).join(", ");
+    return row.parts
+      .slice(0, 3)
+      .map(([name, size]) => `${MLB.visible(name)} ${formatPercent(size, whole)}`)
+      .join(", ");
   }
 
   function parts(row, hues) {
-    return element("ul", { class: "plain" }, row.parts.map(([name, size]) => element("li", {}, swatch(hues.get(name)), `${MLB.visible(name)}: ${formatSize(size)}`)));
+    return element(
+      "ul",
+      { class: "plain" },
+      row.parts.map(([name, size]) => element("li", {}, swatch(hues.get(name)), `${MLB.visible(name)}: ${formatSize(size)}`)),
+    );
   }
 
   // All parts side by side; a table beside it says the same.

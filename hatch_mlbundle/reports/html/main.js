@@ -3,7 +3,21 @@
 
 {
   const { element } = MLB;
-  const ORDER = ["budget", "map", "changes", "waterfall", "suggestions", "findings", "packages", "kinds", "largest", "duplicates", "insides", "models", "making"];
+  const ORDER = [
+    "budget",
+    "map",
+    "changes",
+    "waterfall",
+    "suggestions",
+    "findings",
+    "packages",
+    "kinds",
+    "largest",
+    "duplicates",
+    "insides",
+    "models",
+    "making",
+  ];
 
   MLB.panels.map = (report) => (report.count ? MLB.parts.panel("map", "Map", element("div", { id: "map-place" })) : null);
 
@@ -13,7 +27,13 @@
     try {
       report = await MLB.load();
     } catch (error) {
-      place.append(element("p", { class: "failure" }, `This browser cannot unpack the report (${error.message}). Chrome 123, Firefox 120 and Safari 17.5 can, and later ones.`));
+      place.append(
+        element(
+          "p",
+          { class: "failure" },
+          `This browser cannot unpack the report (${error.message}). Chrome 123, Firefox 120 and Safari 17.5 can, and later ones.`,
+        ),
+      );
       return;
     }
     const main = element("main");

@@ -41,17 +41,12 @@ const MLB = (() => {
     return { ...rest, ...typed, folders: folders.map(([parent, name]) => ({ parent, name })) };
   }
 
-  // The path of a folder; the top's is empty.
-  function folderPath(folder) {
-    const { parent, name } = MLB.report.folders[folder];
-    return parent > 0 ? `${folderPath(parent)}/${name}` : name;
-  }
-
   // The path of a row's file.
   function path(row) {
-    const folder = MLB.report.folder[row];
-    const name = MLB.report.names[row];
-    return folder > 0 ? `${folderPath(folder)}/${name}` : name;
+    const parts = [MLB.report.names[row]];
+    for (let folder = MLB.report.folder[row]; folder > 0; folder = MLB.report.folders[folder].parent)
+      parts.push(MLB.report.folders[folder].name);
+    return parts.reverse().join("/");
   }
 
   // A number with that many digits after the point; of two equally near ones the even one, as Python does it.
@@ -126,6 +121,18 @@ const MLB = (() => {
   }
 
   return {
-    report: null, load, path, folderPath, fixed, formatSize, formatGrowth, formatPercent, formatCount, visible, visibleLines, on, emit, element,
+    report: null,
+    load,
+    path,
+    fixed,
+    formatSize,
+    formatGrowth,
+    formatPercent,
+    formatCount,
+    visible,
+    visibleLines,
+    on,
+    emit,
+    element,
   };
 })();

@@ -7,19 +7,28 @@
 
   MLB.panels.models = (report) => {
     const { models, bound, others } = report.models;
-    return panel("models", "Models", models.map((model) => shown(model, bound)), others ? element("p", { class: "quiet" }, `[${counted(others, "other model")}]`) : null);
+    return panel(
+      "models",
+      "Models",
+      models.map((model) => shown(model, bound)),
+      others ? element("p", { class: "quiet" }, `[${counted(others, "other model")}]`) : null,
+    );
   };
 
   function shown(model, bound) {
     const [first, ...more] = model.files;
-    const sizes = model.size ? `${formatSize(model.size[0])} to ${formatSize(model.size[1])} (${formatPercent(model.size[1] - model.size[0], model.size[0])})` : "";
+    const sizes = model.size
+      ? `${formatSize(model.size[0])} to ${formatSize(model.size[1])} (${formatPercent(model.size[1] - model.size[0], model.size[0])})`
+      : "";
     return element(
       "article",
       { class: "model" },
       element("h3", {}, file(first), more.length ? ` and ${counted(more.length, "more file")}` : null),
       element("p", {}, [MLB.visible(model.step), MLB.visible(model.setting), sizes].filter(Boolean).join(", ")),
       model.search.length ? search(model, bound) : null,
-      model.tensors.length ? details(`Tensors (${formatCount(model.tensors.length + model.otherTensors.count)})`, () => tensors(model)) : null,
+      model.tensors.length
+        ? details(`Tensors (${formatCount(model.tensors.length + model.otherTensors.count)})`, () => tensors(model))
+        : null,
     );
   }
 

@@ -30,7 +30,12 @@
       const number = rest.length + unlisted;
       const others = columns.map((column, at) => (at === naming(columns) ? `[${formatCount(number)} others]` : column.rest?.(rest)));
       body.replaceChildren(
-        ...items.slice(0, count).map((item) => row(columns, columns.map((column) => column.cell(item)))),
+        ...items.slice(0, count).map((item) =>
+          row(
+            columns,
+            columns.map((column) => column.cell(item)),
+          ),
+        ),
         ...(number ? [row(columns, others, "others")] : []),
         ...last.map((cells) => row(columns, cells, "total")),
       );
@@ -59,8 +64,13 @@
 
   function row(columns, cells, kind) {
     const name = naming(columns);
-    const cell = (content, at) => element(at === name ? "th" : "td", { scope: at === name ? "row" : null, class: classes(columns[at]) }, content);
-    return element("tr", { class: kind }, columns.map((_, at) => cell(cells[at], at)));
+    const cell = (content, at) =>
+      element(at === name ? "th" : "td", { scope: at === name ? "row" : null, class: classes(columns[at]) }, content);
+    return element(
+      "tr",
+      { class: kind },
+      columns.map((_, at) => cell(cells[at], at)),
+    );
   }
 
   function classes(column) {
@@ -82,7 +92,12 @@
   function choice(legend, options, chosen, choose) {
     const name = `choice-${(choice.count = (choice.count ?? 0) + 1)}`;
     const radio = ([value, label]) =>
-      element("label", {}, element("input", { type: "radio", name, value, checked: value === chosen, onchange: () => choose(value) }), element("span", {}, label));
+      element(
+        "label",
+        {},
+        element("input", { type: "radio", name, value, checked: value === chosen, onchange: () => choose(value) }),
+        element("span", {}, label),
+      );
     return element("fieldset", { class: "choice" }, element("legend", { class: "unseen" }, legend), options.map(radio));
   }
 

@@ -15,12 +15,22 @@
     const points = trials.map((trial) => ({ trial, x: trial.size, y: error(trial.value) }));
     const limit = bound && (bound.metric === metric || bound.metric === null) ? error(bound.value) : null;
     const ys = [...points.map((point) => point.y), ...(limit === null ? [] : [limit])];
-    const x = linear([Math.min(...points.map((point) => point.x)), Math.max(...points.map((point) => point.x))], [MARGIN.left + 12, width - MARGIN.right - 12]);
+    const x = linear(
+      [Math.min(...points.map((point) => point.x)), Math.max(...points.map((point) => point.x))],
+      [MARGIN.left + 12, width - MARGIN.right - 12],
+    );
     const y = vertical(ys);
     const label = LIKENESSES.has(metric) ? `1 - ${metric}` : metric;
     return element(
       "svg",
-      { class: "scatter", viewBox: `0 0 ${width} ${HEIGHT}`, width, height: HEIGHT, role: "img", "aria-label": `Size against ${label}: ${points.length} trials, which the table lists` },
+      {
+        class: "scatter",
+        viewBox: `0 0 ${width} ${HEIGHT}`,
+        width,
+        height: HEIGHT,
+        role: "img",
+        "aria-label": `Size against ${label}: ${points.length} trials, which the table lists`,
+      },
       grid(x, y, width, label),
       limit === null ? null : boundLine(y(limit), width, bound),
       points.map((point) => mark(point, x(point.x), y(point.y))),
@@ -76,7 +86,11 @@
   }
 
   function boundLine(y, width, bound) {
-    const text = element("text", { class: "bound", x: width - MARGIN.right - 4, y: y - 6, "text-anchor": "end" }, `bound: ${bound.key.replace("-", " ")} ${bound.value}`);
+    const text = element(
+      "text",
+      { class: "bound", x: width - MARGIN.right - 4, y: y - 6, "text-anchor": "end" },
+      `bound: ${bound.key.replace("-", " ")} ${bound.value}`,
+    );
     return [element("line", { class: "bound", x1: MARGIN.left, x2: width - MARGIN.right, y1: y, y2: y }), text];
   }
 
@@ -84,7 +98,9 @@
   function mark({ trial }, x, y) {
     const title = element("title", {}, `${MLB.visible(trial.setting)}: ${formatSize(trial.size)}, ${trial.metric} ${trial.value}`);
     if (!trial.keeps) return element("g", { class: "missed" }, title, element("path", { d: `M${x - 5} ${y - 5}l10 10m0 -10l-10 10` }));
-    const ring = trial.taken ? [element("circle", { class: "ring", cx: x, cy: y, r: 9 }), element("text", { x: x + 14, y: y + 4 }, "taken")] : null;
+    const ring = trial.taken
+      ? [element("circle", { class: "ring", cx: x, cy: y, r: 9 }), element("text", { x: x + 14, y: y + 4 }, "taken")]
+      : null;
     return element("g", { class: "kept" }, title, element("circle", { cx: x, cy: y, r: 5 }), ring);
   }
 }

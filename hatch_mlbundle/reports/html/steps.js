@@ -12,7 +12,10 @@
     const place = element("div", {});
     const draw = (measure) => place.replaceChildren(waterfall(report, measure));
     draw("installed");
-    const measures = [["installed", "Installed"], ["compressed", "Compressed"]];
+    const measures = [
+      ["installed", "Installed"],
+      ["compressed", "Compressed"],
+    ];
     return panel("waterfall", "Saved by the steps", report.packs ? choice("Size", measures, "installed", draw) : null, place);
   };
 
@@ -24,7 +27,10 @@
       caption: `Bytes ${measure}, from before the steps to after them`,
       items: rows,
       columns: [
-        { title: "Step", cell: (row) => [MLB.visible(row.name), " ", row.lossy ? element("span", { class: "badge warn" }, "lossy") : null] },
+        {
+          title: "Step",
+          cell: (row) => [MLB.visible(row.name), " ", row.lossy ? element("span", { class: "badge warn" }, "lossy") : null],
+        },
         { title: element("span", { class: "unseen" }, "Bar"), class: "bars", cell: (row) => bar(row, whole) },
         { title: "Change", number: true, cell: (row) => (row.total ? "" : growth(row.to - row.from)) },
         { title: "Left", number: true, cell: (row) => formatSize(row.to) },
@@ -60,32 +66,56 @@
   MLB.panels.making = (report) => {
     const steps = report.steps.map((step) => details(summary(step), () => inside(step)));
     const tools = report.tools.length ? details("Tools that decide the result", () => list(report.tools)) : null;
-    const settings = report.configuration ? details("Configuration", () => element("pre", { tabindex: 0 }, MLB.visibleLines(report.configuration))) : null;
+    const settings = report.configuration
+      ? details("Configuration", () => element("pre", { tabindex: 0 }, MLB.visibleLines(report.configuration)))
+      : null;
     return panel("making", "How it was made", steps, tools, settings, beside(report));
   };
 
   function summary(step) {
     const kind = element("span", { class: `badge ${step.lossless ? "quiet" : "warn"}` }, step.lossless ? "lossless" : "lossy");
-    return ["Step ", element("strong", {}, MLB.visible(step.name)), " ", kind, element("span", { class: "quiet" }, ` ${MLB.visible(step.distribution)} ${MLB.visible(step.version)}`)];
+    return [
+      "Step ",
+      element("strong", {}, MLB.visible(step.name)),
+      " ",
+      kind,
+      element("span", { class: "quiet" }, ` ${MLB.visible(step.distribution)} ${MLB.visible(step.version)}`),
+    ];
   }
 
   function inside(step) {
     const changes = Object.entries(step.changes).map(([action, count]) => `${action}: ${formatCount(count)}`);
-    return element("div", {}, changes.length ? element("p", {}, `Files: ${changes.join(", ")}`) : null, step.options ? element("pre", { tabindex: 0 }, MLB.visibleLines(step.options)) : null);
+    return element(
+      "div",
+      {},
+      changes.length ? element("p", {}, `Files: ${changes.join(", ")}`) : null,
+      step.options ? element("pre", { tabindex: 0 }, MLB.visibleLines(step.options)) : null,
+    );
   }
 
   function list(pairs) {
-    return element("ul", {}, pairs.map(([name, version]) => element("li", {}, `${MLB.visible(name)} ${MLB.visible(version)}`)));
+    return element(
+      "ul",
+      {},
+      pairs.map(([name, version]) => element("li", {}, `${MLB.visible(name)} ${MLB.visible(version)}`)),
+    );
   }
 
   function beside(report) {
     const hash = { title: "SHA-256", path: true, cell: (row) => element("code", {}, row[row.length - 1]) };
     const size = (at) => ({ title: "Size", number: true, cell: (row) => formatSize(row[at]) });
-    const archives = [{ title: "Archive", path: true, cell: ([name]) => MLB.visible(name) }, { title: "Format", cell: ([, format]) => MLB.visible(format) }, size(2), hash];
+    const archives = [
+      { title: "Archive", path: true, cell: ([name]) => MLB.visible(name) },
+      { title: "Format", cell: ([, format]) => MLB.visible(format) },
+      size(2),
+      hash,
+    ];
     const companions = [{ title: "File", path: true, cell: ([path]) => MLB.visible(path) }, size(1), hash];
     return [
       report.archives.length ? table({ caption: "Packed into", items: report.archives, columns: archives }) : null,
-      report.companions.length ? table({ caption: "Files beside the artifact", items: report.companions, columns: companions, shown: 20 }) : null,
+      report.companions.length
+        ? table({ caption: "Files beside the artifact", items: report.companions, columns: companions, shown: 20 })
+        : null,
     ];
   }
 }

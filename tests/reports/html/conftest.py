@@ -12,6 +12,7 @@ import pytest
 from hatch_mlbundle.budget import BudgetCheck
 from hatch_mlbundle.manifest import Manifest
 from hatch_mlbundle.reports.html.page import html_report
+from tests.reports.html.reportsmith import BUDGET, baseline_manifest, full_manifest
 
 CHROMIUM = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
 
@@ -28,9 +29,8 @@ def chromium() -> Iterator[Any]:
         browser.close()
 
 
-@pytest.fixture
-def open_page(chromium: Any) -> Iterator[Callable[..., Any]]:
-    """Return what opens a file as a page; what goes wrong in it fails the test at its end.
+def opening(chromium: Any) -> Iterator[Callable[..., Any]]:
+    """Yield what opens a file as a page, and fail at the end where anything went wrong in one.
 
     `frames` are files beside it that it shows, `script` is run before its own.
     """
@@ -56,6 +56,23 @@ def open_page(chromium: Any) -> Iterator[Callable[..., Any]]:
     for context in contexts:
         context.close()
     assert problems == []
+
+
+@pytest.fixture
+def open_page(chromium: Any) -> Iterator[Callable[..., Any]]:
+    """Return what opens a file as a page; what goes wrong in it fails the test at its end."""
+    yield from opening(chromium)
+
+
+@pytest.fixture(scope="module")
+def full_page(chromium: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Return a page with something in every part, for tests that only read it."""
+    path = tmp_path_factory.mktemp("full") / "report.html"
+    path.write_bytes(html_report(full_manifest(), baseline_manifest(), BUDGET).encode())
+    for open_file in opening(chromium):
+        page = open_file(path)
+        page.wait_for_selector("html[data-ready]", state="attached")
+        yield page
 
 
 @pytest.fixture
