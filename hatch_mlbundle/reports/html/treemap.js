@@ -263,7 +263,7 @@
 
     // Shows a file or an owner that the page asks for.
     show({ row, owner }) {
-      const node = row >= 0 ? this.numbers.tree.nodes[row] : this.numbers.ownerNode(owner);
+      const node = Number.isInteger(row) ? this.numbers.tree.nodes[row] : this.numbers.ownerNode(owner);
       if (!node) return;
       const file = node.row >= 0;
       this.current = file ? node : null;
@@ -275,10 +275,11 @@
       this.drawn.elements.get(this.boxOf(this.current))?.classList.add("map-shown");
     }
 
-    // Shows the others of which a file that is too small to be seen is the first.
+    // Shows the others of which a file that is too small to be seen is the first; an empty one is nowhere.
     showRank(node) {
       const rank = this.numbers.ranked(node.parent).findIndex((item) => item.node === node);
       if (rank > 0) this.apply({ from: rank }, { write: "replace" });
+      else this.live.textContent = `${visible(node.name)} has no size, so the map has no box for it`;
     }
 
     // The paint in which a file is there: the one in use, if it is.

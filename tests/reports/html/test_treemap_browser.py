@@ -491,6 +491,13 @@ def test_a_hostile_place_can_be_shared(page_for: PageFor) -> None:
         page.click(".map-crumbs button")
 
 
+def test_an_empty_file_is_told_to_have_no_box(page_for: PageFor) -> None:
+    page = page_for(full_manifest())
+    page.evaluate("MLB.emit('show', { row: [...MLB.report.names].indexOf('empty') })")
+    assert page.locator(".map-live").text_content() == "empty has no size, so the map has no box for it"
+    assert place(page)[-1] == "app"
+
+
 def test_nothing_has_any_size(page_for: PageFor) -> None:
     page = page_for(manifest_of([unchanged("empty", 0), unchanged("a/b", 0)]))
     assert page.locator(".map-empty").text_content() == "No file here has any size."
