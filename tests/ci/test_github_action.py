@@ -309,5 +309,16 @@ def test_the_action_installs_itself(tmp_path: Path, forge: Forge) -> None:
     assert len(forge.comments) == 1
 
 
+def test_a_python_that_is_too_old_is_told(tmp_path: Path, forge: Forge) -> None:
+    runner = Runner(root=tmp_path, action=ACTION, given={"python": {"python-path": str(tmp_path / "python3.9")}})
+    checkout(runner.workspace)
+    old = tmp_path / "python3.9"
+    old.write_text("#!/bin/sh\nexit 1\n", encoding="utf-8")
+    old.chmod(0o755)
+    assert runner.run(APP, event(runner, forge)) == 2
+    (command,) = active_commands(runner.log)
+    assert "set python-version" in command
+
+
 def test_outputs_are_read_in_both_forms() -> None:
     assert read_outputs("a=b=c\nd<<END\n1\n2=3\nEND\ne=\n") == {"a": "b=c", "d": "1\n2=3", "e": ""}
