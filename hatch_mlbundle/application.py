@@ -24,6 +24,7 @@ from .bundles.onefile import OneFileArtifact
 from .bundles.tables import Tables
 from .canonical import digest, sha256_of_file
 from .config import Config, decisive_settings, options_to_dict
+from .contents.rows import contents_of
 from .errors import ArtifactError, FindingsError
 from .finished import Finished, recall, remember
 from .job import Job
@@ -130,6 +131,7 @@ def _finished_key(job: Job, sha256: str, wheel: Path, target: Path, findings: Se
     decisive = [decisive_settings(job.config), options_to_dict(settings.limits), list(job.config.idle)]
     surroundings = [
         __version__,
+        [each.identity for each in job.inspecting],
         sys.platform,
         platform.machine(),
         [asdict(tool) for tool in job.tools],
@@ -310,4 +312,5 @@ def _manifest(
         findings=findings,
         packed=packed,
         details=ledger.details(),
+        contents=contents_of(after.bundle, job.inspecting, session.services),
     )

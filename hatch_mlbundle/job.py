@@ -14,6 +14,7 @@ from .bundles.archives.pack import archive_libraries
 from .bundles.compressor import LIBDEFLATE
 from .cache import Cache, default_folder
 from .config import TABLE, Config, options_to_dict
+from .contents.rows import Inspecting
 from .errors import ConfigurationError
 from .manifest import ToolRow
 from .optimizer import ArtifactKind, Json, Options
@@ -32,7 +33,7 @@ class Job:
     """A configuration ready to be carried out on any number of artifacts: its optimizers made, their programs found.
 
     `project` is the folder that relative paths of the configuration start from; `inquiry` is what is asked of changed models, None
-    where nothing is.
+    where nothing is; `inspecting` is what tells what files are made of.
     """
 
     config: Config
@@ -41,6 +42,7 @@ class Job:
     project: Path
     progress: Progress
     inquiry: Inquiry | None = None
+    inspecting: tuple[Inspecting, ...] = ()
 
     def stages_for(self, kind: ArtifactKind) -> list[Stage]:
         """Return the stages that are for such an artifact."""
@@ -92,6 +94,7 @@ def prepare(config: Config, registry: Registry, *, project: Path | None = None, 
         project=project,
         progress=progress or Silence(),
         inquiry=inquiry,
+        inspecting=registry.inspectors,
     )
 
 

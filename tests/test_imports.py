@@ -14,7 +14,7 @@ PACKAGE = Path(hatch_mlbundle.__file__).parent
 
 CORE = """
     __init__ accuracy accuracy.evaluator accuracy_settings atomic budget budget_settings bytecode cache canonical closure compare config
-    crash decode entrypoints
+    contents contents.inspector contents.parts contents.totals crash decode entrypoints
     epoch errors filegroups finished frozenmodules globs hookspecs identify importpaths importtime keeprules late libraries librarynames
     links manifest marshalled_code model modulesets.* opcodes optimizer profile profilematch programs progress pysource reference schema
     storage testfiles units unmarshal unmarshal_server usage verify_settings
@@ -24,9 +24,11 @@ LAYERS = [
     CORE.split(),
     [
         *("accuracy.judge", "accuracy.metrics", "accuracy.outputs", "accuracy.running", "accuracy.samples", "accuracy.search"),
-        *("accuracy.stage", "accuracy.worker", "binaries.*", "bundles.*", "freezing.*", "models.*", "tracing.*", "trials.*"),
+        *("accuracy.stage", "accuracy.worker", "binaries.*", "bundles.*", "contents.binaries", "contents.builtin", "contents.fatbin"),
+        *("contents.gguf", "contents.models", "contents.offload_bundle", "contents.zeros"),
+        *("freezing.*", "models.*", "tracing.*", "trials.*"),
     ],
-    ["accounting", "drafts", "examine", "judging", "objections", "pipeline", "rewriting", "workspace"],
+    ["accounting", "contents.rows", "drafts", "examine", "judging", "objections", "pipeline", "rewriting", "workspace"],
     ["verification.*"],
     ["optimizers.*", "reports.*"],
     ["plugins"],

@@ -22,7 +22,7 @@ from .zip_reader import ZipMember
 Faults: TypeAlias = Mapping[str, Sequence[str]]
 """Ways in which RECORD does not fit the wheel, each with the paths it concerns."""
 
-_NATIVE = frozenset({Kind.ELF, Kind.PE, Kind.MACHO})
+_UNPACKED = frozenset({Kind.ELF, Kind.PE, Kind.MACHO, Kind.MODEL})
 
 _NAMED = 3
 """Paths that a fault names before it only counts."""
@@ -62,7 +62,7 @@ def examine_all(
 ) -> tuple[dict[str, MemberFacts], Faults]:
     """Read the members on `workers` threads; return their facts, and where they do not fit their rows in RECORD.
 
-    A member without a row has nothing to fit. Native files are left unpacked in `folder`, if there is one. Raises ArtifactError
+    A member without a row has nothing to fit. Native files and models are left unpacked in `folder`, if there is one. Raises ArtifactError
     for a damaged member, StorageError for a full disk.
     """
     largest_first = sorted(members, key=lambda member: member.size, reverse=True)  # what takes longest must not start last
@@ -97,10 +97,10 @@ def _examine(member: ZipMember, row: RecordRow | None, folder: Path | None) -> t
 
 
 def _chunks(member: ZipMember, folder: Path | None) -> Iterator[bytes]:
-    """Yield a member's bytes, and leave those of a native file in the folder: whoever looks at its headers needs it on disk."""
+    """Yield a member's bytes, and leave those of a native file or model in the folder: whoever looks at its headers needs it on disk."""
     chunks = member.chunks()
     first = next(chunks, b"")
-    if folder is None or identify(member.path, first[:HEAD]) not in _NATIVE:
+    if folder is None or identify(member.path, first[:HEAD]) not in _UNPACKED:
         yield first
         yield from chunks
         return
