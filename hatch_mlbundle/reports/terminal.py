@@ -18,6 +18,7 @@ from hatch_mlbundle.units import format_percent, format_size
 from hatch_mlbundle.verification.report import Verification
 
 from .accuracy import models_report
+from .contents import contents_report
 from .verification import verification_report
 
 _REMAINDERS = {"wheel": "RECORD, zip headers", "frozen": "archive headers"}
@@ -88,7 +89,8 @@ def analysis(manifest: Manifest, *, top: int) -> RenderableType:
         _groups("kind", manifest, [row.kind for row in manifest.files], top),
         _groups("largest files", manifest, [row.path for row in manifest.files], top),
     ]
-    return Group(*parts, _duplicates(manifest.files, top))
+    inside = contents_report(manifest, top=top)
+    return Group(*parts, *([inside] if inside else []), _duplicates(manifest.files, top))
 
 
 def _packs(manifest: Manifest) -> bool:
