@@ -62,6 +62,8 @@ def _bundle(reader: Reader, begin: int, end: int) -> Iterator[Extent]:
             raise BinaryError(f"{reader.path}: an entry of an offload bundle does not fit into its section")
         target = reader.read(at, length, "offload bundle's target").decode("latin-1")
         at += length
+        if not target.isprintable():
+            raise BinaryError(f"{reader.path}: an offload bundle is for {target[:40]!a}, which no compiler is")
         if size:
             match = _ARCHITECTURE.search(target)
             yield Extent(begin + offset, begin + offset + size, match[1] if match else OTHER)

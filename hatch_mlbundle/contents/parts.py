@@ -25,7 +25,7 @@ def without_overlaps(extents: Iterable[Extent], size: int) -> Iterator[Extent]:
     for start, end, name in sorted(extents, key=lambda each: (each.start, -each.end, each.name)):
         if not 0 <= start <= end <= size:
             raise MlbundleError(f"part {name[:_LONGEST_NAME]!a} (bytes {start} to {end}) lies outside the file of {size} bytes")
-        if end > at:
+        if end > max(start, at):
             yield Extent(max(start, at), end, name)
             at = end
 
