@@ -312,5 +312,5 @@ def _manifest(
         findings=findings,
         packed=packed,
         details=ledger.details(),
-        contents=contents_of(after.bundle, job.inspecting, session.services),
+        contents=contents_of(after.bundle, job.inspecting, session.services) if after.account.sha256 else (),
     )

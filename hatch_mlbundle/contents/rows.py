@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -15,7 +13,6 @@ from hatch_mlbundle.manifest import ContentsRow, View
 from hatch_mlbundle.model import Bundle, File, Kind
 from hatch_mlbundle.optimizer import Json
 from hatch_mlbundle.pipeline import Services
-from hatch_mlbundle.storage import storage_errors
 
 from .inspector import Extent, Inside, Inspector
 from .parts import SMALL, by_size, coalesced, completed, condensed, measured
@@ -44,15 +41,15 @@ class Inspecting:
 def contents_of(bundle: Bundle, inspecting: Sequence[Inspecting], services: Services) -> tuple[ContentsRow, ...]:
     """Return what the bundle's files are made of, sorted by path and view: on all cores, from the cache where that knows it.
 
-    Of inspectors that tell the same of a file the first one's word is taken. What cannot be believed is left out. Raises
-    StorageError, and ConfigurationError where a plugin's inspector fails in any way that it may not.
+    Files that lie in an archive are unpacked into the workspace, as for the steps. Of inspectors that tell the same of a file the
+    first one's word is taken. What cannot be believed is left out. Raises StorageError, and ConfigurationError where a plugin's
+    inspector fails in any way that it may not.
     """
     wanting = _wanting(bundle, inspecting)
-    folder = services.workspace.new_folder()
 
     def inspect(file: File) -> Json:
-        with _on_disk(file, folder) as path:
-            return _facts(file, path, wanting[file.path])
+        path = file.content.local_path() or services.workspace.local(file)
+        return _facts(file, path, wanting[file.path])
 
     identity = ["contents", _FORMAT, [each.identity for each in inspecting]]
     files = [bundle[path] for path in wanting]
@@ -73,21 +70,6 @@ def _wanting(bundle: Bundle, inspecting: Sequence[Inspecting]) -> dict[str, list
         if (of_kind[file.kind] or suffix in suffixes) and file.link is None and file.size and file.kind not in _APART:
             wanting[path] = [each for each in inspecting if each in of_kind[file.kind] or suffix in each.inspector.suffixes]
     return wanting
-
-
-@contextmanager
-def _on_disk(file: File, folder: Path) -> Iterator[Path]:
-    """Give a path with the file's bytes and its own suffix; one that lies in an archive is unpacked, and gone afterwards."""
-    local = file.content.local_path()
-    if local is not None:
-        yield local
-        return
-    with storage_errors(folder), tempfile.TemporaryDirectory(dir=folder) as place:
-        path = Path(place) / f"file{PurePosixPath(file.path).suffix}"
-        with path.open("xb") as stream:
-            for chunk in file.content.chunks():
-                stream.write(chunk)
-        yield path
 
 
 def _facts(file: File, path: Path, inspecting: Sequence[Inspecting]) -> Json:

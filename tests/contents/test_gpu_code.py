@@ -2,14 +2,16 @@ from __future__ import annotations
 
 import random
 import struct
+import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
 from hatch_mlbundle.contents import fatbin as fatbin_module
+from hatch_mlbundle.contents.binaries import ElfInspector
 from tests.contents.inspecting import parts_of
-from tests.elfsmith import Code, Part, build_elf, fatbin, offload_bundle
+from tests.elfsmith import Code, Part, build_elf, fatbin, need, offload_bundle
 
 LTO, SPECIFIC, FAMILY = 0x10000, 0x100000, 0x200000
 COMPRESSED, ZSTD = 0x2000, 0x8000
@@ -129,11 +131,22 @@ def test_only_headers_are_read(tmp_path: Path) -> None:
         stream.seek(end)
         stream.write(table)
     began = time.monotonic()
-    from hatch_mlbundle.contents.binaries import ElfInspector
-
     gpu = next(each for each in ElfInspector().inspect(path) if each.view == "gpu")
     assert [(each.end - each.start, each.name) for each in gpu.extents] == [(16, "(headers)"), (100 * 10**9 + 64, "sm_80")]
     assert time.monotonic() - began < 1
+
+
+@pytest.mark.slow
+def test_what_nvcc_makes_has_the_names_that_it_was_asked_for(tmp_path: Path) -> None:
+    need("nvcc", "gcc")
+    (tmp_path / "k.cu").write_text("__global__ void k(float *a) { a[threadIdx.x] *= 2; }\n")
+    asked = {"80": "sm_80,lto_80", "90a": "sm_90a,compute_90a", "89": "lto_89"}
+    code = [word for arch, names in asked.items() for word in ("-gencode", f"arch=compute_{arch},code=[{names}]")]
+    command = ["nvcc", "-dc", "-Xcompiler", "-fPIC", *code, "-o", "k.o", "k.cu"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=300)
+    found = parts_of(tmp_path / "k.o", "gpu")
+    assert found is not None
+    assert set(found) == {"sm_80", "lto_80 (LTO-IR)", "sm_90a", "compute_90a (PTX)", "lto_89 (LTO-IR)", "(headers)"}
 
 
 HIP = "hipv4-amdgcn-amd-amdhsa--"
