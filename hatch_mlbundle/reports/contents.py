@@ -6,11 +6,12 @@ from collections.abc import Mapping
 
 from rich.console import Group, RenderableType
 from rich.table import Table
-from rich.text import Text
 
 from hatch_mlbundle.contents.totals import totals
 from hatch_mlbundle.manifest import Manifest, View
 from hatch_mlbundle.units import format_percent, format_size
+
+from .tables import labelled, others, plain
 
 _TITLES: Mapping[View, str] = {
     "sections": "sections of binaries",
@@ -28,15 +29,12 @@ def contents_report(manifest: Manifest, *, top: int) -> RenderableType | None:
 
 def _table(title: str, parts: Mapping[str, int], top: int) -> Table:
     whole = sum(parts.values())
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for number in ("installed", ""):
-        table.add_column(number, justify="right", no_wrap=True)
-    table.add_column(f"{title}, {format_size(whole)}", overflow="fold")
+    table = labelled(["installed", ""], f"{title}, {format_size(whole)}")
     told = list(parts.items())[:top]
     for name, size in told:
-        table.add_row(format_size(size), format_percent(size, whole), Text(name, overflow="fold"))
+        table.add_row(format_size(size), format_percent(size, whole), plain(name))
     if len(parts) > len(told):
         rest = whole - sum(size for _, size in told)
-        table.add_row(format_size(rest), format_percent(rest, whole), Text(f"[{len(parts) - len(told):,} others]", style="dim"))
+        table.add_row(format_size(rest), format_percent(rest, whole), others(len(parts) - len(told)))
     table.add_row()
     return table
