@@ -117,7 +117,7 @@ class Window:
             self._buffer, self._start = self._read(start, _WINDOW), start
         data = self._buffer[start - self._start : end - self._start]
         if len(data) < end - start:
-            raise damaged(start)
+            raise _damaged(start)
         return data
 
     def varint(self, position: int, end: int) -> tuple[int, int]:
@@ -128,7 +128,7 @@ class Window:
             value |= (byte & 0x7F) << (7 * count)
             if byte < 0x80:
                 return value, position + count + 1
-        raise damaged(position)
+        raise _damaged(position)
 
     def _read(self, start: int, length: int) -> bytes:
         self._stream.seek(start)
@@ -172,9 +172,9 @@ def value_of(window: Window, position: int, end: int, kind: int) -> tuple[int, i
     elif kind in (FIXED64, FIXED32):
         length = 8 if kind == FIXED64 else 4
     else:
-        raise damaged(position)
+        raise _damaged(position)
     if length > end - position:
-        raise damaged(position)
+        raise _damaged(position)
     return position, position + length
 
 
@@ -249,6 +249,5 @@ def _varint(value: int) -> bytes:
     return bytes(out)
 
 
-def damaged(position: int) -> ModelError:
-    """Return the error for what cannot be read."""
+def _damaged(position: int) -> ModelError:
     return ModelError(f"is no ONNX model, or damaged: nothing can be read at byte {position}")
