@@ -25,6 +25,7 @@ from .bundles.onefile import OneFileArtifact
 from .bundles.tables import Tables
 from .canonical import digest, sha256_of_file
 from .config import Config, decisive_settings, options_to_dict
+from .contents.rows import contents_of
 from .errors import ArtifactError, FindingsError
 from .finished import Finished, recall, remember
 from .job import Job
@@ -132,6 +133,7 @@ def _finished_key(job: Job, sha256: str, wheel: Path, target: Path, findings: Se
     decisive = [decisive_settings(job.config), options_to_dict(settings.limits), list(job.config.idle), baseline]
     surroundings = [
         __version__,
+        [each.identity for each in job.inspecting],
         sys.platform,
         platform.machine(),
         [asdict(tool) for tool in job.tools],
@@ -321,4 +323,5 @@ def _manifest(
         findings=findings,
         packed=packed,
         details=ledger.details(),
+        contents=contents_of(after.bundle, job.inspecting, session.services) if after.account.sha256 else (),
     )

@@ -133,7 +133,7 @@ class _Opening:
             raise ArtifactError(str(self.path), "is neither a wheel (.whl), a folder nor an executable that PyInstaller made")
         if not executable.archive.is_one_file:
             raise ArtifactError(str(self.path), "is the executable of a one-folder bundle; name the folder that it lies in")
-        return OneFileArtifact(executable=executable, pool=self.pool, limits=self._limits)
+        return OneFileArtifact(executable=executable, pool=self.pool, limits=self._limits, folder=self.workspace.new_folder())
 
     @property
     def _limits(self) -> Limits:
