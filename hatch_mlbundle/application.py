@@ -25,6 +25,7 @@ from .bundles.onefile import OneFileArtifact
 from .bundles.tables import Tables
 from .canonical import digest, sha256_of_file
 from .config import Config, decisive_settings, options_to_dict, selected
+from .contents.rows import contents_of
 from .errors import ArtifactError, FindingsError
 from .finished import Finished, recall, remember
 from .job import Job
@@ -125,7 +126,7 @@ def analyze(job: Job, path: Path, trials: Trials | None = None) -> Manifest:
         if not trials:
             return manifest
         suggestions, findings = suggest(trials, before, session.artifact.kind, session.services)
-        return replace(manifest, suggestions=suggestions, findings=selected(job.config.settings, findings))
+        return replace(manifest, suggestions=suggestions, findings=(*manifest.findings, *selected(job.config.settings, findings)))
 
 
 def _wheel_digest(path: Path) -> str | None:
@@ -142,6 +143,7 @@ def _finished_key(job: Job, sha256: str, wheel: Path, target: Path, findings: Se
     decisive = [decisive_settings(job.config), options_to_dict(settings.limits), list(job.config.idle), baseline]
     surroundings = [
         __version__,
+        [each.identity for each in job.inspecting],
         sys.platform,
         platform.machine(),
         [asdict(tool) for tool in job.tools],
@@ -325,4 +327,5 @@ def _manifest(
         findings=findings,
         packed=packed,
         details=ledger.details(),
+        contents=contents_of(after.bundle, job.inspecting, session.services) if after.account.sha256 else (),
     )
