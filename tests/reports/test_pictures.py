@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -18,7 +19,6 @@ from hatch_mlbundle.reports.pictures import png_picture, svg_picture
 from hatch_mlbundle.reports.treemap import HEIGHT, WIDTH, Scene, scene, text_width
 
 SVG = "{http://www.w3.org/2000/svg}"
-CHROMIUM = Path("/usr/bin/chromium")
 HOSTILE = ["<script>alert(1)</script>", "a&b\"c'", "\u202egnp.exe", "new\nline", "nul\x00\x1b", "lone\udcff", "]]>", "n" * 300]
 
 
@@ -188,21 +188,17 @@ def test_no_text_is_wider_than_reckoned(font: str | None) -> None:
     assert drawn.getlength("libtorch_cpu.so 434 MB") > 0.75 * text_width("libtorch_cpu.so 434 MB", 15)
 
 
-@pytest.mark.skipif(not CHROMIUM.exists(), reason="there is no Chromium")
-def test_a_browser_draws_every_text_inside_its_box(tmp_path: Path) -> None:
-    playwright = pytest.importorskip("playwright.sync_api")
+def test_a_browser_draws_every_text_inside_its_box(chromium: Any, tmp_path: Path) -> None:
     picture = tmp_path / "picture.svg"
     picture.write_text(svg_picture(manifest(SAMPLE)), encoding="utf-8")
     measure = """() => [...document.querySelectorAll('rect + text')].map(text => {
         const inner = text.getBBox(), outer = text.previousElementSibling.getBBox();
         return [inner.x - outer.x, outer.x + outer.width - inner.x - inner.width, text.textContent] })"""
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
-        page = browser.new_page(color_scheme="dark")
-        page.goto(picture.as_uri())
-        measured = page.evaluate(measure)
-        ground = page.evaluate("() => getComputedStyle(document.querySelector('.ground')).fill")
-        browser.close()
+    page = chromium.new_page(color_scheme="dark")
+    page.goto(picture.as_uri())
+    measured = page.evaluate(measure)
+    ground = page.evaluate("() => getComputedStyle(document.querySelector('.ground')).fill")
+    page.close()
     assert len(measured) > 5
     assert [each for each in measured if len(each[2]) > 1 and min(each[:2]) < 0] == []
     assert ground == "rgb({}, {}, {})".format(*DARK.background)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,20 +12,6 @@ from hatch_mlbundle.budget import BudgetCheck
 from hatch_mlbundle.manifest import Manifest
 from hatch_mlbundle.reports.html.page import html_report
 from tests.reports.html.reportsmith import BUDGET, baseline_manifest, full_manifest
-
-CHROMIUM = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
-
-
-@pytest.fixture(scope="session")
-def chromium() -> Iterator[Any]:
-    """Start the browser once for all tests."""
-    driver = pytest.importorskip("playwright.sync_api")
-    if CHROMIUM is None:
-        pytest.skip("there is no Chromium")
-    with driver.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 def opening(chromium: Any) -> Iterator[Callable[..., Any]]:

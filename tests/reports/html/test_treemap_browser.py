@@ -293,8 +293,8 @@ def test_dark_pages_are_drawn_dark(page_for: PageFor) -> None:
 def test_zooming_is_animated_only_where_motion_is_wanted(page_for: PageFor) -> None:
     for motion, animations in (("reduce", 0), ("no-preference", 1)):
         page = page_for(layers(), reduced_motion=motion)
-        page.evaluate("document.querySelector('.map-box').click()")
-        assert page.evaluate("document.querySelector('.map-layer').getAnimations().length") == animations
+        zoom = "() => { document.querySelector('.map-box').click(); return document.querySelector('.map-layer').getAnimations().length }"
+        assert page.evaluate(zoom) == animations
 
 
 def test_forced_colours_keep_borders_and_focus(page_for: PageFor) -> None:
