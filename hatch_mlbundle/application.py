@@ -19,6 +19,7 @@ from .beside import COMPANIONS, beside, manifest_sink, replacing_companions, rep
 from .bundles.archives.pack import archive_of, packing
 from .bundles.artifact import Side, Written
 from .bundles.frozen import FrozenArtifact
+from .bundles.images.artifact import ImageArtifact
 from .bundles.missing_notice import LeftOut, one_line
 from .bundles.onefile import OneFileArtifact
 from .bundles.tables import Tables
@@ -114,7 +115,7 @@ def analyze(job: Job, path: Path) -> Manifest:
     with open_session(job, path, job.cache()) as session:
         before = session.artifact.scan()
         nothing = Outcome(bundle=before.bundle, stages=(), findings=())
-        return _manifest(job, session, path.name, before, before, nothing, ())
+        return _manifest(job, session, path.name, before, before, nothing, selected(job.config, before.findings))
 
 
 def _wheel_digest(path: Path) -> str | None:
@@ -222,7 +223,7 @@ def _archives(job: Job, session: Session, folder: Path, target: Path, commits: E
 
 def _check_writable(session: Session) -> None:
     """Raise ArtifactError for what can be analyzed only, before any work."""
-    if isinstance(session.artifact, OneFileArtifact):
+    if isinstance(session.artifact, OneFileArtifact | ImageArtifact):
         raise session.artifact.refusal()
 
 
@@ -310,4 +311,5 @@ def _manifest(
         findings=findings,
         packed=packed,
         details=ledger.details(),
+        layers=after.layers,
     )

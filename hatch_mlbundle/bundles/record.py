@@ -6,7 +6,9 @@ import base64
 import csv
 import hashlib
 import io
-from collections.abc import Iterable
+import posixpath
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 SIGNATURES = ("RECORD.jws", "RECORD.p7s")
@@ -47,6 +49,19 @@ def parse_record(text: str) -> dict[str, RecordRow]:
             raise ValueError(f"line {number} of RECORD: {row.path!r} is listed twice")
         rows[row.path] = row
     return rows
+
+
+def recorded_files(record: str, lines: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Yield each file that an installed RECORD lists, and its distribution, up to the line that nobody can read.
+
+    `record` is the path of RECORD in a tree; so are the paths that are given, those below the tree's own root begin with `..`.
+    """
+    folder, _, info = record.removesuffix("/RECORD").rpartition("/")
+    name = info.removesuffix(".dist-info").rpartition("-")[0]
+    with suppress(csv.Error):
+        for row in csv.reader(lines):
+            if row:
+                yield posixpath.normpath(f"{folder}/{row[0]}" if folder else row[0]), name
 
 
 def record_line(path: str, sha256: str, size: int) -> str:

@@ -1,0 +1,70 @@
+"""What each layer brings to an image, and what later layers hide of it: that is shipped all the same."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+
+from hatch_mlbundle.manifest import LayerRow
+from hatch_mlbundle.model import Finding
+from hatch_mlbundle.units import format_size
+
+from .layer import Layer
+from .tree import Stored
+
+_WORTH_TELLING = 10**6
+"""Bytes hidden that are worth a finding: each layer that installs something hides a little, such as the lists of packages."""
+_MOST_NAMED = 3
+_LONGEST = 80
+
+
+def layer_rows(layers: Sequence[Layer], made_by: Sequence[str], seen: Collection[int]) -> tuple[LayerRow, ...]:
+    """Return a row for each layer; `seen` are the `id`s of the `Stored` that a container sees, `made_by` what made each layer."""
+    return tuple(_row(layer, made, seen) for layer, made in zip(layers, made_by, strict=True))
+
+
+def hidden_finding(layers: Sequence[Layer], seen: Collection[int]) -> Finding | None:
+    """Return the finding for what layers hide of lower ones, with the largest files of it; None where it is little."""
+    hidden = [each for layer in layers for each in layer.stored if id(each) not in seen]
+    size = sum(each.size for each in hidden)
+    if size < _WORTH_TELLING:
+        return None
+    groups: defaultdict[tuple[str, int, int], int] = defaultdict(int)
+    for each in hidden:
+        groups[_what(each)] += each.size
+    ordered = sorted(groups.items(), key=lambda group: (-group[1], group[0]))
+    named = "; ".join(_told(*what, size) for what, size in ordered[:_MOST_NAMED])
+    rest = f"; [{len(ordered) - _MOST_NAMED:,} others]" if len(ordered) > _MOST_NAMED else ""
+    stored = format_size(sum(each.compressed for each in hidden))
+    message = (
+        f"{format_size(size)} ({stored} as stored) are hidden by later layers, but shipped all the same: {named}{rest}; "
+        "remove or change a file in the instruction that makes it"
+    )
+    return Finding(code="MB801", message=message)
+
+
+def _row(layer: Layer, created_by: str, seen: Collection[int]) -> LayerRow:
+    shown = [each for each in layer.stored if id(each) in seen]
+    hidden = [each for each in layer.stored if id(each) not in seen]
+    return LayerRow(
+        digest=str(layer.digest),
+        created_by=created_by,
+        size=layer.size,
+        files=len(shown),
+        installed=sum(each.size for each in shown),
+        compressed=sum(each.compressed for each in shown),
+        hidden_installed=sum(each.size for each in hidden),
+        hidden_compressed=sum(each.compressed for each in hidden),
+    )
+
+
+def _what(stored: Stored) -> tuple[str, int, int]:
+    """Return the file or folder that was hidden at once, with the layer that hid it and the layer that brought this part of it."""
+    return (stored.hidden.path, stored.hidden.layer, stored.layer) if stored.hidden else (stored.path, stored.layer, stored.layer)
+
+
+def _told(path: str, hider: int, layer: int, size: int) -> str:
+    name = path if path.isprintable() else ascii(path)[1:-1]
+    name = name if len(name) <= _LONGEST else f"...{name[-_LONGEST:]}"
+    by = f"layer {hider} hides it" if hider != layer else "which has it twice"
+    return f"{name or '/'} ({format_size(size)} of layer {layer}, {by})"
