@@ -54,14 +54,14 @@ def parse_record(text: str) -> dict[str, RecordRow]:
 def recorded_files(record: str, lines: Iterable[str]) -> Iterator[tuple[str, str]]:
     """Yield each file that an installed RECORD lists, and its distribution, up to the line that nobody can read.
 
-    `record` is the path of RECORD in a tree; so are the paths that are given, those below the tree's own root begin with `..`.
+    `record` is the path of RECORD in a tree. Paths begin with `..` where they lead out of it, and with `/` where RECORD says so.
     """
     folder, _, info = record.removesuffix("/RECORD").rpartition("/")
     name = info.removesuffix(".dist-info").rpartition("-")[0]
     with suppress(csv.Error):
         for row in csv.reader(lines):
             if row:
-                yield posixpath.normpath(f"{folder}/{row[0]}" if folder else row[0]), name
+                yield posixpath.normpath(posixpath.join(folder, row[0])), name
 
 
 def record_line(path: str, sha256: str, size: int) -> str:

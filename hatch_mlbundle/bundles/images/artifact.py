@@ -17,7 +17,7 @@ from hatch_mlbundle.errors import ArtifactError
 from hatch_mlbundle.model import Bundle, Change, Content, File, Kind, MemoryContent
 from hatch_mlbundle.optimizer import ArtifactKind
 
-from .hidden import hidden_finding, layer_rows
+from .findings import image_findings, layer_rows
 from .image import LayerPart, read_image
 from .layer import Allowance, Layer, LayerSource, read_layer
 from .layouts import FolderLayout, Layout
@@ -71,9 +71,8 @@ class ImageArtifact:
         bundle, compressed, seen = _bundle(root, LayeredContent(self.layout))
         size = image.documents + sum(layer.size for layer in layers)
         account = Account(size=size, sha256=image.sha256, structure=size - sum(compressed.values()), compressed=compressed)
-        finding = hidden_finding(layers, seen)
         rows = layer_rows(layers, [part.created_by for part in image.layers], seen)
-        return Side(bundle=bundle, account=account, findings=(finding,) if finding else (), layers=rows)
+        return Side(bundle=bundle, account=account, findings=image_findings(layers, seen), layers=rows)
 
     def refuses(self, change: Change) -> str | None:
         """Refuse any change."""

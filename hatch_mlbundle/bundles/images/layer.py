@@ -13,7 +13,7 @@ from hatch_mlbundle.identify import HEAD, identify
 from hatch_mlbundle.model import CHUNK
 from hatch_mlbundle.units import format_size
 
-from .layer_tree import LayerTree
+from .layer_tree import LayerTree, is_whiteout
 from .listings import is_listing
 from .streams import Damaged, Stream, unpacked
 from .tar_format import REGULAR
@@ -63,16 +63,17 @@ class Digest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerSource:
-    """A layer to be read: its number from 1, its stored bytes, and the digests that these and the unpacked ones must have, if known.
+    """A layer to be read: its number from 1, and its stored bytes.
 
-    `raw` gives the stored bytes once, in pieces of `STEP`; `fault` makes the error that says what is wrong with the layer.
+    `digest` is what these must have, None where only that of the unpacked ones is known: `diff_id`, from the configuration. `raw`
+    gives them once, in pieces of `STEP`; `fault` makes the error that says what is wrong with the layer.
     """
 
     number: int
     size: int
     raw: Iterator[bytes]
     digest: Digest | None
-    diff_id: Digest | None
+    diff_id: Digest
     fault: Damaged
 
     def damaged(self, problem: str) -> ArtifactError:
@@ -82,12 +83,16 @@ class LayerSource:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layer:
-    """A layer that was read: `digest` is that of its stored bytes, `size` their number, `stored` every regular file in it."""
+    """A layer that was read: `digest` is that of its stored bytes, `size` their number, `stored` every regular file in it.
+
+    `is_as_configured` tells whether it unpacks to what the image's configuration says.
+    """
 
     size: int
     digest: Digest
     tree: LayerTree
     stored: list[Stored] = field(repr=False)
+    is_as_configured: bool
 
 
 def read_layer(source: LayerSource, allowance: Allowance) -> Layer:
@@ -99,7 +104,7 @@ def read_layer(source: LayerSource, allowance: Allowance) -> Layer:
     for member in reader:
         stream.count(member)
         file = None
-        if member.type == REGULAR:
+        if member.type == REGULAR and not is_whiteout(member.name):
             file = _read_file(source.number, member, reader, stream, min(room, _LARGEST_LISTING))
             room -= len(file.listing or b"")
             stored.append(file)
@@ -110,10 +115,11 @@ def read_layer(source: LayerSource, allowance: Allowance) -> Layer:
     while stream.read(CHUNK):
         pass
     found = Digest(algorithm=digest.name, hex=digest.hexdigest())
-    _check(source, source.digest, found)
-    if source.diff_id and source.diff_id != found:
+    if source.digest:
+        _check(source, source.digest, found)
+    else:
         _check(source, source.diff_id, stream.digest())
-    return Layer(size=source.size, digest=found, tree=tree, stored=stored)
+    return Layer(size=source.size, digest=found, tree=tree, stored=stored, is_as_configured=stream.digest() == source.diff_id)
 
 
 def _hashing(raw: Iterator[bytes], digest: hashlib._Hash) -> Iterator[bytes]:
@@ -122,8 +128,8 @@ def _hashing(raw: Iterator[bytes], digest: hashlib._Hash) -> Iterator[bytes]:
         yield piece
 
 
-def _check(source: LayerSource, expected: Digest | None, found: Digest) -> None:
-    if expected and expected != found:
+def _check(source: LayerSource, expected: Digest, found: Digest) -> None:
+    if expected != found:
         raise source.damaged(f"should have the digest {expected}, but has {found}")
 
 
@@ -154,7 +160,7 @@ class _Watched(Stream):
         self._source = source
         self._allowance = allowance
         self._stream = stream
-        self._digest = hashlib.new(source.diff_id.algorithm if source.diff_id else "sha256")
+        self._digest = hashlib.new(source.diff_id.algorithm)
         self._left = max(_ABOVE_SUSPICION, allowance.limits.max_ratio * source.size)
 
     @property

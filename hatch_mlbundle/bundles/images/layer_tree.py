@@ -12,6 +12,11 @@ _NOTES = ".wh..wh."
 """What the names of a file system's own notes begin with (aufs); they are no files of the image."""
 
 
+def is_whiteout(name: str) -> bool:
+    """Say whether a member of this name is no file, but tells what is hidden below."""
+    return name.rpartition("/")[2].startswith(_WHITEOUT)
+
+
 class LayerTree:
     """The tree of the layer of this number. `add` puts a member in; the last one of a name counts."""
 

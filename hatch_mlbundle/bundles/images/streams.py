@@ -19,7 +19,8 @@ Damaged: TypeAlias = Callable[[str], ArtifactError]
 """Returns the error that says what is wrong with what is read."""
 
 _GZIP_MAGIC = b"\x1f\x8b"
-_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+_ZSTD_MAGICS = (b"\x28\xb5\x2f\xfd", *(bytes([first, 0x2A, 0x4D, 0x18]) for first in range(0x50, 0x60)))
+"""Of a frame, and of those to be skipped (RFC 8878, 3.1.2)."""
 _GZIP = 16 + zlib.MAX_WBITS
 """What tells zlib to expect a header and a checksum of gzip (RFC 1952)."""
 
@@ -70,7 +71,7 @@ class FileStream(Stream):
 
 def is_compressed(head: bytes) -> bool:
     """Say whether these first bytes are those of gzip or zstd."""
-    return head.startswith((_GZIP_MAGIC, _ZSTD_MAGIC))
+    return head.startswith((_GZIP_MAGIC, *_ZSTD_MAGICS))
 
 
 def unpacked(raw: Iterator[bytes], damaged: Damaged) -> Stream:
@@ -81,7 +82,7 @@ def unpacked(raw: Iterator[bytes], damaged: Damaged) -> Stream:
     first = next(raw, b"")
     if first.startswith(_GZIP_MAGIC):
         return GzipStream(_joined(first, raw), damaged)
-    if first.startswith(_ZSTD_MAGIC):
+    if first.startswith(_ZSTD_MAGICS):
         return StepStream(_zstd_steps(_joined(first, raw), damaged))
     return StepStream((piece, len(piece)) for piece in _joined(first, raw))
 

@@ -148,5 +148,5 @@ class TarReader:
     def _exactly(self, size: int) -> bytes:
         data = self._stream.read(size)
         if len(data) < size:
-            raise TarFormatError("a member that ends too early")
+            raise self._damaged("has a member that ends too early")
         return data

@@ -23,7 +23,19 @@ def layer_rows(layers: Sequence[Layer], made_by: Sequence[str], seen: Collection
     return tuple(_row(layer, made, seen) for layer, made in zip(layers, made_by, strict=True))
 
 
-def hidden_finding(layers: Sequence[Layer], seen: Collection[int]) -> Finding | None:
+def image_findings(layers: Sequence[Layer], seen: Collection[int]) -> tuple[Finding, ...]:
+    """Return what a person should know of these layers; `seen` as in `layer_rows`."""
+    others = [str(layer.tree.number) for layer in layers if not layer.is_as_configured]
+    told = [_hidden(layers, seen)]
+    if others:
+        message = (
+            f"layers {', '.join(others)} unpack to other bytes than the configuration names; Docker and containerd refuse such an image"
+        )
+        told.append(Finding(code="MB802", message=message))
+    return tuple(finding for finding in told if finding)
+
+
+def _hidden(layers: Sequence[Layer], seen: Collection[int]) -> Finding | None:
     """Return the finding for what layers hide of lower ones, with the largest files of it; None where it is little."""
     hidden = [each for layer in layers for each in layer.stored if id(each) not in seen]
     size = sum(each.size for each in hidden)
