@@ -18,6 +18,7 @@ from hatch_mlbundle.units import format_percent, format_size
 from hatch_mlbundle.verification.report import Verification
 
 from .accuracy import models_report
+from .layers import layers_report
 from .verification import verification_report
 
 _REMAINDERS = {"wheel": "RECORD, zip headers", "frozen": "archive headers"}
@@ -84,6 +85,7 @@ def analysis(manifest: Manifest, *, top: int) -> RenderableType:
     parts: list[RenderableType] = [
         _path(manifest.artifact.name),
         Text(f"{totals.files:,} files, {format_size(totals.installed)} installed{packed}\n"),
+        *layers_report(manifest, top=top),
         _groups("package", manifest, [row.owner for row in manifest.files], top),
         _groups("kind", manifest, [row.kind for row in manifest.files], top),
         _groups("largest files", manifest, [row.path for row in manifest.files], top),

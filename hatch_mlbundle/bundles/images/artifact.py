@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager
@@ -21,7 +22,7 @@ from .findings import image_findings, layer_rows
 from .image import LayerPart, read_image
 from .layer import Allowance, Layer, LayerSource, read_layer
 from .layouts import FolderLayout, Layout
-from .listings import find_owners, owner_by_place
+from .listings import note_owners, owner_by_place
 from .tar_layout import open_tar
 from .tree import Folder, Stored, TreeError, lay_over, leaves
 
@@ -110,7 +111,7 @@ class ImageArtifact:
                 layer.tree.resolve(root)
             except TreeError as error:
                 raise self.layout.fault(f"layer {layer.tree.number} has a member {error}") from error
-            lay_over(root, layer.tree.root, layer.tree.number)
+            lay_over(root, layer.tree.take(), layer.tree.number)
         return root
 
 
@@ -120,15 +121,15 @@ def _bundle(root: Folder, content: LayeredContent) -> tuple[Bundle, dict[str, in
     Hard links are one file, under the first of their names; the others are links to it.
     """
     found = {path: leaf for path, leaf in sorted(leaves(root), key=itemgetter(0)) if leaf.stored or leaf.link is not None}
-    owners = find_owners(root, found)
+    note_owners(root, found)
     first: dict[int, str] = {}
     files, compressed = list[File](), dict[str, int]()
     for path, leaf in found.items():
-        owner = owners.get(path) or owner_by_place(path)
+        owner = leaf.owner or owner_by_place(path)
         stored, link = leaf.stored, leaf.link
         if stored and first.setdefault(id(stored), path) != path:
             stored, link = None, f"/{first[id(stored)]}"
-        files.append(_file(path, leaf.mode, owner, content, stored, link))
+        files.append(_file(path, leaf.mode, sys.intern(owner), content, stored, link))
         compressed[path] = stored.compressed if stored else 0
     return Bundle(files), compressed, set(first)
 

@@ -10,7 +10,6 @@ from hatch_mlbundle.model import Finding
 from hatch_mlbundle.units import format_size
 
 from .layer import Layer
-from .tree import Stored
 
 _WORTH_TELLING = 10**6
 """Bytes hidden that are worth a finding: each layer that installs something hides a little, such as the lists of packages."""
@@ -43,7 +42,8 @@ def _hidden(layers: Sequence[Layer], seen: Collection[int]) -> Finding | None:
         return None
     groups: defaultdict[tuple[str, int, int], int] = defaultdict(int)
     for each in hidden:
-        groups[_what(each)] += each.size
+        if each.hidden:
+            groups[each.hidden.path, each.hidden.layer, each.layer] += each.size
     ordered = sorted(groups.items(), key=lambda group: (-group[1], group[0]))
     named = "; ".join(_told(*what, size) for what, size in ordered[:_MOST_NAMED])
     rest = f"; [{len(ordered) - _MOST_NAMED:,} others]" if len(ordered) > _MOST_NAMED else ""
@@ -68,11 +68,6 @@ def _row(layer: Layer, created_by: str, seen: Collection[int]) -> LayerRow:
         hidden_installed=sum(each.size for each in hidden),
         hidden_compressed=sum(each.compressed for each in hidden),
     )
-
-
-def _what(stored: Stored) -> tuple[str, int, int]:
-    """Return the file or folder that was hidden at once, with the layer that hid it and the layer that brought this part of it."""
-    return (stored.hidden.path, stored.hidden.layer, stored.layer) if stored.hidden else (stored.path, stored.layer, stored.layer)
 
 
 def _told(path: str, hider: int, layer: int, size: int) -> str:

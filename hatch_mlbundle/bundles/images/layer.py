@@ -143,7 +143,6 @@ def _read_file(number: int, member: Member, reader: TarReader, stream: Stream, r
         if listing is not None:
             listing.append(chunk)
     return Stored(
-        path=path,
         layer=number,
         size=member.size,
         compressed=stream.position - before,

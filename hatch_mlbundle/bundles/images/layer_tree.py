@@ -54,6 +54,11 @@ class LayerTree:
                 raise TreeError(f"{name[:200]!a} that is a hard link to {target[:200]!a}, which is no file of its or a lower layer")
             leaf.stored, leaf.link = found.stored, found.link
 
+    def take(self) -> Folder:
+        """Return the tree, which is then somebody else's to change."""
+        root, self.root = self.root, Folder()
+        return root
+
     def _add_folder(self, folder: Folder, name: str, place: str) -> None:
         old = folder.children.get(name)
         if not isinstance(old, Folder):
@@ -61,7 +66,7 @@ class LayerTree:
             folder.children[name] = Folder(opaque=old is GONE)
 
     def _leaf(self, member: Member, stored: Stored | None, folder: Folder, name: str) -> Leaf:
-        leaf = Leaf(layer=self.number, mode=member.mode, stored=stored)
+        leaf = Leaf(mode=member.mode, stored=stored)
         if member.type == SYMBOLIC_LINK:
             leaf.link = member.link
         elif member.type == HARD_LINK:

@@ -28,19 +28,17 @@ def is_listing(path: str) -> bool:
     return path.endswith(_RECORD) or any(pattern.fullmatch(path) for pattern in (_DPKG, _DISTROLESS, _APK))
 
 
-def find_owners(root: Folder, files: Mapping[str, Leaf]) -> dict[str, str]:
-    """Return the package of each file that a listing in the image names; Python's RECORDs count more than others."""
-    owners: dict[str, str] = {}
+def note_owners(root: Folder, files: Mapping[str, Leaf]) -> None:
+    """Note in each file of a tree the package of which a listing in the tree names it; Python's RECORDs count more than others."""
     places: dict[str, str | None] = {}
-    for path in sorted(files, key=lambda path: (path.endswith(_RECORD), path)):
+    for path in sorted(filter(is_listing, files), key=lambda path: path.endswith(_RECORD)):
         stored = files[path].stored
-        if stored is None or stored.listing is None or not is_listing(path):
+        if stored is None or stored.listing is None:
             continue
         for listed, owner in _listed(path, stored.listing.decode("utf-8", "surrogateescape")):
-            place = _place(root, listed, places)
-            if place in files:
-                owners[place] = owner
-    return owners
+            leaf = files.get(_place(root, listed, places))
+            if leaf:
+                leaf.owner = owner
 
 
 def owner_by_place(path: str) -> str:

@@ -25,12 +25,11 @@ class TreeError(Exception):
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Stored:
-    """The bytes of a regular file in the layer of this number: `size` unpacked, `compressed` as stored. `path` is its first name.
+    """The bytes of a regular file in the layer of this number: `size` unpacked, `compressed` as stored.
 
     `listing` is what a package manager wrote of its files. `hidden` says what hid it last, if anything did.
     """
 
-    path: str
     layer: int
     size: int
     compressed: int
@@ -50,12 +49,15 @@ class Hidden:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Leaf:
-    """What is no folder: a file (`stored`), a symbolic link (its target), or neither of them: a device or pipe."""
+    """What is no folder: a file (`stored`), a symbolic link (its target), or neither of them: a device or pipe.
 
-    layer: int
+    `owner` is the package that it belongs to, "" where that is not known.
+    """
+
     mode: int
     stored: Stored | None = None
     link: str | None = None
+    owner: str = ""
 
 
 class Gone:
