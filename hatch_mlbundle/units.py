@@ -51,3 +51,19 @@ def format_percent(part: int, whole: int) -> str:
     """Return `part` of `whole` in percent with one digit, `'0.0 %'` of nothing."""
     percent = round(100 * part / whole, 1) if whole else 0.0
     return f"{percent or 0.0:.1f} %"  # `or`: -0.0 is a number that nobody reads
+
+
+def format_growth(size: int) -> str:
+    """Return what came to a size, with its sign: `'+12.3 MB'`, `'-980 B'`, `'0 B'`."""
+    return f"{'+' if size > 0 else ''}{format_size(size)}"
+
+
+def format_growth_percent(size: int, before: int) -> str:
+    """Return what came to a size in percent of what it was, with its sign: `'+2.1 %'`; `'x12'` of what is ten times as large or more;
+    `'new'` of nothing.
+    """
+    if size and not before:
+        return "new"
+    if size >= 9 * before > 0:
+        return f"x{(size + before) / before:.0f}"
+    return f"{'+' if size > 0 else ''}{format_percent(size, before)}"

@@ -16,8 +16,8 @@ CORE = """
     __init__ accuracy accuracy.evaluator accuracy_settings atomic budget budget_settings bytecode cache canonical closure compare config
     crash decode entrypoints
     epoch errors filegroups finished frozenmodules globs hookspecs identify importpaths importtime keeprules late libraries librarynames
-    links manifest marshalled_code model modulesets.* opcodes optimizer profile profilematch programs progress pysource reference schema
-    storage testfiles units unmarshal unmarshal_server usage verify_settings
+    links manifest marshalled_code model modulesets.* opcodes optimizer pairing printable profile profilematch programs progress pysource
+    reference releases schema storage testfiles units unmarshal unmarshal_server usage verify_settings
 """
 LAYERS = [
     ["runtime.*"],

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hatch_mlbundle.units import format_percent, format_size, parse_size, write_size
+from hatch_mlbundle.units import format_growth, format_growth_percent, format_percent, format_size, parse_size, write_size
 
 
 @pytest.mark.parametrize(
@@ -95,3 +95,25 @@ def test_what_is_written_down_is_read_back(number: int, unit: int) -> None:
 )
 def test_percent(part: int, whole: int, text: str) -> None:
     assert format_percent(part, whole) == text
+
+
+@pytest.mark.parametrize(("size", "text"), [(0, "0 B"), (12_300_000, "+12.3 MB"), (-980, "-980 B")])
+def test_growth(size: int, text: str) -> None:
+    assert format_growth(size) == text
+
+
+@pytest.mark.parametrize(
+    ("size", "before", "text"),
+    [
+        (0, 0, "0.0 %"),
+        (0, 5, "0.0 %"),
+        (5, 0, "new"),
+        (1, 8, "+12.5 %"),
+        (-5, 5, "-100.0 %"),
+        (899, 100, "+899.0 %"),
+        (900, 100, "x10"),
+        (12_345_600, 100, "x123457"),
+    ],
+)
+def test_growth_in_percent(size: int, before: int, text: str) -> None:
+    assert format_growth_percent(size, before) == text

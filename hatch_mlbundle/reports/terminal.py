@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import io
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from hatch_mlbundle.manifest import FileRow, FileState, Manifest, Saved, Totals
+from hatch_mlbundle.manifest import Manifest, Saved, Totals
 from hatch_mlbundle.model import Add, Bundle, Change, Convert, Drop, Finding, Keep, Link, Rewrite
 from hatch_mlbundle.pipeline import Planned
+from hatch_mlbundle.printable import printable
 from hatch_mlbundle.units import format_percent, format_size
 from hatch_mlbundle.verification.report import Verification
 
 from .accuracy import models_report
 from .layers import layers_report
+from .space import by_group, duplicates, largest_files, packs
+from .tables import others, plain, unbroken
 from .verification import verification_report
 
 _REMAINDERS = {"wheel": "RECORD, zip headers", "frozen": "archive headers"}
@@ -47,30 +50,30 @@ def show(report: RenderableType) -> None:
 def summary(manifest: Manifest, place: Path | None = None, verification: Verification | None = None) -> RenderableType:
     """Return what was saved, step by step, what was done to models, what was found, how it was verified, and where the manifest lies."""
     before, after = manifest.artifact.before, manifest.artifact.after
-    packs = _packs(manifest)
-    table = _table("step", "files", "installed", *(["compressed"] if packs else []))
+    compresses = packs(manifest)
+    table = _table("step", "files", "installed", *(["compressed"] if compresses else []))
     for step in manifest.steps:
         changed = sum(count for action, count in step.changes.items() if action != "keep")
-        table.add_row(step.optimizer, f"{changed:,}" if changed else "", *_saved(step.saved))
+        table.add_row(plain(step.optimizer), f"{changed:,}" if changed else "", *_saved(step.saved))
     if any(_saved(manifest.remainder)):
         table.add_row(_REMAINDERS.get(manifest.artifact.kind, "other"), "", *_saved(manifest.remainder))
     table.add_section()
     for label, totals in (("before", before), ("after", after)):
-        table.add_row(label, f"{totals.files:,}", format_size(totals.installed), *([format_size(totals.size)] if packs else []))
-    parts: list[RenderableType] = [_path(manifest.artifact.name), table, _verdict(before, after, packs=packs)]
+        table.add_row(label, f"{totals.files:,}", format_size(totals.installed), *([format_size(totals.size)] if compresses else []))
+    parts: list[RenderableType] = [unbroken(manifest.artifact.name), table, _verdict(before, after, compresses=compresses)]
     models = models_report(manifest)
     parts += [models] if models else []
     parts += [_finding(finding) for finding in manifest.findings]
-    parts += [_path(f"{packed.format}: {packed.name}, {format_size(packed.size)}") for packed in manifest.packed]
+    parts += [unbroken(f"{packed.format}: {packed.name}, {format_size(packed.size)}") for packed in manifest.packed]
     parts += [verification_report(verification)] if verification else []
     if place is not None:
-        parts.append(_path(f"manifest: {place}"))
+        parts.append(unbroken(f"manifest: {place}"))
     return Group(*parts)
 
 
 def plan_report(name: str, bundle: Bundle, stages: Iterable[Planned], findings: Iterable[Finding], *, top: int) -> RenderableType:
     """Return what each step would do, with its `top` largest changes and their reasons."""
-    parts: list[RenderableType] = [_path(name)]
+    parts: list[RenderableType] = [unbroken(name)]
     for planned in stages:
         parts.append(Text(f"\n{planned.stage.name}: {_counts(planned.changes, bundle)}", style="bold"))
         parts.append(_changes(planned.changes, bundle, top))
@@ -79,22 +82,40 @@ def plan_report(name: str, bundle: Bundle, stages: Iterable[Planned], findings: 
 
 
 def analysis(manifest: Manifest, *, top: int) -> RenderableType:
-    """Return what takes the space: by owner, by kind, the `top` largest files, and files that are there more than once."""
+    """Return what takes the space: by owner, by kind, the `top` largest files, and files that are there more than once; what the steps of
+    a manifest saved, what it was packed into, and its findings.
+    """
     totals = manifest.artifact.after
-    packed = f", {format_size(totals.size)} compressed" if _packs(manifest) else ""
+    packed = f", {format_size(totals.size)} compressed" if packs(manifest) else ""
     parts: list[RenderableType] = [
-        _path(manifest.artifact.name),
-        Text(f"{totals.files:,} files, {format_size(totals.installed)} installed{packed}\n"),
+        unbroken(manifest.artifact.name),
+        Text(f"{totals.files:,} files, {format_size(totals.installed)} installed{packed}"),
+        *_steps(manifest, top),
+        *(unbroken(f"{row.format}: {row.name}, {format_size(row.size)}") for row in manifest.packed),
+        Text(),
         *layers_report(manifest, top=top),
-        _groups("package", manifest, [row.owner for row in manifest.files], top),
-        _groups("kind", manifest, [row.kind for row in manifest.files], top),
-        _groups("largest files", manifest, [row.path for row in manifest.files], top),
+        by_group("package", manifest, lambda row: row.owner, top),
+        by_group("kind", manifest, lambda row: row.kind, top),
+        largest_files(manifest, top),
+        duplicates(manifest, top),
     ]
-    return Group(*parts, _duplicates(manifest.files, top))
+    parts += [Text(), *(_finding(finding) for finding in manifest.findings[:top])] if manifest.findings else []
+    parts += [others(len(manifest.findings) - top)] if len(manifest.findings) > top else []
+    return Group(*parts)
 
 
-def _packs(manifest: Manifest) -> bool:
-    return manifest.remainder.compressed is not None
+def _steps(manifest: Manifest, top: int) -> Iterator[Text]:
+    """Yield a line for what the steps saved together, the largest first; nothing where there are none."""
+    before, after = manifest.artifact.before.installed, manifest.artifact.after.installed
+    if not manifest.steps:
+        return
+    ordered = sorted(manifest.steps, key=lambda step: -step.saved.installed)
+    told = [f"{printable(step.optimizer)} {format_size(step.saved.installed)}" for step in ordered[:top] if step.saved.installed]
+    rest = before - after - sum(step.saved.installed for step in ordered[:top])
+    told += [f"other {format_size(rest)}"] if rest else []
+    count = f"{len(ordered):,} {'step' if len(ordered) == 1 else 'steps'}"
+    saved = f"{format_size(before - after)} ({format_percent(before - after, before)}) saved by {count}"
+    yield Text(": ".join([saved, *([", ".join(told)] if told else [])]), style="green", overflow="fold")
 
 
 def _table(first: str, *others: str) -> Table:
@@ -105,27 +126,22 @@ def _table(first: str, *others: str) -> Table:
     return table
 
 
-def _path(text: str) -> Text:
-    """Return a path on a line of its own, never broken: a terminal wraps it in a way that can be copied."""
-    return Text(text, no_wrap=True, overflow="ignore", style="cyan")
-
-
 def _saved(saved: Saved) -> list[str]:
     sizes = [saved.installed] if saved.compressed is None else [saved.installed, saved.compressed]
     return [format_size(-size) if size else "" for size in sizes]
 
 
-def _verdict(before: Totals, after: Totals, *, packs: bool) -> Text:
+def _verdict(before: Totals, after: Totals, *, compresses: bool) -> Text:
     if (before.installed, before.size) == (after.installed, after.size):
         return Text("nothing to save", style="green")
     parts = [f"{format_percent(before.installed - after.installed, before.installed)} smaller installed"]
-    if packs:
+    if compresses:
         parts.append(f"{format_percent(before.size - after.size, before.size)} smaller compressed")
     return Text(", ".join(parts), style="green")
 
 
 def _finding(finding: Finding) -> Text:
-    return Text(finding.line(), style="yellow", overflow="fold")
+    return Text(printable(finding.line()), style="yellow", overflow="fold")
 
 
 def _counts(changes: Sequence[Change], bundle: Bundle) -> str:
@@ -151,65 +167,10 @@ def _changes(changes: Sequence[Change], bundle: Bundle, top: int) -> Table:
     table.add_column(overflow="fold")
     ordered = sorted(changes, key=lambda change: -_saves(change, bundle))
     for change in ordered[:top]:
-        text = Text(change.path, overflow="fold")
-        text.append(f"\n{type(change).__name__.lower()}: {change.reason}", style="dim")
+        text = plain(change.path)
+        text.append(f"\n{type(change).__name__.lower()}: {printable(change.reason)}", style="dim")
         table.add_row(format_size(-_saves(change, bundle)) if _saves(change, bundle) else "", text)
     if len(ordered) > top:
         rest = sum(_saves(change, bundle) for change in ordered[top:])
-        table.add_row(format_size(-rest) if rest else "", _others(len(ordered) - top))
-    return table
-
-
-def _groups(title: str, manifest: Manifest, labels: Sequence[str], top: int) -> Table:
-    """Return the sizes of the files grouped by their labels, largest first, what is left over as one row."""
-    groups: defaultdict[str, list[FileState]] = defaultdict(list)
-    for label, row in zip(labels, manifest.files, strict=True):
-        if row.after:
-            groups[label].append(row.after)
-    packs = _packs(manifest)
-    whole = manifest.artifact.after.installed
-    table = _labelled(["installed", "", *(["compressed"] if packs else []), "files"], title)
-    ordered = sorted(groups.items(), key=lambda group: (-sum(state.size for state in group[1]), group[0]))
-    for label, states in ordered[:top]:
-        table.add_row(*_sums(states, whole, packs=packs), label)
-    rest = [state for _, states in ordered[top:] for state in states]
-    if rest:
-        table.add_row(*_sums(rest, whole, packs=packs), _others(len(ordered) - top))
-    table.add_row()
-    return table
-
-
-def _sums(states: Sequence[FileState], whole: int, *, packs: bool) -> list[str]:
-    size = sum(state.size for state in states)
-    packed = [format_size(sum(state.compressed or 0 for state in states))] if packs else []
-    return [format_size(size), format_percent(size, whole), *packed, f"{len(states):,}"]
-
-
-def _labelled(numbers: Sequence[str], label: str) -> Table:
-    """Return a table with its numbers first, so that long labels cannot push them apart."""
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for number in numbers:
-        table.add_column(number, justify="right", no_wrap=True)
-    table.add_column(label, overflow="fold")
-    return table
-
-
-def _others(count: int) -> Text:
-    return Text(f"[{count:,} others]", style="dim")
-
-
-def _duplicates(files: Iterable[FileRow], top: int) -> RenderableType:
-    copies: defaultdict[tuple[int, str], list[str]] = defaultdict(list)
-    for row in files:
-        if row.after and row.after.size and row.after.sha256:
-            copies[row.after.size, row.after.sha256].append(row.path)
-    wasted = sorted(((size * (len(paths) - 1), paths) for (size, _), paths in copies.items() if len(paths) > 1), reverse=True)
-    if not wasted:
-        return Text("no duplicates", style="dim")
-    table = _labelled(["wasted", "copies"], "duplicates")
-    for size, paths in wasted[:top]:
-        table.add_row(format_size(size), f"{len(paths):,}", paths[0])
-    if len(wasted) > top:
-        rest = wasted[top:]
-        table.add_row(format_size(sum(size for size, _ in rest)), f"{sum(len(paths) for _, paths in rest):,}", _others(len(rest)))
+        table.add_row(format_size(-rest) if rest else "", others(len(ordered) - top))
     return table

@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 
 from hatch_mlbundle.manifest import LayerRow
 from hatch_mlbundle.model import Finding
+from hatch_mlbundle.printable import shortened
 from hatch_mlbundle.units import format_size
 
 from .layer import Layer
@@ -71,7 +72,5 @@ def _row(layer: Layer, created_by: str, seen: Collection[int]) -> LayerRow:
 
 
 def _told(path: str, hider: int, layer: int, size: int) -> str:
-    name = path if path.isprintable() else ascii(path)[1:-1]
-    name = name if len(name) <= _LONGEST else f"...{name[-_LONGEST:]}"
     by = f"layer {hider} hides it" if hider != layer else "which has it twice"
-    return f"{name or '/'} ({format_size(size)} of layer {layer}, {by})"
+    return f"{shortened(path, _LONGEST) or '/'} ({format_size(size)} of layer {layer}, {by})"
