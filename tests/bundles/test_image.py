@@ -190,8 +190,8 @@ def test_hard_links_are_one_file_under_the_first_of_their_names(tmp_path: Path) 
     data = b"x" * 1000
     below = layer(("b", data), hard_link("c", "b"), hard_link("a", "./c"), link("s", "b"), hard_link("t", "/s"))
     assert seen(tmp_path / "1", below) == {"a": 1000, "b": "/a", "c": "/a", "s": "b", "t": "b"}
-    gone = layer((".wh.a", b""), hard_link("below", "b"))
-    assert seen(tmp_path / "2", below, gone) == {"b": 1000, "below": "/b", "c": "/b", "s": "b", "t": "b"}
+    gone = layer((".wh.a", b""), hard_link("below", "b"), hard_link("again", "below"))
+    assert seen(tmp_path / "2", below, gone) == {"again": 1000, "b": "/again", "below": "/again", "c": "/again", "s": "b", "t": "b"}
     side = scan(oci_layout(tmp_path / "3", [below, layer((".wh.a", b""), (".wh.c", b""))]))
     assert [(row.installed, row.hidden_installed) for row in side.layers] == [(1000, 0), (0, 0)]
 

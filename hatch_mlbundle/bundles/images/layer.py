@@ -22,7 +22,6 @@ from .tree import Stored, TreeError
 
 MOST_MEMBERS = 2_000_000
 """Members of all layers together; each takes memory, and no image of people's has a quarter of it."""
-_ABOVE_SUSPICION = 100 * 10**6
 _LARGEST_LISTING = 1 << 24
 _LARGEST_LISTINGS = 1 << 25
 """Bytes of one listing of a package's files, and of all in a layer; of what is more, nobody knows the owner."""
@@ -160,7 +159,7 @@ class _Watched(Stream):
         self._allowance = allowance
         self._stream = stream
         self._digest = hashlib.new(source.diff_id.algorithm)
-        self._left = max(_ABOVE_SUSPICION, allowance.limits.max_ratio * source.size)
+        self._left = allowance.limits.most(source.size)
 
     @property
     def position(self) -> int:

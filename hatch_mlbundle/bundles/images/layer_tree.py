@@ -47,12 +47,11 @@ class LayerTree:
     def resolve(self, below: Folder) -> None:
         """Find the files of lower layers that hard links name; raises TreeError where there are none, with the name of the link."""
         for folder, name, leaf, target in self._shared:
-            if folder.children.get(name) is not leaf:
-                continue
             found = find(below, target)
-            if not isinstance(found, Leaf):
+            if isinstance(found, Leaf):
+                leaf.stored, leaf.link = found.stored, found.link
+            elif folder.children.get(name) is leaf:
                 raise TreeError(f"{name[:200]!a} that is a hard link to {target[:200]!a}, which is no file of its or a lower layer")
-            leaf.stored, leaf.link = found.stored, found.link
 
     def take(self) -> Folder:
         """Return the tree, which is then somebody else's to change."""
@@ -66,6 +65,7 @@ class LayerTree:
             folder.children[name] = Folder(opaque=old is GONE)
 
     def _leaf(self, member: Member, stored: Stored | None, folder: Folder, name: str) -> Leaf:
+        """Return a new leaf, or the one that a hard link names."""
         leaf = Leaf(mode=member.mode, stored=stored)
         if member.type == SYMBOLIC_LINK:
             leaf.link = member.link
@@ -75,9 +75,8 @@ class LayerTree:
             if isinstance(found, Folder):
                 raise TreeError("that is a hard link to a folder")
             if isinstance(found, Leaf):
-                leaf.stored, leaf.link = found.stored, found.link
-            else:
-                self._shared.append((folder, name, leaf, target))
+                return found
+            self._shared.append((folder, name, leaf, target))
         return leaf
 
 

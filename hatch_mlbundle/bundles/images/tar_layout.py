@@ -23,7 +23,6 @@ _MOST_MEMBERS = 100_000
 _MOST_KEPT = 1 << 25
 """Bytes of documents that are kept of a compressed file, which cannot be read from its middle."""
 _LARGEST_KEPT = 1 << 23
-_ABOVE_SUSPICION = 100 * 10**6
 
 T = TypeVar("T")
 
@@ -139,7 +138,7 @@ class PackedLayout(_Parts):
     def __init__(self, path: Path, limits: Limits) -> None:
         super().__init__(path)
         self._documents: dict[str, bytes] = {}
-        room, left = _MOST_KEPT, min(limits.max_size, max(_ABOVE_SUSPICION, limits.max_ratio * path.stat().st_size))
+        room, left = _MOST_KEPT, min(limits.max_size, limits.most(path.stat().st_size))
         with self._stream() as (stream, damaged):
             for name, member, reader in self._members(stream, damaged):
                 left -= member.stored
