@@ -8,7 +8,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -16,6 +16,7 @@ from . import __version__
 from .accounting import Ledger
 from .atomic import replace_atomically
 from .beside import COMPANIONS, beside, manifest_sink, replacing_companions, replacing_report
+from .budgeting import held
 from .bundles.archives.pack import archive_of, packing
 from .bundles.artifact import Side, Written
 from .bundles.frozen import FrozenArtifact
@@ -128,7 +129,8 @@ def _finished_key(job: Job, sha256: str, wheel: Path, target: Path, findings: Se
     """Return the key of everything that decides a wheel and its manifest."""
     settings = job.config.settings
     steps = [[stage.identity, options_to_dict(stage.optimizer.options)] for stage in job.stages]
-    decisive = [decisive_settings(job.config), options_to_dict(settings.limits), list(job.config.idle)]
+    baseline = job.baseline.sha256 if job.baseline else None
+    decisive = [decisive_settings(job.config), options_to_dict(settings.limits), list(job.config.idle), baseline]
     surroundings = [
         __version__,
         sys.platform,
@@ -187,12 +189,21 @@ def _make(job: Job, session: Session, path: Path | None, target: Path, findings:
                 written = artifact.enter_context(write(outcome.bundle, left_out(job, outcome)))
             packed = (*written.packed, *_archives(job, session, written.path, target, commits))
             manifest = _manifest(job, session, target.name, before, written.side, outcome, told, companions, packed)
+            manifest = _within_budget(job, manifest, verification)
             text = manifest.to_json().encode(errors="backslashreplace")
             sink = manifest_sink(job, target, manifest, commits)
             if sink:
                 sink.write(text)
             commits.enter_context(replacing_report(verification, job, target, written.side.account.sha256))
     return _Made(result=Result(manifest=manifest, verification=verification), text=text, lasting=_is_lasting(manifest, outcome))
+
+
+def _within_budget(job: Job, manifest: Manifest, verification: Verification | None) -> Manifest:
+    """Return the manifest with what came of the budget; raises BudgetError, and FindingsError where `strict` is set."""
+    checked = held(job, manifest, verification)
+    if checked is None:
+        return manifest
+    return replace(manifest, budget=checked.rows(), findings=(*manifest.findings, *_told(job.config, checked.findings)))
 
 
 def _proof(job: Job, session: Session, path: Path | None, name: str, before: Bundle) -> Proof:

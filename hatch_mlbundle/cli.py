@@ -107,6 +107,7 @@ def _add_optimize(subparsers: argparse._SubParsersAction[argparse.ArgumentParser
     parser.add_argument("-o", "--output", type=Path, metavar="OUT", help="where the result goes (without it, it replaces the artifact)")
     parser.add_argument("--strict", action="store_true", help="fail, and replace nothing, where there is a finding")
     parser.add_argument("--no-verify", action="store_true", help="do without the commands in [tool.mlbundle.verify]")
+    parser.add_argument("--no-budget", action="store_true", help="do without the limits in [tool.mlbundle.budget]; the manifest says so")
     _add_work_options(parser)
 
 

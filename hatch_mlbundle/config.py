@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias
 
 from .accuracy_settings import AccuracySettings, accuracy_faults
+from .budget_limits import budget_faults
 from .budget_settings import BudgetSettings
 from .errors import ConfigurationError
 from .optimizer import Options, option
@@ -133,7 +134,9 @@ def read_config(table: object, known: OptionTypes, *, overlay: Mapping[str, obje
     options = {name: read_table(cls, merged.get(name, {}), locate(name), faults) for name, cls in known.items()}
     faults += [*_range_faults(settings, locate), *range_faults(settings.verify, locate("verify"))]
     faults += accuracy_faults(settings.accuracy, locate("accuracy"))
+    faults += [each for each in budget_faults(settings.budget, locate("budget")) if not _follows(each, faults)]
     faults += _twice_faults(_strings(merged.get("archive")), locate("archive"))
+    faults += _twice_faults(_strings(_item(merged.get("budget"), "preset")), f"{locate('budget')}.preset")
     faults += _order_faults(_strings(merged.get("optimizers")), known, locate("optimizers"))
     faults += _code_faults(_strings(merged.get("ignore")), locate("ignore"))
     if faults:
@@ -161,13 +164,28 @@ def decisive_settings(config: Config) -> dict[str, Any]:
         key, bound = accuracy.bound
         set_up = {name: value for name, value in settings["accuracy"].items() if value is not None and name != "timeout"}
         decisive["accuracy"] = {**set_up, key: bound}
+    if config.settings.budget != BudgetSettings():
+        decisive["budget"] = _filled(settings["budget"])
     return {"optimizers": [step.name for step in config.steps], **decisive}
+
+
+def _filled(value: Any) -> Any:
+    """Return a table, and those in its lists, without the keys that are not set."""
+    if isinstance(value, dict):
+        return {key: _filled(each) for key, each in value.items() if each not in (None, "", [])}
+    return [_filled(each) for each in value] if isinstance(value, list) else value
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {key.replace("_", "-"): _plain(each) for key, each in value.items()}
-    return list(value) if isinstance(value, tuple) else value
+    return [_plain(each) for each in value] if isinstance(value, tuple | list) else value
+
+
+def _follows(fault: str, faults: Sequence[str]) -> bool:
+    """Say whether a fault is told of a table whose key has one already: then that is the cause."""
+    path = fault.partition(": ")[0]
+    return any(other.startswith(f"{path}.") for other in faults)
 
 
 def _range_faults(settings: Settings, locate: Callable[[str], str]) -> list[str]:
@@ -194,6 +212,10 @@ def _twice_faults(formats: Mapping[int, str], path: str) -> list[str]:
     return [
         f"{path}[{position}]: {name!r} is listed twice" for place, (position, name) in enumerate(formats.items()) if name in values[:place]
     ]
+
+
+def _item(table: object, key: str) -> object:
+    return table.get(key) if isinstance(table, Mapping) else None
 
 
 def _strings(listed: object) -> dict[int, str]:

@@ -28,6 +28,8 @@ def config_of(options: argparse.Namespace, registry: Registry, places: Places = 
         override["cache"] = {"enabled": False}
     if getattr(options, "no_verify", False):
         override["verify"] = {}
+    if getattr(options, "no_budget", False):
+        override["budget"] = {"enabled": False}
     if getattr(options, "archives", False):
         override["archive"] = list(get_args(ArchiveFormat))
     if getattr(options, "strict", False):

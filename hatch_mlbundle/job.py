@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .accuracy.evaluator import Evaluator
+from .budget_baseline import Baseline, read_baseline
 from .bundles.archives.pack import archive_libraries
 from .bundles.compressor import LIBDEFLATE
 from .cache import Cache, default_folder
@@ -32,7 +33,7 @@ class Job:
     """A configuration ready to be carried out on any number of artifacts: its optimizers made, their programs found.
 
     `project` is the folder that relative paths of the configuration start from; `inquiry` is what is asked of changed models, None
-    where nothing is.
+    where nothing is; `baseline` is what growth is counted from, None where there is none.
     """
 
     config: Config
@@ -41,6 +42,7 @@ class Job:
     project: Path
     progress: Progress
     inquiry: Inquiry | None = None
+    baseline: Baseline | None = None
 
     def stages_for(self, kind: ArtifactKind) -> list[Stage]:
         """Return the stages that are for such an artifact."""
@@ -64,7 +66,7 @@ class Job:
 def prepare(config: Config, registry: Registry, *, project: Path | None = None, progress: Progress | None = None) -> Job:
     """Make the optimizers, find their programs and read their files, so that what is missing is told before any work.
 
-    Raises MissingProgramError, MissingLibraryError, ProfileError, AccuracyError, ConfigurationError.
+    Raises MissingProgramError, MissingLibraryError, ProfileError, AccuracyError, ManifestError, ConfigurationError.
     """
     stages: list[Stage] = []
     programs: dict[str, str] = {}
@@ -92,6 +94,7 @@ def prepare(config: Config, registry: Registry, *, project: Path | None = None, 
         project=project,
         progress=progress or Silence(),
         inquiry=inquiry,
+        baseline=_baseline(config, project),
     )
 
 
@@ -108,6 +111,11 @@ def _inquiry(config: Config, registry: Registry, project: Path) -> tuple[Inquiry
         return inquiry, None
     origins = [[name, each.distribution, each.distribution_version] for name, each in registry.evaluators.items()]
     return inquiry, [inquiry.identity, origins]
+
+
+def _baseline(config: Config, project: Path) -> Baseline | None:
+    budget = config.settings.budget
+    return read_baseline(project / budget.baseline) if budget.enabled and budget.baseline else None
 
 
 def _evaluator(registered: RegisteredEvaluator) -> Evaluator:

@@ -8,14 +8,16 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from .adapters.project import FROZEN, WHEEL
+from .application import selected
 from .atomic import replace_atomically
 from .budget import BudgetCheck, check_budget
 from .compare import Comparison, compare
-from .config import TABLE
-from .errors import BudgetError, ConfigurationError
+from .errors import BudgetError
 from .invocation import config_of, project_of
 from .manifest import Manifest
 from .plugins import load_registry
@@ -54,11 +56,13 @@ def compare_two(options: argparse.Namespace) -> None:
 
 def check(options: argparse.Namespace) -> None:
     """Hold an artifact against [tool.mlbundle.budget]; raises BudgetError where it is over a limit."""
-    settings = config_of(options, load_registry()).settings.budget
-    project = project_of(options)
-    subject, baseline = _load(options, options.artifact), _baseline(options, project, settings.baseline)
+    subject = _load(options, options.artifact)
+    config = config_of(options, load_registry(), FROZEN if subject.manifest.artifact.kind == "frozen" else WHEEL)
+    settings, project = config.settings.budget, project_of(options)
+    baseline = _baseline(options, project, settings.baseline)
     manifest, former = subject.manifest, baseline.manifest if baseline else None
     checked = check_budget(settings, manifest, former, subject.performance)
+    checked = replace(checked, findings=selected(config, checked.findings))
     _write(options.html, lambda: _html(manifest, former, checked))
     _write(options.markdown, lambda: _check_markdown(checked, compare(former, manifest) if former else None, options.top))
     _write(options.junit, lambda: _junit(checked))
@@ -79,8 +83,6 @@ def _baseline(options: argparse.Namespace, project: Path, configured: str) -> Su
     place = project / configured
     if not configured or not place.exists():
         return None
-    if place.suffix != ".json":
-        raise ConfigurationError([f"{TABLE}.budget.baseline: must be a manifest (.json), not {configured!r}"])
     return _load(options, place)
 
 
@@ -164,4 +166,7 @@ def _junit(checked: BudgetCheck) -> str:
 def _sarif(checked: BudgetCheck, manifest: Manifest, project: Path) -> str:
     from .reports.sarif import sarif_report
 
-    return sarif_report(checked, manifest, (project / "pyproject.toml").read_text(encoding="utf-8"))
+    place = (project / "pyproject.toml").resolve()
+    root = next((folder for folder in place.parents if (folder / ".git").exists()), place.parent)
+    text = place.read_text(encoding="utf-8") if place.is_file() else ""
+    return sarif_report(checked, manifest, text, place.relative_to(root).as_posix())

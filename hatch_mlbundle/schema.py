@@ -21,6 +21,9 @@ Size = NewType("Size", int)
 Glob = NewType("Glob", str)
 """A glob as in .gitignore that can be matched (globs.py)."""
 
+Amount = NewType("Amount", str)
+"""A size or a number as it is written, `650 MB` or `2.5`: what it counts, and so what it may be, another key says."""
+
 T = TypeVar("T")
 
 _NAMES: dict[Any, tuple[str, str]] = {
@@ -30,6 +33,7 @@ _NAMES: dict[Any, tuple[str, str]] = {
     str: ("a string", "strings"),
     Size: ("a size", "sizes"),
     Glob: ("a glob", "globs"),
+    Amount: ("a size or a number", "sizes or numbers"),
 }
 """What a type is called in TOML's terms: one of it, and several."""
 
@@ -146,6 +150,8 @@ def _convert(hint: Any, value: object, path: str, faults: list[str]) -> Any:
         return _convert_size(value)
     if hint is Glob:
         return _convert_glob(value)
+    if hint is Amount and type(value) in (str, int, float):
+        return str(value)
     if origin is Literal:
         return _convert_choice(get_args(hint), value)
     if origin is tuple:

@@ -13,11 +13,11 @@ import hatch_mlbundle
 PACKAGE = Path(hatch_mlbundle.__file__).parent
 
 CORE = """
-    __init__ accuracy accuracy.evaluator accuracy_settings atomic budget budget_settings bytecode cache canonical closure compare config
-    crash decode entrypoints
-    epoch errors filegroups finished frozenmodules globs hookspecs identify importpaths importtime keeprules late libraries librarynames
-    links manifest marshalled_code model modulesets.* opcodes optimizer pairing printable profile profilematch programs progress pysource
-    reference releases schema storage testfiles units unmarshal unmarshal_server usage verify_settings
+    __init__ accuracy accuracy.evaluator accuracy_settings atomic budget budget_baseline budget_groups budget_limits budget_measure
+    budget_presets budget_settings bytecode cache canonical closure compare config crash decode entrypoints epoch errors filegroups
+    finished frozenmodules globs hookspecs identify importpaths importtime keeprules late libraries librarynames links manifest
+    marshalled_code model modulesets.* opcodes optimizer pairing printable profile profilematch programs progress pysource reference
+    releases schema storage testfiles toml_lines units unmarshal unmarshal_server usage verify_settings
 """
 LAYERS = [
     ["runtime.*"],
@@ -30,7 +30,7 @@ LAYERS = [
     ["verification.*"],
     ["optimizers.*", "reports.*"],
     ["plugins"],
-    ["application", "beside", "explore", "job", "proof", "session"],
+    ["application", "beside", "budgeting", "explore", "job", "proof", "session"],
     ["adapters.*"],
     ["__main__", "cli", "commands", "hooks", "invocation", "report_commands", "subjects", "trace_command"],
 ]

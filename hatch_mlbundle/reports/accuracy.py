@@ -18,7 +18,7 @@ _MOST = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Model:
+class Model:
     """What a step says of files that it made together: the bytes of their weights before and after, None where it does not say."""
 
     step: str
@@ -27,13 +27,13 @@ class _Model:
 
     @property
     def search(self) -> list[Mapping[str, Any]]:
-        """The trials of its search, those that take the least first."""
+        """The trials of its search, those that take the least first; the first that keeps the bound was taken."""
         return sorted(self.details[0].detail.get("search", ()), key=lambda row: (row["size"], not row["keeps"]))
 
 
 def models_report(manifest: Manifest) -> RenderableType | None:
     """Return what the manifest's details say of models, None where they say nothing."""
-    models = [model for model in _models(manifest) if model.size or model.search]
+    models = [model for model in models_of(manifest) if model.size or model.search]
     if not models:
         return None
     parts: list[RenderableType] = []
@@ -45,7 +45,7 @@ def models_report(manifest: Manifest) -> RenderableType | None:
     return Group(*parts)
 
 
-def _models(manifest: Manifest) -> Iterator[_Model]:
+def models_of(manifest: Manifest) -> Iterator[Model]:
     """Yield the details by what was searched for together: the files of one model have the same trials."""
     groups: list[list[DetailRow]] = []
     for row in manifest.details:
@@ -59,7 +59,7 @@ def _models(manifest: Manifest) -> Iterator[_Model]:
         sizes = [_size(row, manifest) for row in group]
         known = [size for size in sizes if size]
         size = (sum(before for before, _ in known), sum(after for _, after in known)) if len(known) == len(sizes) else None
-        yield _Model(step=manifest.steps[group[0].step].optimizer, details=group, size=size)
+        yield Model(step=manifest.steps[group[0].step].optimizer, details=group, size=size)
 
 
 def _size(row: DetailRow, manifest: Manifest) -> tuple[int, int] | None:
@@ -74,7 +74,7 @@ def _size(row: DetailRow, manifest: Manifest) -> tuple[int, int] | None:
     return (file.before.size, file.after.size) if file and file.before and file.after else None
 
 
-def _line(model: _Model) -> Text:
+def _line(model: Model) -> Text:
     first = model.details[0]
     others = f" and {len(model.details) - 1:,} more" if len(model.details) > 1 else ""
     setting = first.detail.get("setting") or first.detail.get("dtype") or ""
@@ -87,7 +87,7 @@ def _line(model: _Model) -> Text:
     return Text(f"{model.step}: {', '.join(told)}", overflow="fold")
 
 
-def _table(model: _Model) -> Table:
+def _table(model: Model) -> Table:
     rows = model.search
     metric = next((row["metric"] for row in rows if row["metric"]), "accuracy")
     worst = any(row.get("worst") is not None for row in rows)

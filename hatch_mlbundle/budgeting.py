@@ -1,0 +1,29 @@
+"""Hold what was just built against the budget, before it takes the place of anything."""
+
+from __future__ import annotations
+
+from .budget import BudgetCheck, Performance, check_budget
+from .errors import BudgetError
+from .job import Job
+from .manifest import Manifest
+from .verification.report import Verification
+
+
+def held(job: Job, manifest: Manifest, verification: Verification | None) -> BudgetCheck | None:
+    """Return what came of the budget, None where it is switched off; raises BudgetError where a limit is exceeded."""
+    settings = job.config.settings.budget
+    if not settings.enabled:
+        return None
+    former = job.baseline.manifest if job.baseline else None
+    checked = check_budget(settings, manifest, former, performance_of(verification))
+    if checked.breaches:
+        raise BudgetError(checked.lines())
+    return checked
+
+
+def performance_of(verification: Verification | None) -> Performance | None:
+    """Return the slowest command's seconds and the largest one's memory, None where nothing was verified."""
+    if verification is None or not verification.commands:
+        return None
+    after = [row.after for row in verification.commands]
+    return Performance(seconds=max(each.seconds for each in after), peak_memory=max(each.peak_memory for each in after))
