@@ -3,6 +3,7 @@ from __future__ import annotations
 import gzip
 import os
 import subprocess
+import sys
 import tarfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -376,3 +377,12 @@ def test_gzip_by_another_program_and_its_name(tmp_path: Path) -> None:
     with gzip.open(tmp_path / "named.gz", "wb", compresslevel=1) as stream:
         stream.write(path.read_bytes())
     check_files(scan(tmp_path / "named.gz"))
+
+
+def test_zstd_that_is_not_installed_is_one_line_and_what_to_install(tmp_path: Path) -> None:
+    path = oci_layout(tmp_path / "image", [BASE], "+zstd")
+    code = "import sys; sys.modules.update(backports=None, compression=None); from hatch_mlbundle.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", code, "analyze", path, "--no-cache", "--project", tmp_path]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    expected = "mlbundle: reading layers packed with zstd needs the library zstd; pip install 'hatch-mlbundle[archives]'\n"
+    assert (ran.returncode, ran.stdout, ran.stderr) == (2, "", expected)
