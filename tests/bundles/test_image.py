@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
 import subprocess
 import sys
@@ -97,6 +98,22 @@ def test_what_docker_saves_is_read_even_compressed_as_a_whole(tmp_path: Path, pa
     assert [row.size for row in side.layers] == [len(BASE), len(ABOVE)]
     assert [row.digest for row in side.layers] == [f"sha256:{sha256(BASE)}", f"sha256:{sha256(ABOVE)}"]
     assert (side.account.compressed or {})["app/new.py"] == 3000
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_an_archive_of_docker_s_form_may_have_packed_layers(tmp_path: Path, damaged: bool) -> None:
+    layers, config = [gzipped(BASE), gzipped(ABOVE)], json.dumps(config_of([BASE, ABOVE])).encode()  # as `crane save` writes it
+    names = [f"{sha256(each)}.tar.gz" for each in layers]
+    manifest = [{"Config": f"sha256:{sha256(config)}", "RepoTags": None, "Layers": names}]
+    members = [(manifest[0]["Config"], config + b" " * damaged), *zip(names, layers, strict=True)]
+    (tmp_path / "app.tar").write_bytes(layer(*members, ("manifest.json", json.dumps(manifest).encode())))  # type: ignore[arg-type]
+    if damaged:
+        with pytest.raises(ArtifactError, match="has its configuration with the digest"):
+            scan(tmp_path / "app.tar")
+        return
+    side = scan(tmp_path / "app.tar")
+    check_files(side)
+    assert [row.size for row in side.layers] == [len(each) for each in layers]
 
 
 @pytest.mark.parametrize("pack", [bytes, gzipped])

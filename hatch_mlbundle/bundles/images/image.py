@@ -23,7 +23,8 @@ _LAYER = re.compile(
 _DEEPEST_INDEX = 4
 _MOST_MANIFESTS = 1000
 _MOST_LAYERS = 1000
-_HEX = re.compile(r"(?:.*/)?([0-9a-f]{64})(?:\.json)?")
+_HEX = re.compile(r"(?:.*[/:])?([0-9a-f]{64})(?:\.json)?")
+"""The name of a configuration by its digest: `HEX.json`, `blobs/sha256/HEX` or `sha256:HEX`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
