@@ -25,7 +25,7 @@ from .bundles.missing_notice import LeftOut, one_line
 from .bundles.onefile import OneFileArtifact
 from .bundles.tables import Tables
 from .canonical import digest, sha256_of_file
-from .config import Config, decisive_settings, options_to_dict
+from .config import Config, decisive_settings, options_to_dict, selected
 from .errors import ArtifactError, FindingsError
 from .finished import Finished, recall, remember
 from .job import Job
@@ -33,6 +33,7 @@ from .manifest import CompanionRow, Manifest, PackedRow
 from .model import CHUNK, Bundle, Finding, Kind
 from .pipeline import Outcome, Planned, plan, run
 from .session import Session, open_session
+from .suggestions import Trials, suggest
 from .verification.judged import Proof, Trust
 from .verification.report import Verification
 
@@ -107,16 +108,25 @@ def plan_for(job: Job, path: Path) -> Plan:
         _check_writable(session)
         before = session.artifact.scan()
         stages, findings = plan(before.bundle, job.stages_for(session.artifact.kind), session.services)
-        told = selected(job.config, (*_idle(job), *findings))
+        told = selected(job.config.settings, (*_idle(job), *findings))
         return Plan(before=before, stages=tuple(stages), findings=told)
 
 
-def analyze(job: Job, path: Path) -> Manifest:
-    """Return a manifest of the artifact as it is: no steps, the same before and after. Raises MlbundleError."""
+def analyze(job: Job, path: Path, trials: Trials | None = None) -> Manifest:
+    """Return a manifest of the artifact as it is: no steps, the same before and after, and what `trials` would save.
+
+    Raises MlbundleError.
+    """
     with open_session(job, path, job.cache()) as session:
+        if trials:
+            _check_writable(session)
         before = session.artifact.scan()
         nothing = Outcome(bundle=before.bundle, stages=(), findings=())
-        return _manifest(job, session, path.name, before, before, nothing, selected(job.config, before.findings))
+        manifest = _manifest(job, session, path.name, before, before, nothing, selected(job.config.settings, before.findings))
+        if not trials:
+            return manifest
+        suggestions, findings = suggest(trials, before, session.artifact.kind, session.services)
+        return replace(manifest, suggestions=suggestions, findings=(*manifest.findings, *selected(job.config.settings, findings)))
 
 
 def _wheel_digest(path: Path) -> str | None:
@@ -281,15 +291,9 @@ def _idle(job: Job) -> list[Finding]:
     return idle
 
 
-def selected(config: Config, findings: Sequence[Finding]) -> tuple[Finding, ...]:
-    """Return the findings that the configuration does not ignore."""
-    ignored = config.settings.ignore
-    return tuple(finding for finding in findings if not (ignored and finding.code.startswith(ignored)))
-
-
 def _told(config: Config, findings: Sequence[Finding]) -> tuple[Finding, ...]:
     """Return the findings that are not ignored; raises FindingsError where there are any and `strict` is set."""
-    told = selected(config, findings)
+    told = selected(config.settings, findings)
     if told and config.settings.strict:
         raise FindingsError(told)
     return told

@@ -21,8 +21,8 @@ from .atomic import make_folder, replace_atomically
 from .beside import saved_manifest_path
 from .bundles.atomic_folder import recover
 from .bundles.folder import check_target
-from .errors import ArtifactError, StorageError
-from .invocation import config_of, job_of, project_of
+from .errors import ArtifactError
+from .invocation import check_apart, config_of, job_of, project_of
 from .job import cache_of
 from .model import Change
 from .plugins import load_registry, optimizer_entries
@@ -136,17 +136,6 @@ def output_for(artifact: Path, output: Path | None, *, several: bool) -> Path | 
     if into:
         make_folder(into)
     return output
-
-
-def check_apart(output: Path, artifact: Path) -> None:
-    """Raise ArtifactError where a report would be written over the artifact or into it, StorageError where there is no such folder."""
-    target, source = output.resolve(), artifact.resolve()
-    if target.is_relative_to(source):
-        raise ArtifactError(str(output), f"is {artifact.name} or lies in it, which stays as it is; choose another place")
-    if target.is_dir():
-        raise ArtifactError(str(output), "is a folder; name a file")
-    if not target.parent.is_dir():
-        raise StorageError(f"cannot write {output}: there is no such folder; create it first")
 
 
 def _project_of(wheel: Path) -> tuple[object, ...] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -12,6 +12,7 @@ from .accuracy_settings import AccuracySettings, accuracy_faults
 from .budget_limits import budget_faults
 from .budget_settings import BudgetSettings
 from .errors import ConfigurationError
+from .model import Finding
 from .optimizer import Options, option
 from .schema import Size, read_fields, read_table, suggestion, toml_names, unknown_key
 from .verify_settings import VerifySettings, range_faults
@@ -130,20 +131,34 @@ def read_config(table: object, known: OptionTypes, *, overlay: Mapping[str, obje
 
     allowed = [*toml_names(Settings), *known]
     faults = [unknown_key(locate(key), key, allowed, "key or optimizer") for key in merged if key not in allowed]
-    settings = read_fields(Settings, merged, locate, faults)
+    settings = _settings(merged, locate, faults)
     options = {name: read_table(cls, merged.get(name, {}), locate(name), faults) for name, cls in known.items()}
-    faults += [*_range_faults(settings, locate), *range_faults(settings.verify, locate("verify"))]
-    faults += accuracy_faults(settings.accuracy, locate("accuracy"))
-    faults += [each for each in budget_faults(settings.budget, locate("budget")) if not _follows(each, faults)]
-    faults += _twice_faults(_strings(merged.get("archive")), locate("archive"))
-    faults += _twice_faults(_strings(_item(merged.get("budget"), "preset")), f"{locate('budget')}.preset")
     faults += _order_faults(_strings(merged.get("optimizers")), known, locate("optimizers"))
-    faults += _code_faults(_strings(merged.get("ignore")), locate("ignore"))
     if faults:
         raise ConfigurationError(faults)
     steps = tuple(Step(name=name, options=options[name]) for name in settings.optimizers if options[name].enabled)
     idle = tuple(name for name in known if name in merged and name not in settings.optimizers)
     return Config(settings=settings, steps=steps, idle=idle)
+
+
+def read_settings(table: object, *, overlay: Mapping[str, object] | None = None, overlay_path: str = TABLE) -> Settings | None:
+    """Return the settings of a configuration that says nothing of optimizers, read and refused as `read_config` does it.
+
+    None where it names some or sets some up: whether it may cannot be told without them.
+    """
+    over = overlay or {}
+    if not isinstance(table, Mapping) or {*table, *over} - ({*toml_names(Settings)} - {"optimizers"}):
+        return None
+    faults: list[str] = []
+    settings = _settings({**table, **over}, lambda key: f"{overlay_path if key in over else TABLE}.{key}", faults)
+    if faults:
+        raise ConfigurationError(faults)
+    return settings
+
+
+def selected(settings: Settings, findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Return the findings that are not ignored."""
+    return tuple(finding for finding in findings if not (settings.ignore and finding.code.startswith(settings.ignore)))
 
 
 def options_to_dict(options: Any) -> dict[str, Any]:
@@ -167,6 +182,18 @@ def decisive_settings(config: Config) -> dict[str, Any]:
     if config.settings.budget != BudgetSettings():
         decisive["budget"] = _filled(settings["budget"])
     return {"optimizers": [step.name for step in config.steps], **decisive}
+
+
+def _settings(merged: Mapping[str, Any], locate: Callable[[str], str], faults: list[str]) -> Settings:
+    """Return the settings, and add to `faults` whatever is wrong with them."""
+    settings = read_fields(Settings, merged, locate, faults)
+    faults += [*_range_faults(settings, locate), *range_faults(settings.verify, locate("verify"))]
+    faults += accuracy_faults(settings.accuracy, locate("accuracy"))
+    faults += [each for each in budget_faults(settings.budget, locate("budget")) if not _follows(each, faults)]
+    faults += _twice_faults(_strings(merged.get("archive")), locate("archive"))
+    faults += _twice_faults(_strings(_item(merged.get("budget"), "preset")), f"{locate('budget')}.preset")
+    faults += _code_faults(_strings(merged.get("ignore")), locate("ignore"))
+    return settings
 
 
 def _filled(value: Any) -> Any:

@@ -7,7 +7,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from .application import left_out, rewriting, selected
+from .application import left_out, rewriting
 from .bundles.archives.pack import pack
 from .bundles.artifact import Side
 from .bundles.atomic_folder import remove_folder
@@ -16,7 +16,7 @@ from .bundles.folder import tree_digest
 from .bundles.frozen import FrozenArtifact
 from .bundles.onefile import OneFileArtifact
 from .cache import Cache
-from .config import ArchiveFormat
+from .config import ArchiveFormat, selected
 from .errors import ArtifactError, UnsoundResultError
 from .job import Job
 from .manifest import PackedRow
@@ -84,7 +84,7 @@ def explore(job: Job, path: Path, *, command: Sequence[str] = (), repeat: int = 
             results=tryouts.results if tryouts else 0,
             jail=job.config.settings.verify.jail,
             choices=choices,
-            findings=selected(job.config, (*tryouts.findings, *disturbances(tryouts.runner))) if tryouts else (),
+            findings=selected(job.config.settings, (*tryouts.findings, *disturbances(tryouts.runner))) if tryouts else (),
         )
 
 
@@ -182,7 +182,7 @@ class _Explorer:
     def _begin(self, name: str, outcome: Outcome, form: str) -> Choice:
         self.session.services.progress.start(f"exploring: {name}", 0)
         optimizers = tuple(done.stage.name for done in outcome.stages)
-        return Choice(name=name, optimizers=optimizers, form=form, findings=selected(self.job.config, outcome.findings))
+        return Choice(name=name, optimizers=optimizers, form=form, findings=selected(self.job.config.settings, outcome.findings))
 
     def _result(self, outcome: Outcome) -> _Result:
         if self.session.artifact.kind != "wheel":

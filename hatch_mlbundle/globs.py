@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-from pathspec import GitIgnoreSpec
-
 
 def matcher(patterns: Sequence[str]) -> Callable[[str], bool]:
     """Return a function that says whether a path (relative, with `/`) matches any of the patterns; the last match decides."""
+    from pathspec import GitIgnoreSpec  # costs 15 ms, and who only looks at sizes matches nothing
+
     return GitIgnoreSpec.from_lines(patterns).match_file
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from pathlib import PurePosixPath
 
 from .model import Kind
 
@@ -39,17 +38,31 @@ _NAMES = {
     Kind.DATA: ".json .yaml .yml .toml .xml .csv .npy .npz .pkl .dat .bin .h5 .mat .parquet .sql",
 }
 _BY_SUFFIX = {suffix: kind for kind, suffixes in _NAMES.items() for suffix in suffixes.split()}
+_ANYTHING = frozenset({".bin", ".dat"})
+"""Suffixes of files that may as well be models, archives or programs."""
 
 
 def identify(path: str, head: bytes) -> Kind:
     """Return the kind of the file at `path` (relative, with `/`) that begins with `head` (`HEAD` bytes, or all it has)."""
-    kind = _by_magic(head)
-    if kind is not None:
-        return kind
-    parts = PurePosixPath(path)
-    if any(part.endswith((".dist-info", ".egg-info")) for part in parts.parts[:-1]):
+    return _by_magic(head) or _by_name(path) or Kind.OTHER
+
+
+def identify_by_name(path: str) -> Kind | None:
+    """Return the kind that a file's name tells, None where only its bytes do: it has no suffix, an unknown one, or one for anything."""
+    kind = _by_name(path)
+    return None if kind is Kind.DATA and _suffix(path) in _ANYTHING else kind
+
+
+def _by_name(path: str) -> Kind | None:
+    if ".dist-info/" in path or ".egg-info/" in path:
         return Kind.METADATA
-    return _BY_SUFFIX.get(parts.suffix.lower(), Kind.OTHER)
+    return _BY_SUFFIX.get(_suffix(path))
+
+
+def _suffix(path: str) -> str:
+    name = path.rpartition("/")[2]
+    place = name.rfind(".")
+    return name[place:].lower() if 0 < place < len(name) - 1 else ""
 
 
 def _by_magic(head: bytes) -> Kind | None:

@@ -20,6 +20,8 @@ FORMAT = "mlbundle-manifest"
 FORMAT_VERSION = "1.3"
 """Major and minor: a new minor adds keys, a new major changes what there is."""
 
+_ONE_LINE = json.JSONEncoder(ensure_ascii=False)
+
 SUFFIX = ".mlbundle.json"
 """What is appended to an artifact's file name to name its manifest."""
 
@@ -229,7 +231,7 @@ class Manifest:
     def to_json(self) -> str:
         """Return the manifest's JSON text: one line for each file, so that two of them compare well. Any UTF-8 stream takes it."""
         head = {"format": FORMAT, "format_version": FORMAT_VERSION}
-        parts = {**head, **{field.name: _plain(getattr(self, field.name)) for field in fields(self)}}
+        parts = {**head, **{field.name: getattr(self, field.name) for field in fields(self)}}
         lines = (f"  {json.dumps(key)}: {_text(key, value)}" for key, value in parts.items())
         text = "{\n" + ",\n".join(lines) + "\n}\n"
         return text.encode(errors="backslashreplace").decode()  # JSON's own escape for file names that UTF-8 cannot hold
@@ -289,9 +291,9 @@ def _plain(value: Any) -> Any:
 def _text(key: str, value: Any) -> str:
     if key in ("files", "details", "contents", "layers"):
         write = _detail_text if key == "details" else _line
-        rows = ",\n".join(f"    {write(row)}" for row in value)
+        rows = ",\n".join(f"    {write(_plain(row))}" for row in value)
         return f"[\n{rows}\n  ]" if rows else "[]"
-    return json.dumps(value, indent=2, ensure_ascii=False).replace("\n", "\n  ")
+    return json.dumps(_plain(value), indent=2, ensure_ascii=False).replace("\n", "\n  ")
 
 
 def _detail_text(row: Mapping[str, Any]) -> str:
@@ -309,4 +311,4 @@ def _table(value: Any) -> str:
 
 
 def _line(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
+    return _ONE_LINE.encode(value)

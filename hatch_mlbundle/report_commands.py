@@ -12,42 +12,48 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from .adapters.project import FROZEN, WHEEL
-from .application import selected
 from .atomic import replace_atomically
-from .budget import BudgetCheck, check_budget
-from .compare import Comparison, compare
-from .errors import BudgetError
-from .invocation import config_of, project_of
+from .config import selected
+from .errors import BudgetError, ConfigurationError
+from .invocation import check_apart, project_of
 from .manifest import Manifest
-from .plugins import load_registry
-from .subjects import Subject, load_subject
+from .subjects import load_subject, settings_for
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+
+    from .budget import BudgetCheck
+    from .compare import Comparison
 
 _Text: TypeAlias = Callable[[], str]
 
 STDOUT = Path("-")
 """The name that stands for standard output."""
 
+_REPORTS = ("html", "markdown", "svg", "png", "junit", "sarif")
+"""The options that name files to write."""
+
 
 def analyze(options: argparse.Namespace) -> None:
     """Show what takes the space."""
-    manifest = _load(options, options.artifact).manifest
+    _check_reports(options, options.artifact)
+    manifest = load_subject(options.artifact, options).manifest
     _write(options.html, lambda: _html(manifest))
     _write(options.markdown, lambda: _analysis_markdown(manifest, options.top))
     _write(options.svg, lambda: _svg(manifest))
     if options.png:
         from .reports.pictures import png_picture
 
-        _save(options.png, png_picture(manifest))
-    _tell(options, manifest.to_json, lambda: _analysis(manifest, options.top))
+        _write_bytes(options.png, png_picture(manifest))
+    _tell(options, manifest.to_json, lambda: _analysis(manifest, options.top, suggests=options.suggest))
 
 
 def compare_two(options: argparse.Namespace) -> None:
     """Show how one artifact differs from another."""
-    before, after = (_load(options, path).manifest for path in (options.before, options.after))
+    from .compare import compare
+
+    _check_reports(options, options.before, options.after)
+    before, after = (load_subject(path, options).manifest for path in (options.before, options.after))
     comparison = compare(before, after)
     _write(options.html, lambda: _html(after, before))
     _write(options.markdown, lambda: _comparison_markdown(comparison, options.top))
@@ -56,13 +62,17 @@ def compare_two(options: argparse.Namespace) -> None:
 
 def check(options: argparse.Namespace) -> None:
     """Hold an artifact against [tool.mlbundle.budget]; raises BudgetError where it is over a limit."""
-    subject = _load(options, options.artifact)
-    config = config_of(options, load_registry(), FROZEN if subject.manifest.artifact.kind == "frozen" else WHEEL)
-    settings, project = config.settings.budget, project_of(options)
-    baseline = _baseline(options, project, settings.baseline)
-    manifest, former = subject.manifest, baseline.manifest if baseline else None
-    checked = check_budget(settings, manifest, former, subject.performance)
-    checked = replace(checked, findings=selected(config, checked.findings))
+    from .budget import check_budget
+    from .compare import compare
+
+    project = project_of(options)
+    _check_reports(options, options.artifact, *([options.baseline] if options.baseline else []))
+    settings = settings_for(options.artifact, options)
+    former = _baseline(options, project, settings.budget.baseline)
+    subject = load_subject(options.artifact, options)
+    manifest = subject.manifest
+    checked = check_budget(settings.budget, manifest, former, subject.performance)
+    checked = replace(checked, findings=selected(settings, checked.findings))
     _write(options.html, lambda: _html(manifest, former, checked))
     _write(options.markdown, lambda: _check_markdown(checked, compare(former, manifest) if former else None, options.top))
     _write(options.junit, lambda: _junit(checked))
@@ -72,47 +82,69 @@ def check(options: argparse.Namespace) -> None:
         raise BudgetError(checked.lines())
 
 
-def _load(options: argparse.Namespace, path: Path) -> Subject:
-    return load_subject(path, options)
+def _check_reports(options: argparse.Namespace, *artifacts: Path) -> None:
+    """See, before any work, whether the reports can be written where they are to go; raises MlbundleError.
+
+    None goes into or over what is read, none where another one goes, and only one to standard output.
+    """
+    named = {name: place for name in _REPORTS if (place := getattr(options, name, None))}
+    taken: dict[Path, str] = {STDOUT: "json"} if options.json else {}
+    for name, place in named.items():
+        where = place if place == STDOUT else place.resolve()
+        other = taken.setdefault(where, name)
+        if other != name:
+            raise ConfigurationError([f"--{name}: goes to {place}, as --{other} does; write each report to a place of its own"])
+        for artifact in () if place == STDOUT else artifacts:
+            check_apart(place, artifact)
+    if named.get("png") == STDOUT and sys.stdout.isatty():
+        raise ConfigurationError(["--png: a terminal cannot show it; name a file, or send standard output to one"])
 
 
-def _baseline(options: argparse.Namespace, project: Path, configured: str) -> Subject | None:
-    """Return what growth is counted from: what the command line names, else the file that the configuration does, where it is there."""
+def _baseline(options: argparse.Namespace, project: Path, configured: str) -> Manifest | None:
+    """Return what growth is counted from: what the command line names, else the manifest that the configuration does, if it is there."""
     if options.baseline:
-        return _load(options, options.baseline)
+        return load_subject(options.baseline, options).manifest
     place = project / configured
     if not configured or not place.exists():
         return None
-    return _load(options, place)
+    return load_subject(place, options).manifest
 
 
 def _tell(options: argparse.Namespace, to_json: _Text, report: Callable[[], RenderableType]) -> None:
     """Print the JSON where that is asked for, else the report, unless something was to be quiet or has standard output for itself."""
-    written = [getattr(options, name, None) for name in ("html", "markdown", "svg", "junit", "sarif")]
     if options.json:
         sys.stdout.write(to_json())
-    elif not options.quiet and STDOUT not in written:
+    elif not options.quiet and STDOUT not in (getattr(options, name, None) for name in _REPORTS):
         from .reports.terminal import show
 
         show(report())
 
 
 def _write(path: Path | None, text: _Text) -> None:
+    if path:
+        _write_bytes(path, text().encode(errors="backslashreplace"))
+
+
+def _write_bytes(path: Path, content: bytes) -> None:
     if path == STDOUT:
-        sys.stdout.write(text())
-    elif path:
-        _save(path, text().encode(errors="backslashreplace"))
-
-
-def _save(path: Path, content: bytes) -> None:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(content)
+        sys.stdout.buffer.flush()
+        return
+    if path.exists() and not path.is_file():  # a device or a pipe, which nothing may take the place of
+        path.write_bytes(content)
+        return
     with replace_atomically(path) as stream:
         stream.write(content)
 
 
-def _analysis(manifest: Manifest, top: int) -> RenderableType:
+def _analysis(manifest: Manifest, top: int, *, suggests: bool) -> RenderableType:
+    from rich.console import Group
+
+    from .reports.suggestions import suggestions_report
     from .reports.terminal import analysis
 
-    return analysis(manifest, top=top)
+    return Group(analysis(manifest, top=top), *suggestions_report(manifest, asked=suggests, top=top))
 
 
 def _comparison(comparison: Comparison, top: int) -> RenderableType:

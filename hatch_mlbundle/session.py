@@ -15,12 +15,12 @@ from .bundles.atomic_folder import recover
 from .bundles.cached_compressor import CachedCompressor
 from .bundles.compressor import Compressor, DeflateCompressor, compressor_identity
 from .bundles.deflate import BlockPool
-from .bundles.executable import find_executable, open_executables
+from .bundles.executable import open_executables
 from .bundles.folder import FolderArtifact
 from .bundles.frozen import FrozenArtifact
 from .bundles.frozen_owner import frozen_owner
 from .bundles.images.artifact import open_image
-from .bundles.onefile import OneFileArtifact
+from .bundles.onefile import OneFileArtifact, one_file_executable
 from .bundles.shared_file import SharedFile
 from .bundles.tables import Tables, TablesArtifact
 from .bundles.wheel import WheelSource
@@ -130,14 +130,7 @@ class _Opening:
 
     def _one_file(self) -> Artifact:
         file = self.stack.enter_context(closing(SharedFile(self.path)))
-        executable = find_executable(file, self.path.name)
-        if executable is None:
-            raise ArtifactError(
-                str(self.path), "is neither a wheel (.whl), a folder, a container image nor an executable that PyInstaller made"
-            )
-        if not executable.archive.is_one_file:
-            raise ArtifactError(str(self.path), "is the executable of a one-folder bundle; name the folder that it lies in")
-        return OneFileArtifact(executable=executable, pool=self.pool, limits=self._limits)
+        return OneFileArtifact(executable=one_file_executable(file), pool=self.pool, limits=self._limits)
 
     @property
     def _limits(self) -> Limits:

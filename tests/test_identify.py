@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hatch_mlbundle.identify import HEAD, identify
+from hatch_mlbundle.identify import HEAD, identify, identify_by_name
 from hatch_mlbundle.model import Kind
 
 
@@ -85,3 +85,29 @@ def test_nothing_makes_it_fail(head: bytes, path: str) -> None:
 def test_a_real_executable() -> None:
     with Path(sys.executable).open("rb") as stream:
         assert identify("python", stream.read(HEAD)) is Kind.ELF
+
+
+NAMED = [
+    "a.py",
+    "x/b.PYC",
+    "a.b/c.so",
+    "Makefile",
+    ".hidden",
+    "a.",
+    "pkg-1.dist-info/RECORD",
+    "a.bin",
+    "..py",
+    "x.dat",
+    "",
+    "m.safetensors",
+]
+
+
+@pytest.mark.parametrize("path", NAMED)
+def test_a_name_alone_tells_what_name_and_bytes_do(path: str) -> None:
+    """Where it tells anything, and the bytes do not say otherwise."""
+    assert identify_by_name(path) in (None, identify(path, b""))
+
+
+def test_names_that_tell_nothing() -> None:
+    assert [path for path in NAMED if identify_by_name(path) is None] == ["a.b/c.so", "Makefile", ".hidden", "a.", "a.bin", "x.dat", ""]

@@ -30,7 +30,7 @@ LAYERS = [
     ["verification.*"],
     ["optimizers.*", "reports.*"],
     ["plugins"],
-    ["application", "beside", "budgeting", "explore", "job", "proof", "session"],
+    ["application", "beside", "budgeting", "explore", "job", "proof", "session", "suggestions"],
     ["adapters.*"],
     ["__main__", "cli", "commands", "hooks", "invocation", "report_commands", "subjects", "trace_command"],
 ]

@@ -8,7 +8,7 @@ from textwrap import dedent
 import pytest
 from hatchling.builders.wheel import WheelBuilder
 
-from hatch_mlbundle.adapters.project import find_project, project_config
+from hatch_mlbundle.adapters.project import find_project, project_config, project_settings
 from hatch_mlbundle.config import DEFAULT_OPTIMIZERS, Config
 from hatch_mlbundle.errors import ConfigurationError
 from hatch_mlbundle.optimizer import Optimizer, Options
@@ -207,3 +207,19 @@ def test_the_nearest_project_is_found(tmp_path: Path) -> None:
     write(tmp_path / "a", "")
     assert find_project(inner) == tmp_path / "a"
     assert find_project(tmp_path / "a") == tmp_path / "a"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[tool.mlbundle]\nstrict = true\nlimits = { max-ratio = 3 }", f"[{TARGET}]\nworkers = 3\ndependencies = []"]
+)
+def test_settings_are_those_of_the_whole_configuration(tmp_path: Path, text: str) -> None:
+    (tmp_path / "pyproject.toml").write_text(text)
+    assert project_settings(tmp_path) == project_config(tmp_path, registry()).settings
+
+
+@pytest.mark.parametrize(
+    "text", ["[tool.mlbundle]\noptimizers = []", f"[{TARGET}.strip]\nenabled = false", "[tool.mlbundle]\nstric = true"]
+)
+def test_whoever_names_an_optimizer_has_all_of_them_asked(tmp_path: Path, text: str) -> None:
+    (tmp_path / "pyproject.toml").write_text(text)
+    assert project_settings(tmp_path) is None

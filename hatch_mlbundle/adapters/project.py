@@ -5,11 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from hatch_mlbundle.config import TABLE, Config, read_config
+from hatch_mlbundle.config import TABLE, Config, Settings, read_config, read_settings
 from hatch_mlbundle.errors import ConfigurationError
-from hatch_mlbundle.plugins import Registry
+
+if TYPE_CHECKING:
+    from hatch_mlbundle.plugins import Registry
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -34,11 +36,28 @@ def project_config(root: Path, registry: Registry, override: Mapping[str, object
 
     Raises ConfigurationError. A folder without pyproject.toml has the default configuration.
     """
+    table, overlay, overlay_path = _tables(root, override or {}, places)
+    return read_config(table, registry.option_types(), overlay=overlay, overlay_path=overlay_path)
+
+
+def project_settings(root: Path, override: Mapping[str, object] | None = None, places: Places = WHEEL) -> Settings | None:
+    """Return the settings of a project that configures no optimizer, None of one that does; raises ConfigurationError."""
+    table, overlay, overlay_path = _tables(root, override or {}, places)
+    return read_settings(table, overlay=overlay, overlay_path=overlay_path)
+
+
+def place_of(key: str, root: Path, places: Places = WHEEL) -> str:
+    """Return the TOML path of the table in which a key of the configuration stands, or may be put; raises ConfigurationError."""
+    _, overlay, overlay_path = _tables(root, {}, places)
+    return overlay_path if key in overlay else TABLE
+
+
+def _tables(root: Path, override: Mapping[str, object], places: Places) -> tuple[dict[str, object], dict[str, object], str]:
+    """Return [tool.mlbundle], with `override` laid over it, and the adapter's own table with its TOML path, without what that hides."""
     pyproject = _load(root / "pyproject.toml")
-    table = {**(_table(pyproject, "tool", "mlbundle") or {}), **(override or {})}
+    table = {**(_table(pyproject, "tool", "mlbundle") or {}), **override}
     path, over = _overlay(root, pyproject, places)
-    overlay = {key: value for key, value in over.items() if key not in _HATCHS_OWN and key not in (override or {})}
-    return read_config(table, registry.option_types(), overlay=overlay, overlay_path=path)
+    return table, {key: value for key, value in over.items() if key not in _HATCHS_OWN and key not in override}, path
 
 
 def find_project(start: Path) -> Path:

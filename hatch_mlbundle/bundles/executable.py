@@ -14,7 +14,6 @@ from hatch_mlbundle.importpaths import PYZ as PYZ_SUFFIX
 from hatch_mlbundle.model import Content, File, Kind, MemoryContent
 
 from .carchive import PYZ, SCRIPT, CArchive, Entry, find_carchive, write_cookie, write_table
-from .housing import rehouse
 from .joined import InflatedContent, JoinedContent, RangeContent, sha256_of
 from .pyz import NAMESPACE, Pyz, PyzModule, pieces, read_pyz, without
 from .shared_file import SharedFile
@@ -65,6 +64,11 @@ class Executable:
         hashes = hashes or list(pool.map(lambda module: sha256_of(self.code_of(module)), modules))
         return [self._file(module, sha256) for module, sha256 in zip(modules, hashes, strict=True)]
 
+    def module_sizes(self) -> Iterator[tuple[str, int, str]]:
+        """Yield of each module that has code its path in the bundle, its compressed bytes and its owner."""
+        for module in self.modules:
+            yield self.path_of(module), module.stored, _owner(module)
+
     def rebuilt(
         self, modules: Collection[str], members: Iterable[tuple[Entry, Content]] = (), scripts: Iterable[tuple[str, bytes]] = ()
     ) -> JoinedContent:
@@ -84,7 +88,7 @@ class Executable:
             sha256=sha256,
             mode=0o644,
             kind=Kind.BYTECODE,
-            owner=module.name.partition(".")[0],
+            owner=_owner(module),
             content=self.code_of(module),
         )
 
@@ -108,7 +112,13 @@ class Executable:
         table = write_table(entries, start)
         cookie = write_cookie(self.archive, at - start, len(table))
         package = [*contents, MemoryContent(table + cookie)]
+        from .housing import rehouse  # reading needs none of it, and it costs as much time as a small folder
+
         return rehouse(self.file, self.archive, package, at - start + len(table) + len(cookie))
+
+
+def _owner(module: PyzModule) -> str:
+    return module.name.partition(".")[0]
 
 
 def _script(name: str, code: bytes) -> tuple[Entry, Content]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from hatch_mlbundle.bundles.artifact import Account, Side, Written
 from hatch_mlbundle.bundles.atomic_folder import recover, replace_folder
 from hatch_mlbundle.bundles.compressor import Compressor
-from hatch_mlbundle.bundles.folder_scan import Stamp, find_owners, list_tree, parents, scan_file, stamp_of
+from hatch_mlbundle.bundles.folder_scan import Stamp, find_owners, list_tree, parents, scan_files, stamp_of
 from hatch_mlbundle.errors import ArtifactError
 from hatch_mlbundle.model import Bundle, Change, File
 from hatch_mlbundle.optimizer import ArtifactKind
@@ -44,7 +44,7 @@ class FolderArtifact:
         """Return the files, hashed on all cores; raises ArtifactError where one cannot be read."""
         files = self._listing.files
         owners = {path: self._owner_of(path) for path in files} if self._owner_of else find_owners(self._path, files)
-        found = list(self._pool.map(lambda path: scan_file(self._path, path, owners), files))
+        found = list(scan_files(self._path, files, owners, self._pool))
         self._scanned = Bundle(file for file, _ in found)
         self._stamps = {file.path: stamp for file, stamp in found}
         return plain_side(self._scanned)

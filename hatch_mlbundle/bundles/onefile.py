@@ -37,7 +37,7 @@ class OneFileArtifact:
         """Return the files and modules, each unpacked and hashed once; raises ArtifactError where one is damaged or hostile."""
         executable = self.executable
         files, modules = self.unpacked(), executable.files(self.pool)
-        compressed = {file.path: entry.stored for file, entry in zip(files, self._entries, strict=True)}
+        compressed = {file.path: entry.stored for file, entry in zip(files, self._entries(), strict=True)}
         compressed |= {file.path: file.size for file in modules}
         bundle = Bundle([*files, *modules])
         whole = RangeContent(executable.file, 0, executable.file.size)
@@ -67,29 +67,10 @@ class OneFileArtifact:
 
     def unpacked(self) -> list[File]:
         """Return what the executable unpacks when it starts; raises ArtifactError where something of it is damaged or hostile."""
-        self._check(self._entries)
-        return list(self.pool.map(self._file, self._entries))
+        return list(self.pool.map(self._file, self._entries()))
 
-    @property
     def _entries(self) -> list[Entry]:
-        return [entry for entry in self.executable.archive.entries if entry.type in EXTRACTED]
-
-    def _check(self, entries: list[Entry]) -> None:
-        file = self.executable.file
-        for entry in entries:
-            fault = name_fault(_path(entry))
-            if fault:
-                raise file.fault(f"unpacks {entry.name!a}: the name {fault}")
-            if entry.type == SYMLINK and entry.size > _LONGEST_LINK:
-                raise file.fault(f"unpacks {entry.name!a}, a link with a target of {entry.size:,} bytes")
-        problem = clash(_path(entry) for entry in entries)
-        if problem:
-            raise file.fault(problem)
-        check_names(_path(entry) for entry in entries)
-        unpacked = sum(entry.size for entry in entries)
-        limits = self.limits
-        if unpacked > limits.max_size or unpacked > max(file.size * limits.max_ratio, 100 * 10**6):
-            raise file.fault(f"unpacks to {unpacked:,} bytes, more than `limits` allows")
+        return unpacked_entries(self.executable, self.limits)
 
     def _file(self, entry: Entry) -> File:
         content = content_of(self.executable.file, entry, entry.size)
@@ -98,7 +79,7 @@ class OneFileArtifact:
         size, sha256, head = examined(content)
         if link is None and size != entry.size:
             raise self.executable.file.damaged(f"has an entry {entry.name!a} that unpacks to {size:,} bytes, not {entry.size:,}")
-        path = _path(entry)
+        path = path_of(entry)
         return File(
             path=path,
             size=size,
@@ -111,7 +92,38 @@ class OneFileArtifact:
         )
 
 
-def _path(entry: Entry) -> str:
+def one_file_executable(file: SharedFile) -> Executable:
+    """Return the one-file executable in an open file; raises ArtifactError where it is none."""
+    executable = find_executable(file, file.path.name)
+    if executable is None:
+        raise file.fault("is neither a wheel (.whl), a folder, a container image nor an executable that PyInstaller made")
+    if not executable.archive.is_one_file:
+        raise file.fault("is the executable of a one-folder bundle; name the folder that it lies in")
+    return executable
+
+
+def unpacked_entries(executable: Executable, limits: Limits) -> list[Entry]:
+    """Return the entries that are unpacked when the executable starts; raises ArtifactError where their names or sizes are hostile."""
+    entries = [entry for entry in executable.archive.entries if entry.type in EXTRACTED]
+    file = executable.file
+    for entry in entries:
+        fault = name_fault(path_of(entry))
+        if fault:
+            raise file.fault(f"unpacks {entry.name!a}: the name {fault}")
+        if entry.type == SYMLINK and entry.size > _LONGEST_LINK:
+            raise file.fault(f"unpacks {entry.name!a}, a link with a target of {entry.size:,} bytes")
+    problem = clash(path_of(entry) for entry in entries)
+    if problem:
+        raise file.fault(problem)
+    check_names(path_of(entry) for entry in entries)
+    unpacked = sum(entry.size for entry in entries)
+    if unpacked > limits.max_size or unpacked > max(file.size * limits.max_ratio, 100 * 10**6):
+        raise file.fault(f"unpacks to {unpacked:,} bytes, more than `limits` allows")
+    return entries
+
+
+def path_of(entry: Entry) -> str:
+    """Return the path in the bundle of what an entry unpacks to."""
     return entry.name.replace("\\", "/")
 
 

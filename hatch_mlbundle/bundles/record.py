@@ -8,7 +8,6 @@ import hashlib
 import io
 import posixpath
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 
 SIGNATURES = ("RECORD.jws", "RECORD.p7s")
@@ -52,16 +51,23 @@ def parse_record(text: str) -> dict[str, RecordRow]:
 
 
 def recorded_files(record: str, lines: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Yield each file that an installed RECORD lists, and its distribution, up to the line that nobody can read.
+    """Yield each file that an installed RECORD lists, and its distribution; a RECORD that nobody can read lists none.
 
     `record` is the path of RECORD in a tree. Paths begin with `..` where they lead out of it, and with `/` where RECORD says so.
     """
     folder, _, info = record.removesuffix("/RECORD").rpartition("/")
     name = info.removesuffix(".dist-info").rpartition("-")[0]
-    with suppress(csv.Error):
-        for row in csv.reader(lines):
-            if row:
-                yield posixpath.normpath(posixpath.join(folder, row[0])), name
+    try:
+        rows = list(csv.reader(lines))
+    except csv.Error:
+        return
+    for row in filter(None, rows):
+        yield _plain_path(posixpath.join(folder, row[0])), name
+
+
+def _plain_path(path: str) -> str:
+    """Return a path without `.`, `..` and empty parts; most have none, and looking is quicker than taking them apart."""
+    return posixpath.normpath(path) if "./" in path or "//" in path else path
 
 
 def record_line(path: str, sha256: str, size: int) -> str:

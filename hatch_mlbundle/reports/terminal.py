@@ -6,6 +6,7 @@ import io
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
@@ -13,7 +14,6 @@ from rich.text import Text
 
 from hatch_mlbundle.manifest import Manifest, Saved, Totals
 from hatch_mlbundle.model import Add, Bundle, Change, Convert, Drop, Finding, Keep, Link, Rewrite
-from hatch_mlbundle.pipeline import Planned
 from hatch_mlbundle.printable import printable
 from hatch_mlbundle.units import format_percent, format_size
 from hatch_mlbundle.verification.report import Verification
@@ -24,6 +24,9 @@ from .layers import layers_report
 from .space import by_group, duplicates, largest_files, packs
 from .tables import others, plain, unbroken
 from .verification import verification_report
+
+if TYPE_CHECKING:
+    from hatch_mlbundle.pipeline import Planned
 
 _REMAINDERS = {"wheel": "RECORD, zip headers", "frozen": "archive headers"}
 """What is changed by writing an artifact of this kind, whatever the steps did."""

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
+from hatch_mlbundle.decode import decode, foreign_version
+from hatch_mlbundle.errors import ManifestError
 from hatch_mlbundle.optimizer import Risk
 
 FORMAT = "mlbundle-verification"
@@ -89,3 +92,30 @@ class Verification:
         """Return the report on an artifact, by its file name and SHA-256."""
         document: dict[str, Any] = {"format": FORMAT, "format_version": FORMAT_VERSION, "artifact": {"name": artifact, "sha256": sha256}}
         return json.dumps({**document, **asdict(self)}, indent=2) + "\n"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Artifact:
+    name: str
+    sha256: str
+
+
+def load_verification(path: Path, sha256: str | None) -> Verification | None:
+    """Return the report in a file, None where it is on another artifact than that with this SHA-256; raises ManifestError."""
+    try:
+        document = json.loads(path.read_bytes(), parse_constant=_no_number)
+    except OSError as error:
+        raise ManifestError(f"{path}: cannot be read ({error.strerror})") from error
+    except (ValueError, RecursionError) as error:
+        raise ManifestError(f"{path}: is no JSON ({error}); verify the artifact anew") from error
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise ManifestError(f'{path}: is no report of a verification (it lacks "format": "{FORMAT}")')
+    if problem := foreign_version(document, FORMAT_VERSION):
+        raise ManifestError(f"{path}: {problem}")
+    artifact = decode(_Artifact, document.get("artifact"), f"{path}: artifact")
+    verification = decode(Verification, document, str(path))
+    return verification if artifact.sha256 == sha256 else None
+
+
+def _no_number(text: str) -> None:
+    raise ValueError(f"{text} is no number in JSON")

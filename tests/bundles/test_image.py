@@ -375,6 +375,17 @@ def test_no_image_for_this_machine_is_one_line_with_what_there_is(tmp_path: Path
         scan(several(tmp_path / "2", two))
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_an_image_is_hashed_whatever_is_asked_for(tmp_path: Path, form: str, capsys: pytest.CaptureFixture[str]) -> None:
+    path = FORMS[form](tmp_path, "+gzip")
+    told = []
+    for more in ([], ["--no-hashes"]):
+        assert main(["analyze", str(path), "--json", "--no-cache", "--project", str(tmp_path), *more]) == 0
+        told.append(capsys.readouterr().out)
+    assert told[0] == told[1]
+    assert json.loads(told[0])["artifact"]["kind"] == "image"
+
+
 def test_an_image_is_analyzed_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = oci_layout(tmp_path / "image", [BASE, ABOVE])
     before = sorted(each.as_posix() for each in tmp_path.rglob("*"))

@@ -21,7 +21,7 @@ from hatch_mlbundle.optimizer import ArtifactKind
 from .findings import image_findings, layer_rows
 from .image import LayerPart, read_image
 from .layer import Allowance, Layer, LayerSource, read_layer
-from .layouts import FolderLayout, Layout
+from .layouts import FolderLayout, Layout, is_layout
 from .listings import note_owners, owner_by_place
 from .tar_layout import open_tar
 from .tree import Folder, Stored, TreeError, lay_over, leaves
@@ -36,7 +36,7 @@ def open_image(path: Path, pool: Executor, limits: Limits) -> ImageArtifact | No
     Raises ArtifactError where it cannot be read, and for a tar file of anything else: nothing else reads one.
     """
     if path.is_dir():
-        return ImageArtifact(layout=FolderLayout(path, pool), limits=limits) if (path / "oci-layout").is_file() else None
+        return ImageArtifact(layout=FolderLayout(path, pool), limits=limits) if is_layout(path) else None
     layout = open_tar(path, pool, limits)
     return ImageArtifact(layout=layout, limits=limits) if layout else None
 

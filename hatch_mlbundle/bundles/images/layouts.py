@@ -40,6 +40,11 @@ class Layout(Protocol):
         """Return what `reader` makes of each part, in order; it may be called from several threads."""
 
 
+def is_layout(folder: Path) -> bool:
+    """Say whether a folder says of itself that it is an OCI image layout (image-layout.md, "oci-layout file")."""
+    return (folder / "oci-layout").is_file()
+
+
 class FolderLayout:
     """An OCI image layout as a folder (OCI image specification, image-layout.md)."""
 

@@ -31,7 +31,7 @@ def open_tar(path: Path, pool: Executor, limits: Limits) -> TarLayout | PackedLa
     """Return the image in a tar file, None where it is no tar file; raises ArtifactError where it holds no image, or cannot be read."""
     layout: TarLayout | PackedLayout | None = None
     with closing(SharedFile(path)) as file:
-        head = file.read_at(0, min(BLOCK, file.size))
+        head = _head(file)
         if not is_compressed(head):
             layout = TarLayout(path, pool) if _is_tar(head) else None
         elif _is_tar(_unpacked(file).read(BLOCK)):
@@ -39,6 +39,17 @@ def open_tar(path: Path, pool: Executor, limits: Limits) -> TarLayout | PackedLa
     if layout and not (layout.has("index.json") or layout.has("manifest.json")):
         raise layout.fault("is a tar file, but no container image: it has neither index.json nor manifest.json")
     return layout
+
+
+def may_be_tar(path: Path) -> bool:
+    """Say whether a file begins as a tar file does, or as a compressed one; raises ArtifactError where it cannot be read."""
+    with closing(SharedFile(path)) as file:
+        head = _head(file)
+    return is_compressed(head) or _is_tar(head)
+
+
+def _head(file: SharedFile) -> bytes:
+    return file.read_at(0, min(BLOCK, file.size))
 
 
 def _is_tar(head: bytes) -> bool:
