@@ -136,6 +136,7 @@ def _add_check(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--baseline", type=Path, metavar="BASE", help="what growth is counted from, instead of the configured manifest")
     parser.add_argument("--junit", type=Path, metavar="FILE", help="write the limits as JUnit test cases")
     parser.add_argument("--sarif", type=Path, metavar="FILE", help="write breaches and findings as SARIF")
+    parser.add_argument("--manifest", type=Path, metavar="FILE", help="write the manifest, which a later check can take as its baseline")
     _add_report_options(parser)
 
 

@@ -30,7 +30,7 @@ _Text: TypeAlias = Callable[[], str]
 STDOUT = Path("-")
 """The name that stands for standard output."""
 
-_REPORTS = ("html", "markdown", "svg", "png", "junit", "sarif")
+_REPORTS = ("html", "markdown", "svg", "png", "junit", "sarif", "manifest")
 """The options that name files to write."""
 
 
@@ -74,7 +74,8 @@ def check(options: argparse.Namespace) -> None:
     checked = check_budget(settings.budget, manifest, former, subject.performance)
     checked = replace(checked, findings=selected(settings, checked.findings))
     _write(options.html, lambda: _html(manifest, former, checked))
-    _write(options.markdown, lambda: _check_markdown(checked, compare(former, manifest) if former else None, options.top))
+    _write(options.markdown, lambda: _check_markdown(checked, compare(former, manifest) if former else manifest, options.top))
+    _write(options.manifest, manifest.to_json)
     _write(options.junit, lambda: _junit(checked))
     _write(options.sarif, lambda: _sarif(checked, manifest, project))
     _tell(options, checked.to_json, lambda: _check(checked))
@@ -177,10 +178,10 @@ def _comparison_markdown(comparison: Comparison, top: int) -> str:
     return comparison_markdown(comparison, top=top)
 
 
-def _check_markdown(checked: BudgetCheck, comparison: Comparison | None, top: int) -> str:
+def _check_markdown(checked: BudgetCheck, subject: Comparison | Manifest, top: int) -> str:
     from .reports.markdown import check_markdown
 
-    return check_markdown(checked, comparison, top=top)
+    return check_markdown(checked, subject, top=top)
 
 
 def _svg(manifest: Manifest) -> str:
