@@ -87,6 +87,7 @@ TARS: dict[str, tuple[bytes, str]] = {
     "hard link to nothing": (layer(hard_link("a", "b")), "has a member 'a' that is a hard link to 'b', which is no file"),
     "hard link to itself": (layer(hard_link("a", "a")), "which is no file"),
     "hard link to a folder": (layer(("d/", None), hard_link("a", "d")), "that is a hard link to a folder"),
+    "long link": (layer(link("a", "b/" * 3000)), "has a member 'a' that is a link to more than 4,096 characters"),
     "links around": (layer(link("a", "b"), link("b", "a"), ("a/x", b"1")), "behind links that lead around"),
     "link to itself": (layer(link("a", "a/a"), ("a/x", b"1")), "behind links that lead around"),
     "below a file": (layer(("a", b"1"), ("a/b", b"2")), "has a member 'a/b' below what is no folder"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .tar_format import FOLDER, HARD_LINK, SYMBOLIC_LINK
 from .tar_reader import Member
-from .tree import GONE, Folder, Leaf, Stored, TreeError, find, hide, parts_of, walk
+from .tree import GONE, LONGEST_PATH, Folder, Leaf, Stored, TreeError, find, hide, parts_of, walk
 
 _WHITEOUT = ".wh."
 _OPAQUE = ".wh..wh..opq"
@@ -68,6 +68,8 @@ class LayerTree:
         """Return a new leaf, or the one that a hard link names."""
         leaf = Leaf(mode=member.mode, stored=stored)
         if member.type == SYMBOLIC_LINK:
+            if len(member.link) > LONGEST_PATH:
+                raise TreeError(f"that is a link to more than {LONGEST_PATH:,} characters")
             leaf.link = member.link
         elif member.type == HARD_LINK:
             target = "/".join(parts_of(member.link))
