@@ -26,6 +26,7 @@ from .bundles.onefile import OneFileArtifact
 from .bundles.tables import Tables
 from .canonical import digest, sha256_of_file
 from .config import Config, decisive_settings, options_to_dict, selected
+from .contents.rows import contents_of
 from .errors import ArtifactError, FindingsError
 from .finished import Finished, recall, remember
 from .job import Job
@@ -143,6 +144,7 @@ def _finished_key(job: Job, sha256: str, wheel: Path, target: Path, findings: Se
     decisive = [decisive_settings(job.config), options_to_dict(settings.limits), list(job.config.idle), baseline]
     surroundings = [
         __version__,
+        [each.identity for each in job.inspecting],
         sys.platform,
         platform.machine(),
         [asdict(tool) for tool in job.tools],
@@ -248,6 +250,11 @@ def _check_writable(session: Session) -> None:
         raise session.artifact.refusal()
 
 
+def _gives_bytes(session: Session, side: Side) -> bool:
+    """Say whether the bytes of single files can be read: of tables, and of what lies in a layer, they cannot."""
+    return bool(side.account.sha256) and session.artifact.kind != "image"
+
+
 def rewriting(session: Session, target: Path) -> _Write:
     """Return what writes the session's artifact to `target`."""
     artifact, compressor = session.artifact, session.compressor
@@ -326,5 +333,6 @@ def _manifest(
         findings=findings,
         packed=packed,
         details=ledger.details(),
+        contents=contents_of(after.bundle, job.inspecting, session.services) if _gives_bytes(session, after) else (),
         layers=after.layers,
     )

@@ -13,9 +13,11 @@ from .optimizer import Json
 
 
 def examine(
-    identity: Json, files: Sequence[File], examiner: Callable[[File], Json], pool: Executor, cache: Cache | None
+    identity: Json, files: Sequence[File], examiner: Callable[[File], Json], pool: Executor | None, cache: Cache | None
 ) -> Mapping[str, Json]:
     """Return `examiner(file)` by path. `identity` names whatever decides the facts beside the files' paths and bytes.
+
+    Without a `pool` they are examined here, one after another: where little is read, threads only wait for each other.
 
     The facts of all files are one cache entry: thousands of small ones would cost more to find than to compute.
     """
@@ -24,7 +26,7 @@ def examine(
     if entry is not None:
         found: Mapping[str, Json] = entry.value
         return found
-    made = dict(zip((file.path for file in files), pool.map(examiner, files), strict=True))
+    made = dict(zip((file.path for file in files), (pool.map if pool else map)(examiner, files), strict=True))
     facts: Mapping[str, Json] = json.loads(canonical_json(made))  # as it comes out of the cache: order and types too
     if cache and files:
         cache.put(key, facts)

@@ -8,6 +8,7 @@ from typing import Any
 import pluggy
 
 from .accuracy.evaluator import Evaluator
+from .contents.inspector import Inspector
 from .optimizer import Optimizer
 
 PROJECT = "mlbundle"
@@ -26,3 +27,8 @@ def mlbundle_register_optimizers() -> Iterable[type[Optimizer[Any]]]:  # type: i
 @hookspec
 def mlbundle_register_evaluators() -> Iterable[type[Evaluator]]:  # type: ignore[empty-body]
     """Return the classes that run models, for [tool.mlbundle.accuracy]. Of several that can run a model, the first by name does."""
+
+
+@hookspec
+def mlbundle_register_inspectors() -> Iterable[type[Inspector]]:  # type: ignore[empty-body]
+    """Return the classes that tell what files are made of. Of several that tell the same of a file, ours comes first, then by name."""

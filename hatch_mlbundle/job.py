@@ -15,6 +15,7 @@ from .bundles.archives.pack import archive_libraries
 from .bundles.compressor import LIBDEFLATE
 from .cache import Cache, default_folder
 from .config import TABLE, Config, options_to_dict
+from .contents.rows import Inspecting
 from .errors import ConfigurationError
 from .manifest import ToolRow
 from .optimizer import ArtifactKind, Json, Options
@@ -33,7 +34,8 @@ class Job:
     """A configuration ready to be carried out on any number of artifacts: its optimizers made, their programs found.
 
     `project` is the folder that relative paths of the configuration start from; `inquiry` is what is asked of changed models, None
-    where nothing is; `baseline` is what growth is counted from, None where there is none.
+    where nothing is; `inspecting` is what tells what files are made of; `baseline` is what growth is counted from, None where there
+    is none.
     """
 
     config: Config
@@ -42,6 +44,7 @@ class Job:
     project: Path
     progress: Progress
     inquiry: Inquiry | None = None
+    inspecting: tuple[Inspecting, ...] = ()
     baseline: Baseline | None = None
 
     def stages_for(self, kind: ArtifactKind) -> list[Stage]:
@@ -94,6 +97,7 @@ def prepare(config: Config, registry: Registry, *, project: Path | None = None, 
         project=project,
         progress=progress or Silence(),
         inquiry=inquiry,
+        inspecting=registry.inspectors,
         baseline=_baseline(config, project),
     )
 

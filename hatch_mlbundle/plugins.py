@@ -1,4 +1,4 @@
-"""Find the optimizers and evaluators: ours and those of installed distributions, through pluggy hooks."""
+"""Find the optimizers, evaluators and inspectors: ours and those of installed distributions, through pluggy hooks."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ import pluggy
 from . import __version__, hookspecs
 from .accuracy.evaluator import Evaluator
 from .config import TABLE, Settings
+from .contents.inspector import Inspector
+from .contents.rows import Inspecting
 from .errors import ConfigurationError
 from .optimizer import Optimizer, Options
 from .optimizers import builtin
@@ -44,9 +46,17 @@ class RegisteredEvaluator:
 
 
 class Registry(Mapping[str, Registered]):
-    """The optimizers that can be named in a configuration, by name; `evaluators` are what can run models, by name, sorted."""
+    """The optimizers that can be named in a configuration, by name.
 
-    def __init__(self, registered: Iterator[Registered], evaluators: Iterable[RegisteredEvaluator] = ()) -> None:
+    `evaluators` are what can run models, by name, sorted; `inspectors` what can tell what files are made of, ours first, then by name.
+    """
+
+    def __init__(
+        self,
+        registered: Iterator[Registered],
+        evaluators: Iterable[RegisteredEvaluator] = (),
+        inspectors: Iterable[Inspecting] = (),
+    ) -> None:
         self._by_name: dict[str, Registered] = {}
         for each in registered:
             other = self._by_name.setdefault(each.optimizer.name, each)
@@ -58,6 +68,7 @@ class Registry(Mapping[str, Registered]):
             if first is not one:
                 raise _twice("evaluator", one.evaluator.name, first.distribution, one.distribution)
         self.evaluators: Mapping[str, RegisteredEvaluator] = dict(sorted(by_name.items()))
+        self.inspectors = _in_order(inspectors)
 
     def __getitem__(self, name: str) -> Registered:
         return self._by_name[name]
@@ -85,7 +96,8 @@ def load_registry() -> Registry:
             distributions[name] = _distribution(entry_point)
             _register(manager, plugin, name, distributions[name][0])
     _check_hooks(manager)
-    return Registry(_registered(manager, distributions), _registered_evaluators(manager, distributions))
+    registered, evaluators = _registered(manager, distributions), _registered_evaluators(manager, distributions)
+    return Registry(registered, evaluators, _registered_inspectors(manager, distributions))
 
 
 def optimizer_entries(registry: Registry) -> list[OptimizerEntry]:
@@ -101,10 +113,31 @@ def _registered(manager: pluggy.PluginManager, distributions: Mapping[str, tuple
 
 def _registered_evaluators(manager: pluggy.PluginManager, distributions: Mapping[str, tuple[str, str]]) -> Iterator[RegisteredEvaluator]:
     for each, distribution, version in _offered(manager.hook.mlbundle_register_evaluators, distributions):
-        problem = _evaluator_problem(each)
+        problem = _port_problem(each, Evaluator, "fits() and outputs()")
         if problem:
             raise ConfigurationError([f"plugin {distribution}: {problem}; tell its authors, or uninstall it"])
         yield RegisteredEvaluator(evaluator=each, distribution=distribution, distribution_version=version)
+
+
+def _registered_inspectors(manager: pluggy.PluginManager, distributions: Mapping[str, tuple[str, str]]) -> Iterator[Inspecting]:
+    for each, distribution, version in _offered(manager.hook.mlbundle_register_inspectors, distributions):
+        problem = _port_problem(each, Inspector, "inspect()")
+        if problem:
+            raise ConfigurationError([f"plugin {distribution}: {problem}; tell its authors, or uninstall it"])
+        try:
+            inspector = each()
+        except Exception as error:
+            raise _broken(distribution, error) from error
+        yield Inspecting(inspector=inspector, distribution=distribution, distribution_version=version)
+
+
+def _in_order(inspectors: Iterable[Inspecting]) -> tuple[Inspecting, ...]:
+    by_name: dict[str, Inspecting] = {}
+    for each in inspectors:
+        other = by_name.setdefault(each.inspector.name, each)
+        if other is not each:
+            raise _twice("inspector", each.inspector.name, other.distribution, each.distribution)
+    return tuple(sorted(by_name.values(), key=lambda each: (each.distribution != OURS, each.inspector.name)))
 
 
 def _offered(hook: pluggy.HookCaller, distributions: Mapping[str, tuple[str, str]]) -> Iterator[tuple[Any, str, str]]:
@@ -153,14 +186,16 @@ def _check_class(cls: Any, distribution: str) -> None:
         raise ConfigurationError([f"plugin {distribution}: {problem}; tell its authors, or uninstall it"])
 
 
-def _evaluator_problem(cls: Any) -> str | None:
-    if not (inspect.isclass(cls) and issubclass(cls, Evaluator)):
-        return f"{cls!r} is no subclass of hatch_mlbundle.accuracy.evaluator.Evaluator"
-    if not all(isinstance(getattr(cls, attribute, None), str) for attribute in ("name", "version")):
+def _port_problem(cls: Any, port: type[Any], methods: str) -> str | None:
+    """Return why a class cannot serve as a `port`, whose abstract `methods` it has to define, or None."""
+    if not (inspect.isclass(cls) and issubclass(cls, port)):
+        return f"{cls!r} is no subclass of {port.__module__}.{port.__qualname__}"
+    name, version = (getattr(cls, attribute, None) for attribute in ("name", "version"))
+    if not (isinstance(name, str) and isinstance(version, str)):
         return f"{cls.__name__} lacks a name or a version"
     if inspect.isabstract(cls):
-        return f"{cls.__name__} does not define fits() and outputs()"
-    return None if _NAME.fullmatch(cls.name) else f"{cls.__name__}.name is {cls.name!r}, which is no lower-case identifier"
+        return f"{cls.__name__} does not define {methods}"
+    return None if _NAME.fullmatch(name) else f"{cls.__name__}.name is {name!r}, which is no lower-case identifier"
 
 
 def _class_problem(cls: Any) -> str | None:

@@ -130,7 +130,8 @@ class _Opening:
 
     def _one_file(self) -> Artifact:
         file = self.stack.enter_context(closing(SharedFile(self.path)))
-        return OneFileArtifact(executable=one_file_executable(file), pool=self.pool, limits=self._limits)
+        executable, folder = one_file_executable(file), self.workspace.new_folder()
+        return OneFileArtifact(executable=executable, pool=self.pool, limits=self._limits, folder=folder)
 
     @property
     def _limits(self) -> Limits:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import struct
 import subprocess
 from dataclasses import astuple, dataclass
 from pathlib import Path
@@ -127,3 +128,39 @@ def patched_parts(debug: int = 3 * PAGE, bits: int = 64) -> list[Part]:
         Part(".dynstr", b"\0visible\0", type=fmt.SHT_STRTAB, flags=2),
         Part("pydata", b"payload of a frozen application"),
     ]
+
+
+@dataclass(frozen=True)
+class Code:
+    """An entry of a fat binary: PTX (kind 1), a cubin (2) or LTO-IR (8) for an architecture; sizes that are None are as they should be."""
+
+    architecture: int
+    payload: bytes
+    kind: int = 2
+    flags: int = 0x11
+    header: int = 64
+    size: int | None = None
+
+
+def fatbin(*entries: Code, version: int = 1, size: int | None = None, header: int = 16) -> bytes:
+    """Return a container of NVIDIA's fat binaries, its entries padded to 8 bytes."""
+    body = b""
+    for each in entries:
+        payload = each.payload + bytes(-len(each.payload) % 8)
+        head = struct.pack("<HHIQII", each.kind, 0x101, each.header, len(payload) if each.size is None else each.size, 0, 64)
+        head += struct.pack("<HHIIIQ", 8, 1, each.architecture, 0, 0, each.flags)
+        body += head.ljust(64, b"\0") + payload
+    return struct.pack("<IHHQ", 0xBA55ED50, version, header, len(body) if size is None else size) + body
+
+
+def offload_bundle(targets: dict[str, bytes]) -> bytes:
+    """Return a bundle as clang-offload-bundler writes it: code by the name of its target, each at a page of its own."""
+    table = 32 + sum(24 + len(name) for name in targets)
+    head = b"__CLANG_OFFLOAD_BUNDLE__" + struct.pack("<Q", len(targets))
+    body = bytearray(bytes(table))
+    for name, code in targets.items():
+        body += bytes(-len(body) % PAGE) if code else b""
+        head += struct.pack("<QQQ", len(body), len(code), len(name)) + name.encode()
+        body += code
+    body[:table] = head
+    return bytes(body)

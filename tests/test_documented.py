@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import hatch_mlbundle
+from hatch_mlbundle import hookspecs
+from tests.contents.inspecting import inspecting, parts_of
 
 PACKAGE = Path(hatch_mlbundle.__file__).parent
 DOCS = PACKAGE.parent / "docs"
@@ -55,3 +57,23 @@ def test_the_evaluator_in_the_documentation_can_be_registered() -> None:
     (evaluator,) = names["mlbundle_register_evaluators"]()
     assert evaluator().fits(Path("model.mine"))
     assert not evaluator().fits(Path("model.onnx"))
+
+
+def test_the_inspector_in_the_documentation_can_be_registered(tmp_path: Path) -> None:
+    sources = re.findall(r"```python\n(.*?)```", (DOCS / "configuration.md").read_text(encoding="utf-8"), flags=re.DOTALL)
+    (source,) = (each for each in sources if "mlbundle_register_inspectors" in each)
+    names: dict[str, Any] = {}
+    exec(compile(source, "configuration.md", "exec"), names)
+    (inspector,) = names["mlbundle_register_inspectors"]()
+    path = tmp_path / "x.weights"
+    path.write_bytes((3).to_bytes(8, "little") + bytes(12) + bytes(10))
+    assert parts_of(path, "tensors", inspecting(inspector())) == {"F32": 12, "F16": 10, "(headers)": 8}
+    path.write_bytes((30).to_bytes(8, "little"))
+    assert parts_of(path, "tensors", inspecting(inspector())) is None
+
+
+def test_every_hook_is_documented() -> None:
+    hooks = [name for name in vars(hookspecs) if name.startswith("mlbundle_")]
+    text = "".join(path.read_text(encoding="utf-8") for path in DOCS.glob("*.md"))
+    assert len(hooks) >= 3
+    assert [name for name in hooks if f"def {name}(" not in text] == []

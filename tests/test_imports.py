@@ -14,19 +14,22 @@ PACKAGE = Path(hatch_mlbundle.__file__).parent
 
 CORE = """
     __init__ accuracy accuracy.evaluator accuracy_settings atomic budget budget_baseline budget_groups budget_limits budget_measure
-    budget_presets budget_settings bytecode cache canonical closure compare config crash decode entrypoints epoch errors filegroups
-    finished frozenmodules globs hookspecs identify importpaths importtime keeprules late libraries librarynames links manifest
-    marshalled_code model modulesets.* opcodes optimizer pairing printable profile profilematch programs progress pysource reference
-    releases schema storage testfiles toml_lines units unmarshal unmarshal_server usage verify_settings
+    budget_presets budget_settings bytecode cache canonical closure compare config contents contents.inspector contents.parts
+    contents.totals crash decode entrypoints epoch errors filegroups finished frozenmodules globs hookspecs identify importpaths
+    importtime keeprules late libraries librarynames links manifest marshalled_code model modulesets.* opcodes optimizer pairing
+    printable profile profilematch programs progress pysource reference releases schema storage testfiles toml_lines units unmarshal
+    unmarshal_server usage verify_settings
 """
 LAYERS = [
     ["runtime.*"],
     CORE.split(),
     [
         *("accuracy.judge", "accuracy.metrics", "accuracy.outputs", "accuracy.running", "accuracy.samples", "accuracy.search"),
-        *("accuracy.stage", "accuracy.worker", "binaries.*", "bundles.*", "freezing.*", "models.*", "tracing.*", "trials.*"),
+        *("accuracy.stage", "accuracy.worker", "binaries.*", "bundles.*", "contents.binaries", "contents.builtin", "contents.fatbin"),
+        *("contents.gguf", "contents.models", "contents.offload_bundle", "contents.zeros"),
+        *("freezing.*", "models.*", "tracing.*", "trials.*"),
     ],
-    ["accounting", "drafts", "examine", "judging", "objections", "pipeline", "rewriting", "workspace"],
+    ["accounting", "contents.rows", "drafts", "examine", "judging", "objections", "pipeline", "rewriting", "workspace"],
     ["verification.*"],
     ["optimizers.*", "reports.*"],
     ["plugins"],

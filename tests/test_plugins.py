@@ -268,3 +268,59 @@ def test_what_is_no_evaluator_is_refused(site: Site, extra: str, classes: str, p
     assert fault.startswith("plugin mlbundle-odd: ")
     assert problem in fault
     assert fault.endswith("; tell its authors, or uninstall it")
+
+
+INSPECTOR = """
+from hatch_mlbundle.contents.inspector import Inspector
+class Tells(Inspector):
+    name = "tells"
+    version = "3"
+    def inspect(self, path): return []
+"""
+REGISTER_INSPECTORS = "@hookimpl\ndef mlbundle_register_inspectors():\n    return [{classes}]\n"
+LIST_INSPECTORS = LIST.replace(
+    "for name, each in load_registry().items():\n        print(name,",
+    "for each in load_registry().inspectors:\n        print(each.inspector.name,",
+)
+
+
+def test_inspectors_come_ours_first_then_in_the_order_of_their_names(site: Site) -> None:
+    for name in ("zeta", "alpha", "mu"):
+        source = INSPECTOR.replace('"tells"', f'"{name}"')
+        site.add(f"mlbundle-{name[::-1]}", f"{HEAD}{source}{REGISTER_INSPECTORS.format(classes='Tells')}")
+    code, lines = site.load(LIST_INSPECTORS)
+    assert code == 0
+    ours = [line.split()[0] for line in lines if line.split()[1] == OURS]
+    assert ours == sorted(ours) == ["elf", "gguf", "macho", "packed", "pe", "safetensors", "torch"]
+    assert lines[: len(ours)] == [line for line in lines if line.split()[1] == OURS]
+    assert lines[len(ours) :] == ["alpha mlbundle-ahpla 2.5", "mu mlbundle-um 2.5", "zeta mlbundle-atez 2.5"]
+
+
+@pytest.mark.parametrize(
+    ("extra", "classes", "problem"),
+    [
+        ("", "Demo", "is no subclass of hatch_mlbundle.contents.inspector.Inspector"),
+        ("", "Tells()", "is no subclass of hatch_mlbundle.contents.inspector.Inspector"),
+        ("class Odd(Inspector):\n    name = version = 'x'", "Odd", "Odd does not define inspect()"),
+        ("class Odd(Tells):\n    version = 3", "Odd", "Odd lacks a name or a version"),
+        ("class Odd(Tells):\n    name = 'my format'", "Odd", "Odd.name is 'my format', which is no lower-case identifier"),
+    ],
+)
+def test_what_is_no_inspector_is_refused(site: Site, extra: str, classes: str, problem: str) -> None:
+    site.add("mlbundle-odd", f"{HEAD}{INSPECTOR}\n{extra}\n{REGISTER_INSPECTORS.format(classes=classes)}")
+    fault = site.fault()
+    assert fault.startswith("plugin mlbundle-odd: ")
+    assert problem in fault
+    assert fault.endswith("; tell its authors, or uninstall it")
+
+
+def test_an_inspector_whose_name_is_taken_is_refused(site: Site) -> None:
+    odd = "class Odd(Tells):\n    name = 'elf'"
+    site.add("mlbundle-odd", f"{HEAD}{INSPECTOR}\n{odd}\n{REGISTER_INSPECTORS.format(classes='Odd')}")
+    assert site.fault() == "inspector 'elf' is registered by both hatch-mlbundle and mlbundle-odd; uninstall one of them"
+
+
+def test_an_inspector_that_cannot_be_made_is_named(site: Site) -> None:
+    odd = "class Odd(Tells):\n    def __init__(self): raise OSError('no\\nway')"
+    site.add("mlbundle-odd", f"{HEAD}{INSPECTOR}\n{odd}\n{REGISTER_INSPECTORS.format(classes='Odd')}")
+    assert site.fault() == "plugin mlbundle-odd cannot be loaded (OSError: no way); reinstall or uninstall it"

@@ -13,7 +13,11 @@ from hatch_mlbundle.cli import main
 from hatch_mlbundle.manifest import Manifest
 from tests.projects import environment
 
-REPORTS = {"analyze": ("html", "markdown", "svg", "png"), "compare": ("html", "markdown"), "check": ("html", "markdown", "junit", "sarif", "manifest")}
+REPORTS = {
+    "analyze": ("html", "markdown", "svg", "png"),
+    "compare": ("html", "markdown"),
+    "check": ("html", "markdown", "junit", "sarif", "manifest"),
+}
 EVERY = [(command, report) for command, reports in REPORTS.items() for report in reports]
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 from hatch_mlbundle.errors import BinaryError
 
@@ -63,12 +64,28 @@ class Elf:
 
 def read_elf(reader: Reader) -> Elf:
     """Return the file's headers; raises BinaryError where they cannot be believed."""
+    elf = read_tables(reader)
+    dynamic = _read_dynamic(reader, elf.encoding, elf.segments)
+    end = max(end for _, end in known_ranges(elf))
+    rest = reader.size - end
+    return replace(
+        elf,
+        payload=0 if reader.is_zero(end, rest) else rest,
+        needed=tuple(dynamic.get(fmt.DT_NEEDED, ())),
+        soname=_only(dynamic, fmt.DT_SONAME),
+        rpath=_only(dynamic, fmt.DT_RPATH),
+        runpath=_only(dynamic, fmt.DT_RUNPATH),
+        build_id=_read_build_id(reader, elf.encoding, elf.segments),
+    )
+
+
+def read_tables(reader: Reader) -> Elf:
+    """Return what `read_elf` does of header, segments and sections, and nothing else; raises BinaryError."""
     encoding, header = _read_header(reader)
     first = _first_section(reader, encoding, header)
     segments = _read_segments(reader, encoding, header, first)
     sections, names_index = _read_sections(reader, encoding, header, first)
-    dynamic = _read_dynamic(reader, encoding, segments)
-    elf = Elf(
+    return Elf(
         size=reader.size,
         encoding=encoding,
         header=header,
@@ -76,15 +93,7 @@ def read_elf(reader: Reader) -> Elf:
         sections=sections,
         names_index=names_index,
         payload=0,
-        needed=tuple(dynamic.get(fmt.DT_NEEDED, ())),
-        soname=_only(dynamic, fmt.DT_SONAME),
-        rpath=_only(dynamic, fmt.DT_RPATH),
-        runpath=_only(dynamic, fmt.DT_RUNPATH),
-        build_id=_read_build_id(reader, encoding, segments),
     )
-    end = max(end for _, end in known_ranges(elf))
-    rest = reader.size - end
-    return elf if reader.is_zero(end, rest) else replace(elf, payload=rest)
 
 
 def known_ranges(elf: Elf) -> list[Range]:
@@ -173,10 +182,10 @@ def _read_sections(reader: Reader, encoding: Encoding, header: Header, first: Se
     if names_index >= count:
         raise BinaryError(f"{reader.path}: the section of section names, {names_index}, is none of its {count} sections")
     table = reader.read(header.shoff, count * encoding.section.size, "section headers")
-    raw = [Section(*fields) for fields in encoding.section.iter_unpack(table)]
-    for number, section in enumerate(raw):
+    sections = _named(reader, list(encoding.section.iter_unpack(table)), names_index)
+    for number, section in enumerate(sections):
         _check_section(reader, number, section)
-    return _named(reader, raw, names_index), names_index
+    return sections, names_index
 
 
 def _check_section(reader: Reader, number: int, section: Section) -> None:
@@ -186,17 +195,17 @@ def _check_section(reader: Reader, number: int, section: Section) -> None:
         raise BinaryError(f"{reader.path}: section {number} has the alignment {section.align}, no power of two")
 
 
-def _named(reader: Reader, raw: list[Section], names_index: int) -> tuple[Section, ...]:
-    holder = raw[names_index]
+def _named(reader: Reader, rows: list[tuple[Any, ...]], names_index: int) -> tuple[Section, ...]:
+    holder = Section(*rows[names_index])
     names = reader.read(holder.offset, holder.filesz, "section names") if names_index else b""
     named: list[Section] = []
     room = MAX_NAMES
-    for number, section in enumerate(raw):
-        name = _string(names, section.name_offset) if names and number else ""
+    for number, fields in enumerate(rows):
+        name = _string(names, fields[0]) if names and number else ""
         room -= len(name)
         if room < 0:
             raise BinaryError(f"{reader.path}: its section names are longer than any real ones")
-        named.append(replace(section, name=name))
+        named.append(Section(*(*fields, name)))
     return tuple(named)
 
 

@@ -1,4 +1,4 @@
-"""A one-file executable of PyInstaller as a bundle: what it unpacks when it starts, and its modules; nothing is unpacked to disk."""
+"""A one-file executable of PyInstaller as a bundle: what it unpacks when it starts, and its modules."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from hatch_mlbundle.bundles.frozen_owner import check_names, frozen_owner
 from hatch_mlbundle.bundles.joined import RangeContent, examined, sha256_of
 from hatch_mlbundle.bundles.member_names import clash, name_fault
 from hatch_mlbundle.bundles.shared_file import SharedFile
+from hatch_mlbundle.bundles.unpacking import UnpackingContent
 from hatch_mlbundle.bundles.zip_reader import Limits
 from hatch_mlbundle.errors import ArtifactError, UnsoundResultError
 from hatch_mlbundle.identify import identify
-from hatch_mlbundle.model import Bundle, Change, Content, File, Kind, MemoryContent
+from hatch_mlbundle.model import Bundle, Change, Content, DiskContent, File, Kind, MemoryContent
 from hatch_mlbundle.optimizer import ArtifactKind
 
 _LONGEST_LINK = 1 << 12
@@ -26,11 +27,15 @@ _LONGEST_LINK = 1 << 12
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OneFileArtifact:
-    """A one-file executable open for reading; `pool` unpacks and hashes its entries, within `limits`."""
+    """A one-file executable open for reading; `pool` unpacks and hashes its entries, within `limits`.
+
+    Native files and models are left unpacked in `folder`, an empty one, where there is one.
+    """
 
     executable: Executable
     pool: Executor
     limits: Limits
+    folder: Path | None = None
     kind: ArtifactKind = "frozen"
 
     def scan(self) -> Side:
@@ -73,13 +78,14 @@ class OneFileArtifact:
         return unpacked_entries(self.executable, self.limits)
 
     def _file(self, entry: Entry) -> File:
-        content = content_of(self.executable.file, entry, entry.size)
+        path, content = path_of(entry), content_of(self.executable.file, entry, entry.size)
         link = _link(content) if entry.type == SYMLINK else None
         content = content if link is None else MemoryContent(b"")
-        size, sha256, head = examined(content)
+        reading = UnpackingContent(content, path, self.folder / str(entry.offset)) if self.folder else content
+        size, sha256, head = examined(reading)
         if link is None and size != entry.size:
             raise self.executable.file.damaged(f"has an entry {entry.name!a} that unpacks to {size:,} bytes, not {entry.size:,}")
-        path = path_of(entry)
+        place = reading.local_path()
         return File(
             path=path,
             size=size,
@@ -87,7 +93,7 @@ class OneFileArtifact:
             mode=0o755 if entry.type == BINARY else 0o644,
             kind=identify(path, head) if link is None else Kind.LINK,
             owner=frozen_owner(path, ""),
-            content=content,
+            content=DiskContent(place) if place else content,
             link=link,
         )
 

@@ -80,7 +80,7 @@ class WheelSource(AbstractContextManager["WheelSource"]):
 
         Raises ArtifactError where a member is damaged, or RECORD lacks it, lists more, or gives another hash or size. What
         `known` holds from an earlier scan of the same wheel (same SHA-256!) is believed and not read again. Native files
-        that are read are left unpacked in `folder`, if there is one.
+        and models that are read are left unpacked in `folder`, if there is one.
         """
         known = known or {}
         exempt = {self.record_path, *self.signatures}

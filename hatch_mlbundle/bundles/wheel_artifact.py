@@ -24,7 +24,7 @@ from hatch_mlbundle.optimizer import ArtifactKind
 class WheelArtifact:
     """An open wheel. `workers` threads read and write it; `cache` knows the files of wheels that were read before.
 
-    `folder` takes the native files that are unpacked while the wheel is read.
+    `folder` takes the native files and models that are unpacked while the wheel is read.
     """
 
     kind: ArtifactKind = "wheel"

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import chain, repeat
+from itertools import repeat
 from pathlib import Path
 from typing import TypeAlias
 
 from hatch_mlbundle.identify import HEAD, identify
 from hatch_mlbundle.model import Bundle, Kind
 from hatch_mlbundle.optimizer import Json
-from hatch_mlbundle.storage import storage_errors
 
 from .record import STRONG, RecordRow
+from .unpacking import UnpackingContent
 from .zip_reader import ZipMember
 
 Faults: TypeAlias = Mapping[str, Sequence[str]]
 """Ways in which RECORD does not fit the wheel, each with the paths it concerns."""
-
-_NATIVE = frozenset({Kind.ELF, Kind.PE, Kind.MACHO})
 
 _NAMED = 3
 """Paths that a fault names before it only counts."""
@@ -62,7 +60,7 @@ def examine_all(
 ) -> tuple[dict[str, MemberFacts], Faults]:
     """Read the members on `workers` threads; return their facts, and where they do not fit their rows in RECORD.
 
-    A member without a row has nothing to fit. Native files are left unpacked in `folder`, if there is one. Raises ArtifactError
+    A member without a row has nothing to fit. Native files and models are left unpacked in `folder`, if there is one. Raises ArtifactError
     for a damaged member, StorageError for a full disk.
     """
     largest_first = sorted(members, key=lambda member: member.size, reverse=True)  # what takes longest must not start last
@@ -87,29 +85,17 @@ def _examine(member: ZipMember, row: RecordRow | None, folder: Path | None) -> t
     sha256 = hashlib.sha256()
     stated = sha256 if row is None or row.algorithm not in STRONG - {"sha256"} else hashlib.new(row.algorithm)
     head = b""
-    for chunk in _chunks(member, folder):
+    content = UnpackingContent(member, member.path, folder / str(member.data_offset)) if folder else member
+    for chunk in content.chunks():
         head += chunk[: HEAD - len(head)]
         sha256.update(chunk)
         if stated is not sha256:
             stated.update(chunk)
+    place = content.local_path()
+    if place:
+        member.unpacked[member.path] = place
     facts = MemberFacts(sha256=sha256.hexdigest(), kind=identify(member.path, head))
     return facts, None if row is None else _row_fault(row, member.size, stated.digest())
-
-
-def _chunks(member: ZipMember, folder: Path | None) -> Iterator[bytes]:
-    """Yield a member's bytes, and leave those of a native file in the folder: whoever looks at its headers needs it on disk."""
-    chunks = member.chunks()
-    first = next(chunks, b"")
-    if folder is None or identify(member.path, first[:HEAD]) not in _NATIVE:
-        yield first
-        yield from chunks
-        return
-    path = folder / str(member.data_offset)
-    with storage_errors(path), path.open("wb") as stream:
-        for chunk in chain([first], chunks):
-            stream.write(chunk)
-            yield chunk
-    member.unpacked[member.path] = path
 
 
 def _row_fault(row: RecordRow, size: int, digest: bytes) -> str | None:

@@ -1,10 +1,12 @@
-"""Register the optimizers that come with us, through the hook that third parties use."""
+"""Register the optimizers and inspectors that come with us, through the hooks that third parties use."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
 
+from hatch_mlbundle.contents.builtin import INSPECTORS
+from hatch_mlbundle.contents.inspector import Inspector
 from hatch_mlbundle.hookspecs import hookimpl
 from hatch_mlbundle.optimizer import Optimizer
 from hatch_mlbundle.optimizers.deduplicate import Deduplicate
@@ -38,3 +40,9 @@ def mlbundle_register_optimizers() -> Iterable[type[Optimizer[Any]]]:
         PackWeights,
         Quantize,
     ]
+
+
+@hookimpl
+def mlbundle_register_inspectors() -> Iterable[type[Inspector]]:
+    """Return our own inspectors."""
+    return INSPECTORS

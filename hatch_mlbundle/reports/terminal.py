@@ -20,6 +20,7 @@ from hatch_mlbundle.verification.report import Verification
 
 from .accuracy import models_report
 from .budget import budget_line
+from .contents import contents_report
 from .layers import layers_report
 from .space import by_group, duplicates, largest_files, packs
 from .tables import others, plain, unbroken
@@ -93,6 +94,7 @@ def analysis(manifest: Manifest, *, top: int) -> RenderableType:
     """
     totals = manifest.artifact.after
     packed = f", {format_size(totals.size)} compressed" if packs(manifest) else ""
+    inside = contents_report(manifest, top=top)
     parts: list[RenderableType] = [
         unbroken(manifest.artifact.name),
         Text(f"{totals.files:,} files, {format_size(totals.installed)} installed{packed}"),
@@ -103,6 +105,7 @@ def analysis(manifest: Manifest, *, top: int) -> RenderableType:
         by_group("package", manifest, lambda row: row.owner, top),
         by_group("kind", manifest, lambda row: row.kind, top),
         largest_files(manifest, top),
+        *([inside] if inside else []),
         duplicates(manifest, top),
     ]
     parts += [Text(), *(_finding(finding) for finding in manifest.findings[:top])] if manifest.findings else []

@@ -35,6 +35,17 @@ def test_every_byte_of_a_one_file_executable_has_an_owner(tmp_path: Path) -> Non
     assert shape(tmp_path) == before
 
 
+def test_its_binaries_are_made_of_the_same_as_those_of_the_folder(tmp_path: Path) -> None:
+    one = application.analyze(job_for(tmp_path), frozen_file(tmp_path)).contents
+    folder = application.analyze(job_for(tmp_path), frozen_folder(tmp_path)).contents
+    assert len(one) > 5
+    assert all(sum(row.parts.values()) > 0 for row in one)
+    assert {(row.path, row.view): row.parts for row in one} == {
+        (row.path.removeprefix("_internal/"), row.view): row.parts for row in folder
+    }
+    assert not any(row.path in ("app", "one") for row in (*folder, *one))  # the modules in them have rows of their own
+
+
 LINK = Item(name=b"a", type=b"n", data=b"x" * 5000)
 BOMB, BOMB_SIZE = packed(bytes(200_000_000))
 LIE, _ = packed(bytes(5_000_000))

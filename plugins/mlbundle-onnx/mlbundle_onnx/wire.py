@@ -29,14 +29,17 @@ LARGEST_SKELETON = 256 << 20
 
 _WINDOW = 1 << 16
 _COPY = 4 << 20
-_DEEPEST = 64
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
-_EXTERNAL_DATA, _RAW_DATA = 13, 9
+DEEPEST = 64
+"""Messages within messages; real models have few graphs within graphs."""
+VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
+"""How a field's value is encoded."""
+EXTERNAL_DATA, _RAW_DATA = 13, 9
+"""Fields of a TensorProto."""
 _TENSOR_DATA = frozenset({4, _RAW_DATA, 10})
 """Fields of a TensorProto that hold data as its elements lie in memory, little endian: float_data, raw_data, double_data."""
 
 _Fields: TypeAlias = Mapping[int, str]
-_MESSAGES: Mapping[str, _Fields] = {
+MESSAGES: Mapping[str, _Fields] = {
     "model": {7: "graph", 25: "function"},
     "graph": {1: "node", 5: "tensor", 15: "sparse"},
     "function": {7: "node", 11: "attribute"},
@@ -63,7 +66,7 @@ Piece: TypeAlias = bytes | Range
 def cut_out(path: Path) -> bytes:
     """Return the serialized model at `path` without the data of its large tensors; raises ModelError where it is no model's encoding."""
     with path.open("rb", buffering=0) as stream:
-        window = _Window(stream, os.fstat(stream.fileno()).st_size)
+        window = Window(stream, os.fstat(stream.fileno()).st_size)
         out = bytearray()
         _cut(window, 0, window.size, "model", out, 0)
     return bytes(out)
@@ -97,7 +100,7 @@ def copy_range(source: Range, out: BinaryIO) -> None:
             left -= len(chunk)
 
 
-class _Window:
+class Window:
     """A file that is read from the front, mostly: short reads come from a buffer."""
 
     def __init__(self, stream: BinaryIO, size: int) -> None:
@@ -107,6 +110,7 @@ class _Window:
         self.size = size
 
     def take(self, start: int, end: int) -> bytes:
+        """Return the bytes from `start` to `end`; raises ModelError where the file ends before."""
         if not self._start <= start <= end <= self._start + len(self._buffer):
             if end - start > _WINDOW:
                 return self._read(start, end - start)
@@ -117,7 +121,7 @@ class _Window:
         return data
 
     def varint(self, position: int, end: int) -> tuple[int, int]:
-        """Return the number at `position` and where it ends."""
+        """Return the number at `position` and where it ends; raises ModelError."""
         value = 0
         data = self.take(position, min(position + 10, end))
         for count, byte in enumerate(data):
@@ -131,9 +135,9 @@ class _Window:
         return self._stream.read(length)
 
 
-def _cut(window: _Window, start: int, end: int, message: str, out: bytearray, depth: int) -> None:
+def _cut(window: Window, start: int, end: int, message: str, out: bytearray, depth: int) -> None:
     """Append the message in `start` to `end` to `out`, without the data of large tensors."""
-    if depth > _DEEPEST:
+    if depth > DEEPEST:
         raise ModelError("its graphs are nested too deeply")
     data: tuple[int, int] | None = None
     position = start
@@ -141,10 +145,10 @@ def _cut(window: _Window, start: int, end: int, message: str, out: bytearray, de
         first = position
         tag, position = window.varint(position, end)
         field, kind = tag >> 3, tag & 7
-        body, position = _body(window, position, end, kind)
+        body, position = value_of(window, position, end, kind)
         length = position - body
-        inner = _MESSAGES[message].get(field)
-        if kind != _BYTES or length < LARGE or not (inner or (message == "tensor" and field in _TENSOR_DATA)):
+        inner = MESSAGES[message].get(field)
+        if kind != BYTES or length < LARGE or not (inner or (message == "tensor" and field in _TENSOR_DATA)):
             _check_room(out, position - first)
             out += window.take(first, position)
         elif inner is not None:
@@ -159,14 +163,14 @@ def _cut(window: _Window, start: int, end: int, message: str, out: bytearray, de
             raise ModelError("a tensor holds its data twice")
 
 
-def _body(window: _Window, position: int, end: int, kind: int) -> tuple[int, int]:
-    """Return where the value of a field begins and ends."""
-    if kind == _VARINT:
+def value_of(window: Window, position: int, end: int, kind: int) -> tuple[int, int]:
+    """Return where the value of a field begins and ends, in bytes of the file; raises ModelError where it is cut off."""
+    if kind == VARINT:
         return position, window.varint(position, end)[1]
-    if kind == _BYTES:
+    if kind == BYTES:
         length, position = window.varint(position, end)
-    elif kind in (_FIXED64, _FIXED32):
-        length = 8 if kind == _FIXED64 else 4
+    elif kind in (FIXED64, FIXED32):
+        length = 8 if kind == FIXED64 else 4
     else:
         raise _damaged(position)
     if length > end - position:
@@ -181,20 +185,20 @@ def _check_room(out: bytearray, length: int) -> None:
 
 def _external(start: int, length: int) -> bytes:
     entries = (("location", ORIGINAL), ("offset", str(start)), ("length", str(length)))
-    return b"".join(_field(_EXTERNAL_DATA, _field(1, key.encode()) + _field(2, value.encode())) for key, value in entries)
+    return b"".join(_field(EXTERNAL_DATA, _field(1, key.encode()) + _field(2, value.encode())) for key, value in entries)
 
 
 def _splice(data: bytes, message: str, locations: Mapping[str, Path]) -> Iterator[Piece]:
     """Yield the pieces of a message; parts without a marker are yielded whole."""
     markers = [marker.encode() for marker in locations]
-    window = _Window(io.BytesIO(data), len(data))
+    window = Window(io.BytesIO(data), len(data))
     position = plain = 0
     while position < len(data):
         first = position
         tag, position = window.varint(position, len(data))
-        body, position = _body(window, position, len(data), tag & 7)
-        inner = _MESSAGES[message].get(tag >> 3)
-        if inner is None or tag & 7 != _BYTES:
+        body, position = value_of(window, position, len(data), tag & 7)
+        inner = MESSAGES[message].get(tag >> 3)
+        if inner is None or tag & 7 != BYTES:
             continue
         content = data[body:position]
         if any(marker in content for marker in markers):
@@ -233,7 +237,7 @@ def _field(number: int, value: bytes) -> bytes:
 
 
 def _head(number: int, length: int) -> bytes:
-    return _varint(number << 3 | _BYTES) + _varint(length)
+    return _varint(number << 3 | BYTES) + _varint(length)
 
 
 def _varint(value: int) -> bytes:
