@@ -95,7 +95,7 @@ def _groups(title: str, comparison: Comparison, groups: Sequence[GroupChange], t
         label = others(len(rest)) if len(changed) > top else Text(f"[{len(rest):,} unchanged]", style="dim")
         table.add_row(*_cells(_sum(rest, packs=packs), packs=packs), label)
     if comparison.structure_growth:
-        table.add_row(*_structure(comparison), structure(comparison.after.kind))
+        table.add_row(*_structure(comparison), structure(comparison.before.kind, comparison.after.kind))
     table.add_section()
     whole = GroupChange(name="total", before=comparison.before.sizes, after=comparison.after.sizes)
     table.add_row(*_cells(whole, packs=packs), Text("total", style="bold"))
@@ -162,7 +162,9 @@ def _files(comparison: Comparison, top: int) -> Table:
         label = Text(f"[{comparison.unchanged.after.files:,} unchanged, but compressed otherwise]", style="dim")
         table.add_row(*_file_cells(0, growth, packs=packs), "", label)
     if comparison.structure_growth:
-        table.add_row(*_file_cells(0, comparison.structure_growth, packs=packs), "", structure(comparison.after.kind))
+        table.add_row(
+            *_file_cells(0, comparison.structure_growth, packs=packs), "", structure(comparison.before.kind, comparison.after.kind)
+        )
     table.add_section()
     table.add_row(*_file_cells(comparison.growth, comparison.compressed_growth, packs=packs), "", Text("total", style="bold"))
     return table

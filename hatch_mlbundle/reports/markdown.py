@@ -12,9 +12,14 @@ from hatch_mlbundle.manifest import FileRow, FileState, Manifest
 from hatch_mlbundle.model import Finding
 from hatch_mlbundle.units import format_percent, format_size
 
+from .layer_rows import instruction, layer_sizes
 from .markdown_changes import delta, differences
 from .markdown_limits import all_limits, verdict
 from .markdown_parts import bounded, code, folded, joined, marker, table
+from .structure import structure_label
+
+_LONGEST = 100
+"""Characters of what made a layer that are shown."""
 
 
 def analysis_markdown(manifest: Manifest, *, top: int) -> str:
@@ -46,6 +51,7 @@ def _analysis(manifest: Manifest, rows: int) -> list[str]:
     return [
         _headline(manifest),
         _groups("package", manifest, present, lambda row: row.owner, rows),
+        folded(f"Layers: {len(manifest.layers):,}", _layers(manifest, rows)),
         folded("By kind", _groups("kind", manifest, present, lambda row: row.kind, rows)),
         folded("Largest files", _groups("file", manifest, present, lambda row: row.path, rows)),
         folded("Duplicates", _duplicates(present, rows)),
@@ -79,7 +85,7 @@ def _groups(title: str, manifest: Manifest, files: Iterable[FileRow], label: Cal
         others = list(chain.from_iterable(states for _, states in rest))
         lines.append([f"[{len(rest):,} others]", *_sums(others, totals.installed, packs=packs)])
     if packs:
-        lines.append(["(archive headers)", "", "", format_size(totals.structure), ""])
+        lines.append([f"({structure_label(manifest.artifact.kind)})", "", "", format_size(totals.structure), ""])
     packed = [f"**{format_size(totals.size)}**"] if packs else []
     lines.append(["**total**", f"**{format_size(totals.installed)}**", "", *packed, f"**{totals.files:,}**"])
     return table([title, "installed", "", *(["compressed"] if packs else []), "files"], lines)
@@ -89,6 +95,21 @@ def _sums(states: Sequence[FileState], whole: int, *, packs: bool) -> list[str]:
     size = sum(state.size for state in states)
     packed = [format_size(sum(state.compressed or 0 for state in states))] if packs else []
     return [format_size(size), format_percent(size, whole), *packed, f"{len(states):,}"]
+
+
+def _layers(manifest: Manifest, rows: int) -> str:
+    lines = [
+        [
+            code(instruction(row.created_by, _LONGEST)) if row.number else f"[{row.count:,} others]",
+            str(row.number or ""),
+            *(format_size(size) for size in (row.installed, row.hidden, row.stored)),
+        ]
+        for row in layer_sizes(manifest, rows)
+    ]
+    if lines:
+        whole = layer_sizes(manifest, 0)[0]
+        lines.append(["**total**", "", *(f"**{format_size(size)}**" for size in (whole.installed, whole.hidden, whole.stored))])
+    return table(["made by", "layer", "installed", "hidden", "stored"], lines)
 
 
 def _duplicates(files: Iterable[FileRow], rows: int) -> str:

@@ -8,6 +8,7 @@ from hatch_mlbundle.compare import Comparison, FileChange, GroupChange
 from hatch_mlbundle.units import format_growth, format_growth_percent, format_size
 
 from .markdown_parts import code, folded, table
+from .structure import structure_label
 
 
 def delta(comparison: Comparison) -> str:
@@ -54,7 +55,8 @@ def _groups(title: str, comparison: Comparison, groups: Sequence[GroupChange], r
         lines.append([f"[{len(rest):,} others]", *_numbers(rest, packs=packs)])
     before, after = comparison.before, comparison.after
     if packs:
-        lines.append(["(archive headers)", "", "", format_size(after.structure), format_growth(after.structure - before.structure)])
+        label = f"({structure_label(before.kind, after.kind)})"
+        lines.append([label, "", "", format_size(after.structure), format_growth(after.structure - before.structure)])
     whole = GroupChange(name="", before=before.sizes, after=after.sizes)
     lines.append(["**total**", *(f"**{number}**" for number in _numbers([whole], packs=packs))])
     return table([title, "installed", "change", *(["compressed", "change"] if packs else [])], lines)

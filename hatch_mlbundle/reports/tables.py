@@ -9,6 +9,8 @@ from rich.text import Text
 
 from hatch_mlbundle.printable import printable
 
+from .structure import structure_label
+
 
 def labelled(numbers: Sequence[str], label: str) -> Table:
     """Return a table with its numbers first, so that long labels cannot push them apart."""
@@ -34,7 +36,6 @@ def others(count: int) -> Text:
     return Text(f"[{count:,} others]", style="dim")
 
 
-def structure(kind: str) -> Text:
-    """Return the label of the row for the bytes of an artifact of this kind that belong to no file."""
-    labels = {"wheel": "zip headers", "frozen": "archive headers", "image": "hidden files, headers of layers"}
-    return Text(labels.get(kind, "headers"), style="dim")
+def structure(*kinds: str) -> Text:
+    """Return the label of the row for the bytes of artifacts of these kinds that belong to no file."""
+    return Text(structure_label(*kinds), style="dim")

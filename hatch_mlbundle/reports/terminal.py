@@ -23,14 +23,12 @@ from .budget import budget_line
 from .contents import contents_report
 from .layers import layers_report
 from .space import by_group, duplicates, largest_files, packs
+from .structure import REMAINDERS
 from .tables import others, plain, unbroken
 from .verification import verification_report
 
 if TYPE_CHECKING:
     from hatch_mlbundle.pipeline import Planned
-
-_REMAINDERS = {"wheel": "RECORD, zip headers", "frozen": "archive headers"}
-"""What is changed by writing an artifact of this kind, whatever the steps did."""
 
 WIDTH = 80
 """Columns that every report fits into."""
@@ -61,7 +59,7 @@ def summary(manifest: Manifest, place: Path | None = None, verification: Verific
         changed = sum(count for action, count in step.changes.items() if action != "keep")
         table.add_row(plain(step.optimizer), f"{changed:,}" if changed else "", *_saved(step.saved))
     if any(_saved(manifest.remainder)):
-        table.add_row(_REMAINDERS.get(manifest.artifact.kind, "other"), "", *_saved(manifest.remainder))
+        table.add_row(REMAINDERS.get(manifest.artifact.kind, "other"), "", *_saved(manifest.remainder))
     table.add_section()
     for label, totals in (("before", before), ("after", after)):
         table.add_row(label, f"{totals.files:,}", format_size(totals.installed), *([format_size(totals.size)] if compresses else []))

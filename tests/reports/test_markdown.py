@@ -244,7 +244,7 @@ def test_without_a_baseline_a_check_says_what_takes_the_space() -> None:
     assert rows_of(text)[0][1:] == [
         ["torch", "3.00 kB", "75.0 %", "1.50 kB", "1"],
         ["[1 others]", "1.00 kB", "25.0 %", "500 B", "1"],
-        ["(archive headers)", "", "", "100 B", ""],
+        ["(zip headers)", "", "", "100 B", ""],
         ["total", "4.00 kB", "", "2.10 kB", "2"],
     ]
     check_sound(text)

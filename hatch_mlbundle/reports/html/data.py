@@ -13,11 +13,13 @@ from hatch_mlbundle.budget import BudgetCheck
 from hatch_mlbundle.compare import compare
 from hatch_mlbundle.manifest import BudgetRow, Manifest, Saved, StepRow, SuggestionRow, Totals
 from hatch_mlbundle.model import Finding
+from hatch_mlbundle.reports.structure import REMAINDERS, structure_label
 
 from .changes import changes
 from .columns import Table, columns
 from .duplicates import duplicates
 from .insides import insides
+from .layers import layers
 from .models import models
 
 PLAIN = 50_000
@@ -31,6 +33,8 @@ def report_data(manifest: Manifest, baseline: Manifest | None = None, budget: Bu
     return {
         "name": artifact.name,
         "artifactKind": artifact.kind,
+        "structureLabel": structure_label(artifact.kind),
+        "remainderLabel": REMAINDERS.get(artifact.kind, "other"),
         "packs": manifest.remainder.compressed is not None,
         "hashed": all(row.after.sha256 is not None for row in manifest.files if row.after),
         "generator": manifest.generator,
@@ -41,6 +45,7 @@ def report_data(manifest: Manifest, baseline: Manifest | None = None, budget: Bu
         "budget": [asdict(result) for result in budget.results] if budget else [_limit(row) for row in manifest.budget],
         "changes": changes(compare(baseline, manifest), table) if baseline else None,
         "duplicates": duplicates(table),
+        "layers": layers(manifest),
         "insides": insides(manifest, table),
         "models": models(manifest, table),
         "suggestions": [_suggestion(each) for each in manifest.suggestions],

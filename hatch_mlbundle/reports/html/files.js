@@ -40,7 +40,7 @@
   // The archive's own bytes belong to no file: with them, the compressed sizes add up.
   function structure(report) {
     if (!report.packs || !report.totals.after.structure) return [];
-    return [["(archive headers)", null, null, formatSize(report.totals.after.structure), null, ...(report.steps.length ? [null] : [])]];
+    return [[`(${report.structureLabel})`, null, null, formatSize(report.totals.after.structure), null, ...(report.steps.length ? [null] : [])]];
   }
 
   function totals(report, numbers, names) {

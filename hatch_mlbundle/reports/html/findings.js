@@ -115,7 +115,7 @@
     ];
     if (report.packs) {
       told.push([
-        `Their compressed sizes and ${formatCount(after.structure)} bytes of archive headers add up to ${formatCount(after.size)} bytes.`,
+        `Their compressed sizes and ${formatCount(after.structure)} bytes of no file (${report.structureLabel}) add up to ${formatCount(after.size)} bytes.`,
         there("packed") + after.structure === after.size,
       ]);
     }

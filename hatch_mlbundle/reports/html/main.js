@@ -10,6 +10,7 @@
     "waterfall",
     "suggestions",
     "findings",
+    "layers",
     "packages",
     "kinds",
     "largest",

@@ -17,7 +17,19 @@ from .data import data_script, report_data
 
 _STYLES = ("style.css", "map.css")
 _SCRIPTS = (
-    *("model.js", "parts.js", "header.js", "changes.js", "steps.js", "files.js", "insides.js", "scatter.js", "models.js", "findings.js"),
+    *(
+        "model.js",
+        "parts.js",
+        "header.js",
+        "changes.js",
+        "steps.js",
+        "files.js",
+        "layers.js",
+        "insides.js",
+        "scatter.js",
+        "models.js",
+        "findings.js",
+    ),
     *("hierarchy.js", "finder.js", "layout.js", "paints.js", "mapaddress.js", "mapnumbers.js", "mapboxes.js", "mapcontrols.js"),
     *("mapdetails.js", "treemap.js"),
     "main.js",

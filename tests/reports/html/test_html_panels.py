@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from hatch_mlbundle.manifest import BudgetRow, Saved
+from hatch_mlbundle.manifest import BudgetRow, LayerRow, Saved
 from hatch_mlbundle.units import format_percent, format_size
 from tests.reports.html.reportsmith import (
     HOSTILE,
@@ -130,8 +130,25 @@ def test_groups_add_up_to_the_whole(full_page: Any) -> None:
             assert (compressed, files) == (size(sum(state.compressed for state in states)), str(len(states)))
         assert groups == {}
         after = manifest.artifact.after
-        assert rows[-2] == ["(archive headers)", "", "", size(STRUCTURE), "", ""]
+        assert rows[-2] == ["(zip headers)", "", "", size(STRUCTURE), "", ""]
         assert rows[-1][:5] == ["All", size(after.installed), "", size(after.size), "12"]
+
+
+def test_an_image_tells_its_layers_and_what_belongs_to_no_file(page_for: Page) -> None:
+    sizes = {"digest": "sha256:0", "files": 1, "compressed": 1, "hidden_compressed": 0}
+    layers = [
+        LayerRow(created_by=made, size=1000 * (at + 1), installed=at, hidden_installed=5, **sizes)
+        for at, made in enumerate(["<img src=x onerror=alert(1)>", *("RUN make" for _ in range(18))])
+    ]
+    manifest = full_manifest()
+    page = page_for(replace(manifest, layers=tuple(layers), artifact=replace(manifest.artifact, kind="image")))
+    rows = table(page, "Bytes that each layer brings")
+    assert rows[0] == ["RUN make", "19", "18 B", "5 B", "19.0 kB"]
+    assert rows[-2:] == [["[4 others]", "", "6 B", "20 B", "10.0 kB"], ["All", "", "171 B", "95 B", "190 kB"]]
+    page.locator("#layers .more").click()
+    assert table(page, "Bytes that each layer brings")[-2][0] == "<img src=x onerror=alert(1)>"
+    assert table(page, "By package, after")[-2][0] == "(hidden files, headers of layers)"
+    assert "bytes of no file (hidden files, headers of layers) add up to" in page.locator("footer").inner_text()
 
 
 def test_groups_beyond_the_largest_are_one_row_until_they_are_asked_for(page_for: Page) -> None:
