@@ -108,7 +108,7 @@ def stamp_of(status: os.stat_result) -> Stamp:
 
 
 def find_owners(root: Path, files: Iterable[str]) -> dict[str, str]:
-    """Return the distribution of each file that some dist-info's RECORD in the tree lists; a RECORD nobody can read lists none."""
+    """Return the distribution of each file that some dist-info's RECORD in the tree lists, up to where nobody can read it."""
     owners: dict[str, str] = {}
     for path in files:
         if not path.endswith(".dist-info/RECORD"):

@@ -8,6 +8,7 @@ import hashlib
 import io
 import posixpath
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 SIGNATURES = ("RECORD.jws", "RECORD.p7s")
@@ -51,18 +52,15 @@ def parse_record(text: str) -> dict[str, RecordRow]:
 
 
 def recorded_files(record: str, lines: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Yield each file that an installed RECORD lists, and its distribution; a RECORD that nobody can read lists none.
+    """Yield each file that an installed RECORD lists, and its distribution, up to where nobody can read it.
 
     `record` is the path of RECORD in a tree. Paths begin with `..` where they lead out of it, and with `/` where RECORD says so.
     """
     folder, _, info = record.removesuffix("/RECORD").rpartition("/")
     name = info.removesuffix(".dist-info").rpartition("-")[0]
-    try:
-        rows = list(csv.reader(lines))
-    except csv.Error:
-        return
-    for row in filter(None, rows):
-        yield _plain_path(posixpath.join(folder, row[0])), name
+    with suppress(csv.Error):
+        for row in filter(None, csv.reader(lines)):
+            yield _plain_path(posixpath.join(folder, row[0])), name
 
 
 def _plain_path(path: str) -> str:

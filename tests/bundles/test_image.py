@@ -179,6 +179,13 @@ def test_a_whiteout_spares_what_its_own_layer_brings_whichever_comes_first(tmp_p
     assert seen(tmp_path / "3", folder, last) == expected
 
 
+def test_what_a_file_system_noted_of_itself_is_no_file(tmp_path: Path) -> None:
+    notes = layer((".wh..wh.plnk/1.2", b"x"), (".wh..wh.aufs", b""), hard_link(".wh..wh.orph/y", ".wh..wh.plnk/1.2"), ("a", b"1"))
+    side = scan(oci_layout(tmp_path, [notes]))
+    assert list(side.bundle) == ["a"]
+    assert side.layers[0].hidden_installed == 0
+
+
 def test_what_takes_the_place_of_what(tmp_path: Path) -> None:
     below = layer(("folder/x", b"1"), ("file", b"22"), link("lib", "usr/lib"), ("usr/lib/a.so", b"333"), ("kept/a", b"4"))
     above = layer(("folder", b"now a file"), ("file/inside", b"5"), ("lib/b.so", b"66"), ("kept/", None), ("kept/b", b"7"))

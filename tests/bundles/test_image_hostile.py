@@ -6,6 +6,7 @@ import json
 import os
 import random
 import tarfile
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -80,6 +81,21 @@ def long_name(name: bytes, kind: bytes = b"L") -> bytes:
     return header(b"././@LongLink", kind, len(name)) + name.ljust(-(-len(name) // 512) * 512, b"\0")
 
 
+def record(key: bytes, value: bytes) -> bytes:
+    length = len(key) + len(value) + 3
+    length += next(digits for digits in range(1, 9) if len(str(length + digits)) == digits)
+    return b"%d %s=%s\n" % (length, key, value)
+
+
+def many_links() -> bytes:
+    """Return a layer in which each file lies behind links that take 50,000 steps."""
+    links = [link(f"l{number}", (f"l{number - 1}/" if number else "d/") + "../d/" * 800) for number in range(38)]
+    return layer(("d/" * 1000, None), *links, *((f"l37/{number}", b"") for number in range(1500)))
+
+
+SPARSE_1 = pax(record(b"GNU.sparse.major", b"1") + record(b"GNU.sparse.realsize", b"9") + record(b"GNU.sparse.name", b"x"))
+PIECES = pax((record(b"GNU.sparse.offset", b"0") + record(b"GNU.sparse.numbytes", b"0")) * 18_000)
+
 TARS: dict[str, tuple[bytes, str]] = {
     "up": (layer(("../a", b"1")), "has a member '../a' that leads out of its folder by '..'"),
     "up within": (layer(("a/../../b", b"1")), "by '..'"),
@@ -98,7 +114,12 @@ TARS: dict[str, tuple[bytes, str]] = {
     "bidi": (layer(("../\u202e", b"1")), r"'../\u202e'"),
     "surrogate": (layer(("../\udcff", b"1")), r"'../\udcff'"),
     "long name": (layer(("x" * 5000, b"1")), "of more than 4,096 characters"),
-    "deep by links": (layer(("d/" * 2000, None), link("l", "d/" * 2000), ("l/" + "e/" * 1000, None)), "folders deep"),
+    "deep by links": (
+        layer(("d/" * 2000, None), link("l", "d/" * 2000), ("l/" + "e/" * 1000, None)),
+        "of more than 4,096 characters, its links followed",
+    ),
+    "many long links": (many_links(), "behind too many long names and links"),
+    "many folders": (layer(*((f"{number}/{'a/' * 2000}", None) for number in range(520))), "behind too many long names and links"),
     "unknown type": (header(b"a", b"Z"), "the unknown type b'Z'"),
     "checksum": (header(b"a", checksum=b"0000000\0"), "a tar header with a wrong checksum"),
     "no number": (header(b"a", size=0)[:124] + b"+7_0\0" + header(b"a")[129:], "a tar header with"),
@@ -129,8 +150,51 @@ TARS: dict[str, tuple[bytes, str]] = {
     "sparse beyond": (header(b"a", b"S", 5, sparse=b"00000000010\000000000005\0", real=b"00000000004\0"), "map does not fit"),
     "sparse without end": (header(b"a", b"S", more=b"\1"), "ends too early"),
     "sparse 1.0 without a map": (pax(b"22 GNU.sparse.major=1\n26 GNU.sparse.realsize=10\n") + header(b"a", size=0), "whose map has no end"),
+    "sparse 1.0 of one long line": (SPARSE_1 + header(b"a", size=20_480_000) + b"1" * 20_480_000, "whose map has no end"),
+    "pieces without end": (PIECES * 5 + header(b"a"), "a file of more than 65,536 pieces"),
     "sparse 0.1 of letters": (pax(b"21 GNU.sparse.size=9\n22 GNU.sparse.map=a,b\n") + header(b"a"), "a number in a pax header"),
 }
+
+
+def test_large_maps_and_headers_for_all_members_cost_no_more_than_reading_them(tmp_path: Path) -> None:
+    """Each of these took minutes where it was read anew for each block or member."""
+    lines = b"65535\n" + b"".join(b"%019d\n%019d\n" % (number, 0) for number in range(65_535))
+    lines += bytes(-len(lines) % 512)
+    sparse = pax(record(b"GNU.sparse.major", b"1") + record(b"GNU.sparse.realsize", b"65536") + record(b"GNU.sparse.name", b"x"))
+    spread = pax(record(b"GNU.sparse.size", b"0") + record(b"GNU.sparse.map", b"0,0," * 60_000 + b"0,0"), b"g")
+    members = [sparse + header(b"a", size=len(lines)) + lines] * 5 + [spread, *(header(b"%d" % number) for number in range(3000))]
+    start = time.process_time()
+    scan(oci_layout(tmp_path / "image", [b"".join(members)], ""), Limits())
+    assert time.process_time() - start < 15
+
+
+def test_a_path_is_no_longer_than_any_however_many_links_lead_to_it(tmp_path: Path) -> None:
+    steps = [("a" * 3000 + "/", None), link("l0", "a" * 3000), (f"l0/{'b' * 2000}/", None)]
+    assert "of more than 4,096 characters, its links followed" in refused(oci_layout(tmp_path, [layer(*steps)]))
+
+
+def test_lists_of_packages_files_are_kept_within_a_bound(tmp_path: Path) -> None:
+    listing = layer(*((f"{number}/a-1.dist-info/RECORD", b"a" * (1 << 24)) for number in range(9)))
+    assert "brings the lists of packages' files to more than 134 MB" in refused(oci_layout(tmp_path, [listing], ""))
+
+
+def test_a_compressed_file_is_not_read_again_and_again(tmp_path: Path) -> None:
+    small, large = layer(("a", b"1")), layer(("b", os.urandom(9_000_000)))
+    config = json.dumps(config_of([small] * 500 + [large] * 5)).encode()
+    manifest = json.dumps([{"Config": "c.json", "Layers": ["small"] * 500 + ["large"] * 5}]).encode()
+    members = layer(("c.json", config), ("small", small), ("large", large), ("manifest.json", manifest))
+    (tmp_path / "app.tar.gz").write_bytes(gzipped(members))
+    assert "has a large layer more than 4 times" in refused(tmp_path / "app.tar.gz")
+    config = json.dumps(config_of([small] * 500)).encode()
+    manifest = json.dumps([{"Config": "c.json", "Layers": ["small"] * 500}]).encode()
+    (tmp_path / "app.tar.gz").write_bytes(gzipped(layer(("c.json", config), ("small", small), ("manifest.json", manifest))))
+    scan(tmp_path / "app.tar.gz", Limits())
+
+
+@pytest.mark.parametrize("pack", [bytes, gzipped])
+def test_an_archive_with_a_file_twice_is_refused(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
+    (tmp_path / "app.tar").write_bytes(pack(layer(("manifest.json", b"[]"), ("x", b"1"), ("./x", b"2"))))
+    assert "has 'x' twice" in refused(tmp_path / "app.tar")
 
 
 @pytest.mark.parametrize("name", TARS)

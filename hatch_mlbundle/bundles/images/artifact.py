@@ -24,7 +24,7 @@ from .layer import Allowance, Layer, LayerSource, read_layer
 from .layouts import FolderLayout, Layout, is_layout
 from .listings import note_owners, owner_by_place
 from .tar_layout import open_tar
-from .tree import Folder, Stored, TreeError, lay_over, leaves
+from .tree import Effort, Folder, Stored, TreeError, lay_over, leaves
 
 _EMPTY = hashlib.sha256(b"").hexdigest()
 _ADVICE = "which can be analyzed only; make its packages smaller before they are installed in it, or the folder that is copied into it"
@@ -67,9 +67,10 @@ class ImageArtifact:
     def scan(self) -> Side:
         """Return the files that a container sees, each read once and hashed, and what layers hide; raises ArtifactError."""
         image = read_image(self.layout)
-        layers = self._read_layers(image.layers)
+        allowance = Allowance(self.limits)
+        layers = self._read_layers(image.layers, allowance)
         root = self._seen(layers)
-        bundle, compressed, seen = _bundle(root, LayeredContent(self.layout))
+        bundle, compressed, seen = _bundle(root, LayeredContent(self.layout), allowance.effort)
         size = image.documents + sum(layer.size for layer in layers)
         account = Account(size=size, sha256=image.sha256, structure=size - sum(compressed.values()), compressed=compressed)
         rows = layer_rows(layers, [part.created_by for part in image.layers], seen)
@@ -90,9 +91,7 @@ class ImageArtifact:
         """Return the error that says why nothing can be written."""
         return self.layout.fault(f"is a container image, {_ADVICE}")
 
-    def _read_layers(self, parts: Sequence[LayerPart]) -> list[Layer]:
-        allowance = Allowance(self.limits)
-
+    def _read_layers(self, parts: Sequence[LayerPart], allowance: Allowance) -> list[Layer]:
         def read(position: int, raw: Iterator[bytes], size: int) -> Layer:
             part, number = parts[position], position + 1
 
@@ -115,13 +114,13 @@ class ImageArtifact:
         return root
 
 
-def _bundle(root: Folder, content: LayeredContent) -> tuple[Bundle, dict[str, int], set[int]]:
+def _bundle(root: Folder, content: LayeredContent, effort: Effort) -> tuple[Bundle, dict[str, int], set[int]]:
     """Return the files in a tree, the stored bytes that each took by path, and the `id`s of all `Stored` that are in it.
 
     Hard links are one file, under the first of their names; the others are links to it.
     """
     found = {path: leaf for path, leaf in sorted(leaves(root), key=itemgetter(0)) if leaf.stored or leaf.link is not None}
-    note_owners(root, found)
+    note_owners(root, found, effort)
     first: dict[int, str] = {}
     files, compressed = list[File](), dict[str, int]()
     for path, leaf in found.items():

@@ -18,13 +18,14 @@ from .listings import is_listing
 from .streams import Damaged, Stream, unpacked
 from .tar_format import REGULAR
 from .tar_reader import Member, TarReader
-from .tree import Stored, TreeError
+from .tree import Effort, Stored, TreeError, plain
 
 MOST_MEMBERS = 2_000_000
 """Members of all layers together; each takes memory, and no image of people's has a quarter of it."""
 _LARGEST_LISTING = 1 << 24
-_LARGEST_LISTINGS = 1 << 25
-"""Bytes of one listing of a package's files, and of all in a layer; of what is more, nobody knows the owner."""
+"""Bytes of one listing of packages' files; what a larger one lists, nobody knows the owner of."""
+_MOST_LISTED = 1 << 27
+"""Bytes of all listings together: they are kept until all layers are read."""
 
 
 class Allowance:
@@ -32,15 +33,20 @@ class Allowance:
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
+        self.effort = Effort()
         self._lock = Lock()
         self._bytes = limits.max_size
         self._members = MOST_MEMBERS
+        self._listed = _MOST_LISTED
 
-    def take(self, size: int, members: int = 0) -> str | None:
-        """Take so many bytes and members; return what is wrong where there are not as many left."""
+    def take(self, size: int, members: int = 0, listed: int = 0) -> str | None:
+        """Take so many bytes, members, and bytes of listings that are kept; return what is wrong where there are not as many left."""
         with self._lock:
             self._bytes -= size
             self._members -= members
+            self._listed -= listed
+        if self._listed < 0:
+            return f"brings the lists of packages' files to more than {format_size(_MOST_LISTED)}, as no image has"
         if self._members < 0:
             return f"has more than {MOST_MEMBERS:,} members in its layers"
         if self._bytes < 0:
@@ -98,14 +104,14 @@ def read_layer(source: LayerSource, allowance: Allowance) -> Layer:
     """Return the files of a layer, all read and hashed; raises ArtifactError where it is damaged or hostile, MissingLibraryError."""
     digest = hashlib.new(source.digest.algorithm if source.digest else "sha256")
     stream = _Watched(source, allowance, unpacked(_hashing(source.raw, digest), source.damaged))
-    tree, stored = LayerTree(source.number), list[Stored]()
-    reader, room = TarReader(stream, source.damaged), _LARGEST_LISTINGS
+    tree, stored = LayerTree(source.number, allowance.effort), list[Stored]()
+    reader = TarReader(stream, source.damaged)
     for member in reader:
-        stream.count(member)
-        file = None
-        if member.type == REGULAR and not is_whiteout(member.name):
-            file = _read_file(source.number, member, reader, stream, min(room, _LARGEST_LISTING))
-            room -= len(file.listing or b"")
+        path, file = plain(member.name), None
+        is_listed = member.type == REGULAR and member.size <= _LARGEST_LISTING and is_listing(path)
+        stream.count(member, listed=member.size if is_listed else 0)
+        if member.type == REGULAR and not is_whiteout(path):
+            file = _read_file(source.number, path, member, reader, stream, keep=is_listed)
             stored.append(file)
         try:
             tree.add(member, file)
@@ -132,9 +138,8 @@ def _check(source: LayerSource, expected: Digest, found: Digest) -> None:
         raise source.damaged(f"should have the digest {expected}, but has {found}")
 
 
-def _read_file(number: int, member: Member, reader: TarReader, stream: Stream, room: int) -> Stored:
-    path = "/".join(part for part in member.name.split("/") if part not in ("", "."))
-    listing: list[bytes] | None = [] if is_listing(path) and member.size <= room else None
+def _read_file(number: int, path: str, member: Member, reader: TarReader, stream: Stream, *, keep: bool) -> Stored:
+    listing: list[bytes] | None = [] if keep else None
     digest, head, before = hashlib.sha256(), b"", stream.position
     for chunk in reader.chunks():
         digest.update(chunk)
@@ -170,18 +175,18 @@ class _Watched(Stream):
         """Return the next `size` bytes, fewer only at the end; raises ArtifactError where they are damaged, or too many."""
         piece = self._stream.read(size)
         self._digest.update(piece)
-        self._take(len(piece), 0)
+        self._take(len(piece))
         return piece
 
-    def count(self, member: Member) -> None:
-        """Count a member, and the holes in it; raises ArtifactError where they are too many."""
-        self._take(max(0, member.size - member.stored), 1)
+    def count(self, member: Member, listed: int) -> None:
+        """Count a member, the holes in it, and what is kept of it; raises ArtifactError where they are too many."""
+        self._take(max(0, member.size - member.stored), 1, listed)
 
     def digest(self) -> Digest:
         """Return the digest of everything that was read."""
         return Digest(algorithm=self._digest.name, hex=self._digest.hexdigest())
 
-    def _take(self, size: int, members: int) -> None:
+    def _take(self, size: int, members: int = 0, listed: int = 0) -> None:
         self._left -= size
         if self._left < 0:
             ratio = self._allowance.limits.max_ratio
@@ -189,6 +194,6 @@ class _Watched(Stream):
                 f"unpacks to more than {ratio} times its {format_size(self._source.size)}, as a bomb does; "
                 "raise `max-ratio` in `[tool.mlbundle] limits` if that is right"
             )
-        problem = self._allowance.take(size, members)
+        problem = self._allowance.take(size, members, listed)
         if problem:
             raise self._source.fault(problem)

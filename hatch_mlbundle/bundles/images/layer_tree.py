@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .tar_format import FOLDER, HARD_LINK, SYMBOLIC_LINK
 from .tar_reader import Member
-from .tree import GONE, LONGEST_PATH, Folder, Leaf, Stored, TreeError, find, hide, parts_of, walk
+from .tree import GONE, LONGEST_PATH, Effort, Folder, Leaf, Stored, TreeError, find, hide, parts_of, walk
 
 _WHITEOUT = ".wh."
 _OPAQUE = ".wh..wh..opq"
@@ -12,16 +12,17 @@ _NOTES = ".wh..wh."
 """What the names of a file system's own notes begin with (aufs); they are no files of the image."""
 
 
-def is_whiteout(name: str) -> bool:
-    """Say whether a member of this name is no file, but tells what is hidden below."""
-    return name.rpartition("/")[2].startswith(_WHITEOUT)
+def is_whiteout(path: str) -> bool:
+    """Say whether a member of this plain path is no file, but tells what is hidden below, or a file system of itself."""
+    return path.startswith(_NOTES) or path.rpartition("/")[2].startswith(_WHITEOUT)
 
 
 class LayerTree:
     """The tree of the layer of this number. `add` puts a member in; the last one of a name counts."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, effort: Effort) -> None:
         self.number = number
+        self._effort = effort
         self.root = Folder()
         self._shared: list[tuple[Folder, str, Leaf, str]] = []
 
@@ -32,9 +33,14 @@ class LayerTree:
             if member.type != FOLDER:
                 raise TreeError("that is a file without a name")
             return
+        if parts[0].startswith(_NOTES) and parts != [_OPAQUE]:
+            return
         name = parts.pop()
-        folder, above = walk(self.root, parts, make=True)
+        self._effort.spend(len(member.name) + len(member.link))
+        folder, above = walk(self.root, parts, self._effort, make=True)
         place = "/".join([*above, name])
+        if len(place) > LONGEST_PATH:
+            raise TreeError(f"of more than {LONGEST_PATH:,} characters, its links followed")
         assert folder is not None  # noqa: S101 - it is made where there is none
         if name.startswith(_WHITEOUT):
             _white_out(folder, name)
@@ -47,7 +53,7 @@ class LayerTree:
     def resolve(self, below: Folder) -> None:
         """Find the files of lower layers that hard links name; raises TreeError where there are none, with the name of the link."""
         for folder, name, leaf, target in self._shared:
-            found = find(below, target)
+            found = find(below, target, self._effort)
             if isinstance(found, Leaf):
                 leaf.stored, leaf.link = found.stored, found.link
             elif folder.children.get(name) is leaf:
@@ -73,7 +79,7 @@ class LayerTree:
             leaf.link = member.link
         elif member.type == HARD_LINK:
             target = "/".join(parts_of(member.link))
-            found = find(self.root, target)
+            found = find(self.root, target, self._effort)
             if isinstance(found, Folder):
                 raise TreeError("that is a hard link to a folder")
             if isinstance(found, Leaf):

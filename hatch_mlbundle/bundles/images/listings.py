@@ -5,10 +5,11 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache, partial
 
 from hatch_mlbundle.bundles.record import recorded_files
 
-from .tree import Folder, Leaf, TreeError, walk
+from .tree import Effort, Folder, Leaf, TreeError, walk
 
 _RECORD = ".dist-info/RECORD"
 _DPKG = re.compile(r"var/lib/dpkg/info/([^/:]+)(?::[^/]+)?\.list")
@@ -17,6 +18,9 @@ _DISTROLESS = re.compile(r"var/lib/dpkg/status\.d/([^/]+)\.md5sums")
 """`MD5  PATH` a line: what is left of dpkg in images without it."""
 _APK = re.compile(r"(?:usr/)?lib/apk/db/installed")
 """Letter, colon, value: P a package, F a folder, R a file in it (Alpine's wiki, "Apk spec")."""
+
+_MOST_PLACES = 1 << 16
+"""Folders of listings that are remembered at a time."""
 
 _PACKAGES = re.compile(r"(?:.*/)?(?:site|dist)-packages/([^/]+)")
 _INFO = re.compile(r"(.+?)-[^-]+\.(?:dist|egg)-info")
@@ -28,15 +32,17 @@ def is_listing(path: str) -> bool:
     return path.endswith(_RECORD) or any(pattern.fullmatch(path) for pattern in (_DPKG, _DISTROLESS, _APK))
 
 
-def note_owners(root: Folder, files: Mapping[str, Leaf]) -> None:
+def note_owners(root: Folder, files: Mapping[str, Leaf], effort: Effort) -> None:
     """Note in each file of a tree the package of which a listing in the tree names it; Python's RECORDs count more than others."""
-    places: dict[str, str | None] = {}
+    prefix_of = lru_cache(_MOST_PLACES)(partial(_prefix, root, effort))
     for path in sorted(filter(is_listing, files), key=lambda path: path.endswith(_RECORD)):
         stored = files[path].stored
         if stored is None or stored.listing is None:
             continue
         for listed, owner in _listed(path, stored.listing.decode("utf-8", "surrogateescape")):
-            leaf = files.get(_place(root, listed, places))
+            folder, name = listed.rpartition("/")[::2]
+            prefix = prefix_of(folder)
+            leaf = None if prefix is None else files.get(prefix + name)
             if leaf:
                 leaf.owner = owner
 
@@ -55,16 +61,16 @@ def _listed(path: str, text: str) -> Iterator[tuple[str, str]]:
     if path.endswith(_RECORD):
         yield from recorded_files(path, io.StringIO(text, newline=""))
     elif match := _DPKG.fullmatch(path):
-        yield from ((line, match[1]) for line in text.splitlines())
+        yield from ((line, match[1]) for line in _lines(text))
     elif match := _DISTROLESS.fullmatch(path):
-        yield from ((line.partition("  ")[2], match[1]) for line in text.splitlines())
+        yield from ((line.partition("  ")[2], match[1]) for line in _lines(text))
     else:
         yield from _installed_by_apk(text)
 
 
 def _installed_by_apk(text: str) -> Iterator[tuple[str, str]]:
     package = folder = ""
-    for line in text.splitlines():
+    for line in _lines(text):
         letter, _, value = line.partition(":")
         if letter == "P":
             package = value
@@ -74,14 +80,16 @@ def _installed_by_apk(text: str) -> Iterator[tuple[str, str]]:
             yield f"{folder}/{value}", package
 
 
-def _place(root: Folder, path: str, places: dict[str, str | None]) -> str:
-    """Return the path that a file has without links on the way to it (`/lib` is `usr/lib`); "" where there is none."""
-    folder, name = path.rpartition("/")[::2]
-    if folder not in places:
-        try:
-            found, parts = walk(root, folder.split("/"))
-        except TreeError:
-            found, parts = None, []
-        places[folder] = "".join(f"{part}/" for part in parts) if found else None
-    prefix = places[folder]
-    return "" if prefix is None else prefix + name
+def _lines(text: str) -> Iterator[str]:
+    """Yield the lines of a listing one by one; only a line feed ends one."""
+    return (line.rstrip("\n") for line in io.StringIO(text, newline="\n"))
+
+
+def _prefix(root: Folder, effort: Effort, folder: str) -> str | None:
+    """Return what paths in a folder begin with when no link is on the way (`/lib`: `usr/lib/`); None where there is no such folder."""
+    try:
+        effort.spend(len(folder))
+        found, parts = walk(root, folder.split("/"), effort)
+    except TreeError:
+        return None
+    return "".join(f"{part}/" for part in parts) if found else None

@@ -23,6 +23,8 @@ _MOST_MEMBERS = 100_000
 _MOST_KEPT = 1 << 25
 """Bytes of documents that are kept of a compressed file, which cannot be read from its middle."""
 _LARGEST_KEPT = 1 << 23
+_MOST_PASSES = 4
+"""How often a compressed file is unpacked for a large layer that is in the image more than once, which hardly any is."""
 
 T = TypeVar("T")
 
@@ -63,6 +65,10 @@ def _unpacked(file: SharedFile) -> Stream:
     return unpacked(file.chunks(0, file.size, STEP), file.damaged)
 
 
+def _steps(data: bytes) -> Iterator[bytes]:
+    return (data[start : start + STEP] for start in range(0, len(data), STEP))
+
+
 class _Parts:
     """The files of a tar file by their names, with where each begins and how many bytes it has."""
 
@@ -98,14 +104,16 @@ class _Parts:
         return name
 
     def _members(self, stream: Stream, damaged: Damaged) -> Iterator[tuple[str, Member, TarReader]]:
-        """Yield each file, with its name and what reads it, and note the links; the last one of a name counts."""
-        reader = TarReader(stream, damaged)
+        """Yield each file, with its name and what reads it, and note the links; raises ArtifactError where one is there twice."""
+        reader, seen = TarReader(stream, damaged), set[str]()
         for number, member in enumerate(reader):
             if number >= _MOST_MEMBERS:
                 raise self.fault(f"is a tar file of more than {_MOST_MEMBERS:,} members, as no image is")
             name = posixpath.normpath(member.name.lstrip("/"))
-            self._links.pop(name, None)
-            self._places.pop(name, None)
+            if member.type in (SYMBOLIC_LINK, HARD_LINK, REGULAR):
+                if name in seen:
+                    raise self.fault(f"has {name[:200]!a} twice; save it again")
+                seen.add(name)
             if member.type == SYMBOLIC_LINK:
                 self._links[name] = posixpath.normpath(posixpath.join(posixpath.dirname(name), member.link))
             elif member.type == HARD_LINK:
@@ -168,19 +176,27 @@ class PackedLayout(_Parts):
         return kept
 
     def read_all(self, names: Sequence[str], reader: Reader[T]) -> list[T]:
-        """Return what `reader` makes of each part, in order: one after the other, once more from the start for a part named twice."""
-        waiting = [(position, self._target(name)) for position, name in enumerate(names)]
+        """Return what `reader` makes of each part, in order: one after the other, once more from the start for a large one named twice."""
         results: dict[int, T] = {}
+        waiting: dict[str, list[int]] = {}
+        for position, name in enumerate(names):
+            self._place(name)
+            target = self._target(name)
+            if kept := self._documents.get(target):
+                results[position] = reader(position, _steps(kept), len(kept))
+            else:
+                waiting.setdefault(target, []).append(position)
+        if max(map(len, waiting.values()), default=0) > _MOST_PASSES:
+            raise self.fault(
+                f"is compressed as a whole and has a large layer more than {_MOST_PASSES} times; unpack it with gunzip or zstd -d"
+            )
         while waiting:
-            before = len(results)
             with self._stream() as (stream, damaged):
                 for name, member, tar in self._members(stream, damaged):
-                    position = next((position for position, wanted in waiting if wanted == name), None)
-                    if position is not None:
+                    if name in waiting:
+                        position = waiting[name].pop(0)
                         results[position] = reader(position, tar.chunks(STEP), member.stored)
-                        waiting.remove((position, name))
-            if len(results) == before:
-                raise lacking(self, names[waiting[0][0]])
+                        waiting = {name: positions for name, positions in waiting.items() if positions}
         return [results[position] for position in range(len(names))]
 
     @contextmanager

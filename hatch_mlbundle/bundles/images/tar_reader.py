@@ -27,11 +27,14 @@ from .tar_format import (
     read_header,
     text,
 )
-from .tar_sparse import SparseMap, old_map, pax_map
+from .tar_sparse import SparseMap, check_count, old_map, pax_map
 
 _LARGEST_EXTENSION = 1 << 20
 """Bytes of a pax header or a long name that nobody needs more of; Go's archive/tar has the same bound."""
 _END = bytes(BLOCK)
+_RECORDS = frozenset({"path", "linkpath", "size"})
+_SPARSE_RECORDS = frozenset(f"GNU.sparse.{name}" for name in ("major", "name", "realsize", "size", "map"))
+"""The pax records that count. Those of holes are about one file, and mean nothing in a header for all of them."""
 _KNOWN = (REGULAR, HARD_LINK, SYMBOLIC_LINK, FOLDER, SPARSE, *DEVICES)
 
 
@@ -112,12 +115,16 @@ class TarReader:
         elif header.type == LONG_LINK:
             records["linkpath"] = text(data)
         else:
-            target = self._common if header.type == PAX_GLOBAL else records
             for key, value in pax_records(data):
-                if key in ("GNU.sparse.offset", "GNU.sparse.numbytes"):
+                if key in _RECORDS:
+                    (self._common if header.type == PAX_GLOBAL else records)[key] = value
+                elif header.type == PAX_GLOBAL:
+                    continue
+                elif key in ("GNU.sparse.offset", "GNU.sparse.numbytes"):
                     listed.append(value)
-                elif key in ("path", "linkpath", "size") or key.startswith("GNU.sparse."):
-                    target[key] = value
+                elif key in _SPARSE_RECORDS:
+                    records[key] = value
+            check_count(len(listed) // 2)
 
     def _member(self, header: Header, records: dict[str, str], listed: list[str]) -> Member:
         if header.type in (REGULAR, SPARSE):

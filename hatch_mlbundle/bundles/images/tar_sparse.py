@@ -11,6 +11,8 @@ from hatch_mlbundle.model import CHUNK
 from .tar_format import BLOCK, TarFormatError, decimal, octal
 
 _MOST_PIECES = 1 << 16
+_LONGEST_NUMBER = 19
+"""Digits, as in `decimal`."""
 
 Read: TypeAlias = Callable[[int], bytes]
 """Returns the next bytes of the tar file, exactly so many."""
@@ -37,12 +39,13 @@ class SparseMap:
 
 def old_map(block: bytes, stored: int, read: Read) -> SparseMap:
     """Return the map in a header of type S, and in the blocks behind it that it announces; raises TarFormatError."""
-    fields, more = block[386:482], block[482]
+    fields, more = bytearray(block[386:482]), block[482]
     while more:
         extension = read(BLOCK)
-        fields, more = fields + extension[:504], extension[504]
-        _check_count(len(fields) // 24)
-    numbers = [octal(fields[start : start + 12]) for start in range(0, len(fields), 12) if fields[start]]
+        fields += extension[:504]
+        more = extension[504]
+        check_count(len(fields) // 24)
+    numbers = [octal(bytes(fields[start : start + 12])) for start in range(0, len(fields), 12) if fields[start]]
     return _checked(octal(block[483:495]), stored, numbers)
 
 
@@ -57,26 +60,28 @@ def pax_map(records: Mapping[str, str], listed: Sequence[str], stored: int, read
     if "GNU.sparse.size" not in records:
         return None
     written = records["GNU.sparse.map"].split(",") if records.get("GNU.sparse.map") else listed
-    _check_count(len(written) // 2)
+    check_count(len(written) // 2)
     return _checked(decimal(records["GNU.sparse.size"]), stored, [decimal(number) for number in written])
 
 
 def _leading_map(read: Read, stored: int) -> tuple[list[int], int]:
     """Return the numbers before the data, one a line, the first of them their count; and the bytes of the blocks that they take."""
-    text, taken = b"", 0
-    while True:
-        if taken + BLOCK > stored:
+    numbers, wanted, rest, taken = list[int](), 1, b"", 0
+    while len(numbers) < wanted:
+        if taken + BLOCK > stored or len(rest) > _LONGEST_NUMBER:
             raise TarFormatError("a file with holes whose map has no end")
-        text += read(BLOCK)
+        *lines, rest = (rest + read(BLOCK)).split(b"\n")
         taken += BLOCK
-        lines = text.split(b"\n")
-        count = decimal(lines[0]) if len(lines) > 1 else 0
-        _check_count(max(count, len(lines) // 2))
-        if len(lines) > 2 * count + 1:
-            return [decimal(line) for line in lines[1 : 2 * count + 1]], taken
+        if lines and not numbers:
+            numbers.append(decimal(lines.pop(0)))
+            check_count(numbers[0])
+            wanted += 2 * numbers[0]
+        numbers += map(decimal, lines[: wanted - len(numbers)])
+    return numbers[1:], taken
 
 
-def _check_count(pieces: int) -> None:
+def check_count(pieces: int) -> None:
+    """Raise TarFormatError for more pieces than any file has."""
     if pieces > _MOST_PIECES:
         raise TarFormatError(f"a file of more than {_MOST_PIECES:,} pieces")
 

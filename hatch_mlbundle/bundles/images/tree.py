@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import TypeAlias
 
 from hatch_mlbundle.model import Kind
@@ -16,11 +17,34 @@ MOST_LINKS = 40
 """Links that Linux follows for one path before it calls them a loop (path_resolution(7))."""
 LONGEST_PATH = 4096
 """Bytes of a path that Linux knows (PATH_MAX)."""
-_DEEPEST = LONGEST_PATH // 2
+MOST_EFFORT = 200_000_000
+"""Twice what 2,000,000 members with names of 50 characters take."""
+_MADE = 200
+"""What a folder that is made on the way costs: the memory that it takes."""
+_FOLLOWED = 10
+"""What a character of a link costs that is on the way, as hardly any is: builders write paths without links."""
 
 
 class TreeError(Exception):
     """A member that has no place in the tree; the message goes on after "has a member NAME"."""
+
+
+class Effort:
+    """What may still be spent on names in all trees of an image: a character of a path costs 1.
+
+    A short name behind long links may cost as much as a million plain ones, in time and in the memory for its path.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._left = MOST_EFFORT
+
+    def spend(self, cost: int) -> None:
+        """Raise TreeError where not so much is left."""
+        with self._lock:
+            self._left -= cost
+        if self._left < 0:
+            raise TreeError("behind too many long names and links")
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -90,9 +114,14 @@ def leaves(node: Node, path: str = "") -> Iterator[tuple[str, Leaf]]:
             waiting.extend((prefix + name, child) for name, child in node.children.items())
 
 
+def plain(path: str) -> str:
+    """Return a member's name without what means nothing in it: `./`, and slashes before it and in a row."""
+    return "/".join(_parts(path))
+
+
 def parts_of(path: str) -> list[str]:
-    """Return the parts of a member's name: `./` and a slash before it mean nothing; raises TreeError for `..`."""
-    parts = [part for part in path.split("/") if part not in ("", ".")]
+    """Return the parts of a member's name; raises TreeError for `..`, and where it is longer than any."""
+    parts = _parts(path)
     if ".." in parts:
         raise TreeError("that leads out of its folder by '..'")
     if len(path) > LONGEST_PATH:
@@ -100,10 +129,11 @@ def parts_of(path: str) -> list[str]:
     return parts
 
 
-def find(root: Folder, path: str) -> Node | None:
+def find(root: Folder, path: str, effort: Effort) -> Node | None:
     """Return what is at a path, None where nothing is. Links on the way are followed, but not the last part."""
     folder, name = path.rpartition("/")[::2]
-    found, _ = walk(root, folder.split("/"))
+    effort.spend(len(path))
+    found, _ = walk(root, folder.split("/"), effort)
     return found.children.get(name) if found else None
 
 
@@ -140,10 +170,11 @@ def lay_over(below: Folder, above: Folder, layer: int) -> None:
                 lower.children.pop(name, None)
 
 
-def walk(root: Folder, parts: list[str], *, make: bool = False) -> tuple[Folder | None, list[str]]:
+def walk(root: Folder, parts: list[str], effort: Effort, *, make: bool = False) -> tuple[Folder | None, list[str]]:
     """Return the folder at a path, all links followed within the tree, and the path that it has without them.
 
     Where there is none it is made, or None returned. Raises TreeError where there is a file in its way, or links go around.
+    The caller has spent what the path costs.
     """
     waiting, done, folders, links = _backwards(parts), list[str](), [root], 0
     while waiting:
@@ -156,12 +187,14 @@ def walk(root: Folder, parts: list[str], *, make: bool = False) -> tuple[Folder 
             links += 1
             if links > MOST_LINKS:
                 raise TreeError("behind links that lead around")
+            effort.spend(_FOLLOWED * len(child.link))
             if child.link.startswith("/"):
                 done, folders = [], [root]
             waiting += _backwards(child.link.split("/"))
             continue
         if make and (child is None or child is GONE):
-            child = _make(folders[-1], part, opaque=child is GONE, depth=len(done))
+            effort.spend(_MADE)
+            child = folders[-1].children[part] = Folder(opaque=child is GONE)
         if not isinstance(child, Folder):
             if make:
                 raise TreeError("below what is no folder")
@@ -171,12 +204,9 @@ def walk(root: Folder, parts: list[str], *, make: bool = False) -> tuple[Folder 
     return folders[-1], done
 
 
+def _parts(path: str) -> list[str]:
+    return [part for part in path.split("/") if part not in ("", ".")]
+
+
 def _backwards(parts: list[str]) -> list[str]:
     return [part for part in reversed(parts) if part not in ("", ".")]
-
-
-def _make(parent: Folder, name: str, *, opaque: bool, depth: int) -> Folder:
-    if depth >= _DEEPEST:
-        raise TreeError(f"more than {_DEEPEST:,} folders deep")
-    parent.children[name] = child = Folder(opaque=opaque)
-    return child
