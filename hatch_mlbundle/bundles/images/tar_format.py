@@ -86,8 +86,8 @@ def pax_records(data: bytes) -> Iterator[tuple[str, str]]:
     position = 0
     while position < len(data):
         space = data.find(b" ", position, position + 20)
-        length = decimal(data[position:space]) if space > 0 else 0
-        record, end = data[space + 1 : position + length], position + length
+        end = position + decimal(data[position : max(space, position)])
+        record = data[space + 1 : end]
         key, equals, value = record[:-1].partition(b"=")
         if not (equals and key and record.endswith(b"\n") and end <= len(data)):
             raise TarFormatError("a pax header that is none")
