@@ -22,6 +22,8 @@ _NAME = 60
 
 _COMPRESSES_NOTHING = "a folder compresses nothing; `archive` packs it, and `download` limits what it is packed into"
 
+_NOT_FOR_IMAGES = "is no limit for container images; set `download` or `installed`"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Performance:
@@ -56,7 +58,8 @@ class Measuring:
     def read(self, limit: Limit) -> Reading:
         """Return what a limit measures."""
         if limit.preset:
-            return self._preset(limit.preset)
+            others = limit.name != "download" and self.manifest.artifact.kind == "image"
+            return Reading(actual=None, note=_NOT_FOR_IMAGES) if others else self._preset(limit.preset)
         if limit.varying:
             return self._varying(limit)
         reading = self._growth(limit) if limit.growth else self._size(limit)

@@ -342,6 +342,17 @@ def test_findings_can_be_ignored(tmp_path: Path) -> None:
     assert [finding.code for finding in analyzed(tmp_path, path).findings] == ["MB801"]
 
 
+def test_a_budget_counts_an_image_as_it_is_stored_and_leaves_presets_aside(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = oci_layout(tmp_path / "image", [BASE, ABOVE])
+    table = '[project]\nname = "app"\n[tool.mlbundle.budget]\npreset = ["pypi", "lambda", "one-file"]\ndownload = "1 kB"\n'
+    (tmp_path / "pyproject.toml").write_text(table)
+    assert main(["check", str(path), "--project", str(tmp_path), "--no-cache", "--json"]) == 1
+    results = {each["limit"]: each for each in json.loads(capsys.readouterr().out)["limits"]}
+    assert (results["download"]["status"], results["download"]["actual"]) == ("over", scan(path).account.size)
+    assert [results[name]["status"] for name in ("pypi", "lambda", "one-file")] == ["unmeasured"] * 3
+    assert "no limit for container images" in results["pypi"]["note"]
+
+
 def several(root: Path, platforms: list[Json | None], *, nested: bool = False) -> Path:
     """Write an index of an image for each platform, whose only file has the platform's number of bytes."""
     manifests = []
