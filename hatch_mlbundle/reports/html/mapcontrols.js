@@ -51,10 +51,15 @@ MLB.mapcontrols = (() => {
     return element("li", {}, element("button", { type: "button", "aria-pressed": String(pressed), onclick: press }, swatch, visible(label), figure));
   }
 
-  // What a search found: "128 files, 45.2 MB (4.6 %)".
-  function matches(files, bytes, total) {
+  // What a search found in the whole, and how much of it is in the nodes that are shown: "128 files, 45.2 MB (4.6 %), 3 of them here".
+  function matches({ litFiles, litBytes, running, total }, shown) {
+    const files = litFiles.at(-1);
     if (!files) return "no file";
-    return `${formatCount(files)} file${files === 1 ? "" : "s"}, ${formatSize(bytes)} (${formatPercent(bytes, total)})`;
+    const bytes = litBytes.at(-1);
+    const found = `${MLB.parts.counted(files, "file")}, ${formatSize(bytes)} (${formatPercent(bytes, total)})`;
+    const here = MLB.parts.sum(shown, (node) => litFiles[node.last] - litFiles[node.first]);
+    const whole = MLB.parts.sum(shown, (node) => running.weight[node.last] - running.weight[node.first]) === running.weight.at(-1);
+    return whole || here === files ? found : `${found}, ${here ? formatCount(here) : "none"} of them here`;
   }
 
   return { choices, crumbs, legend, matches };

@@ -51,6 +51,7 @@ const MLB = (() => {
 
   // A number with that many digits after the point; of two equally near ones the even one, as Python does it.
   function fixed(number, digits) {
+    if (number < 0) return `-${fixed(-number, digits)}`;
     const halves = number * 2 ** (digits + 1);
     if (!Number.isInteger(halves) || halves % 2 === 0) return number.toFixed(digits);
     const below = Math.floor(number * 10 ** digits);

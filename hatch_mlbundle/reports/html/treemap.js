@@ -68,7 +68,7 @@
 
     // Takes over a view, or parts of one, and draws it. `write` is how the address tells of it: as a new entry ("push"), or not.
     apply({ path, ...wanted }, { write = "push" } = {}) {
-      const before = this.view.node;
+      const before = this.view;
       this.view = { ...this.view, ...(path && { node: find(this.numbers.tree, path) }), ...wanted };
       const { view } = this;
       if (view.node.row >= 0) [view.node, this.current] = [view.node.parent, view.node];
@@ -112,7 +112,7 @@
       return this.numbers.ranked(this.view.node).slice(this.view.from);
     }
 
-    draw(before = this.view.node) {
+    draw(before = this.view) {
       const area = { x: 0, y: 0, width: this.stage.clientWidth, height: this.stage.clientHeight };
       if (!area.width || !area.height) return;
       const focused = this.stage.contains(document.activeElement);
@@ -125,7 +125,7 @@
       this.details.hide();
       this.dim();
       this.setCurrent(this.boxOf(this.current) ?? boxes[0], { focus: focused });
-      if (before !== this.view.node) this.zoomed(before, last);
+      if (before.node !== this.view.node || before.from !== this.view.from) this.zoomed(before.node, last);
     }
 
     makeBox(box, area) {
@@ -162,12 +162,13 @@
 
     zoomed(before, last) {
       const rows = [];
-      this.numbers.eachRow([this.view.node], (row) => rows.push(row));
+      const { node, from } = this.view;
+      this.numbers.eachRow(from ? this.items().map((item) => item.node) : [node], (row) => rows.push(row));
       MLB.emit("zoom", { rows });
       const { layer, area } = this.drawn;
       this.announce();
       if (matchMedia("(prefers-reduced-motion: reduce)").matches) return;
-      const inner = last.boxes.find((box) => box.node === this.view.node);
+      const inner = last.boxes.find((box) => box.node === node);
       const outer = this.boxOf(before);
       const transform = inner ? MLB.layout.within(inner, area) : outer ? MLB.layout.around(outer, area) : "none";
       layer.animate([{ transform, opacity: 0.3 }, { transform: "none", opacity: 1 }], ZOOM);
@@ -189,7 +190,7 @@
       const { numbers } = this;
       for (const [box, each] of this.drawn.elements) MLB.mapboxes.light(each, numbers.litShare(this.nodesOf(box)));
       const asked = this.view.find.trim() !== "";
-      this.matches.textContent = asked ? MLB.mapcontrols.matches(numbers.litFiles.at(-1), numbers.litBytes.at(-1), numbers.total) : "";
+      this.matches.textContent = asked ? MLB.mapcontrols.matches(numbers, this.items().map(({ node }) => node)) : "";
     }
 
     drawControls() {
