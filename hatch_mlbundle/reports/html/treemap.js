@@ -17,7 +17,7 @@
       this.report = report;
       this.container = container;
       this.numbers = new MLB.MapNumbers(report);
-      this.view = { node: this.numbers.tree.root, from: 0, packed: false, paint: "kind", find: "" };
+      this.view = { node: this.numbers.tree.root, from: 0, packed: false, paint: "", find: "" };
       this.drawn = { boxes: [], elements: new Map(), byElement: new Map(), area: { width: 0, height: 0 } };
       this.slot = -1; // the place of the legend that alone is lit
       this.current = null; // the node whose box takes the focus
@@ -72,7 +72,7 @@
       this.view = { ...this.view, ...(path && { node: find(this.numbers.tree, path) }), ...wanted };
       const { view } = this;
       if (view.node.row >= 0) [view.node, this.current] = [view.node.parent, view.node];
-      if (!Object.hasOwn(MLB.paints.available(this.report), view.paint)) view.paint = "kind";
+      if (!Object.hasOwn(MLB.paints.available(this.report), view.paint)) view.paint = MLB.paints.first(this.report);
       view.packed &&= this.report.packs && (view.paint !== "change" || this.report.baseline.packs);
       this.choosePaint();
       if (view.from >= this.numbers.ranked(view.node).length) view.from = 0;
@@ -93,7 +93,7 @@
 
     writeAddress(how) {
       const { node, ...view } = this.view;
-      const address = MLB.mapaddress.write({ path: names(node), ...view });
+      const address = MLB.mapaddress.write({ path: names(node), ...view }, MLB.paints.first(this.report));
       if (address === (location.hash || "#")) return;
       try {
         history[`${how}State`](null, "", address);

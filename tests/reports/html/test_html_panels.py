@@ -75,6 +75,13 @@ def test_every_path_is_read_back(page_for: Page) -> None:
     page = page_for(manifest_of([unchanged(path, 1) for path in paths]))
     assert page.evaluate("Array.from({ length: MLB.report.count }, (_, row) => MLB.path(row))") == paths
     assert page.evaluate("MLB.visible('lone\\udc80 ' + 'right\\u202eto \\n')") == "lone\\u{dc80} right\\u{202e}to \\u{a}"
+    assert page.evaluate("['  ', ' / a', 'a  b/ ', 'a b'].map(MLB.visible)") == [
+        "\\u{20}\\u{20}",
+        "\\u{20}/\\u{20}a",
+        "a\\u{20}\\u{20}b/\\u{20}",
+        "a b",
+    ]
+    assert page.evaluate("MLB.visibleLines('  a\\n b')") == "  a\n b"
 
 
 def test_the_head_tells_the_totals_and_the_difference(full_page: Any) -> None:

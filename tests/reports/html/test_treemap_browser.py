@@ -467,6 +467,17 @@ def test_a_file_that_became_a_folder_can_be_shared(page_for: PageFor) -> None:
     assert names(page) == ["a", "b"]
 
 
+def test_changes_are_what_is_shown_first_where_there_is_a_baseline(page_for: PageFor) -> None:
+    page = page_for(full_manifest(), baseline_manifest())
+    assert page.locator(".map-legend-title").text_content().startswith("Change since")
+    assert address(page) == ""
+    choose(page, "Kind")
+    assert address(page) == "#colour=kind"
+    page.reload()
+    page.wait_for_selector(".map-box")
+    assert page.locator(".map-choices").get_by_role("radio", name="Kind").is_checked()
+
+
 def test_an_address_of_another_release_opens_what_is_left_of_it(page_for: PageFor) -> None:
     page = page_for(layers())
     page.evaluate("location.hash = 'at=lib/gone/for/good'")
