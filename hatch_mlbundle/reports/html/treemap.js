@@ -112,6 +112,12 @@
       return this.numbers.ranked(this.view.node).slice(this.view.from);
     }
 
+    // The nodes of all files that the view is about, those without a size, too.
+    shown() {
+      const { node, from } = this.view;
+      return from ? this.items().map((item) => item.node) : [node];
+    }
+
     draw(before = this.view) {
       const area = { x: 0, y: 0, width: this.stage.clientWidth, height: this.stage.clientHeight };
       if (!area.width || !area.height) return;
@@ -162,13 +168,12 @@
 
     zoomed(before, last) {
       const rows = [];
-      const { node, from } = this.view;
-      this.numbers.eachRow(from ? this.items().map((item) => item.node) : [node], (row) => rows.push(row));
+      this.numbers.eachRow(this.shown(), (row) => rows.push(row));
       MLB.emit("zoom", { rows });
       const { layer, area } = this.drawn;
       this.announce();
       if (matchMedia("(prefers-reduced-motion: reduce)").matches) return;
-      const inner = last.boxes.find((box) => box.node === node);
+      const inner = last.boxes.find((box) => box.node === this.view.node);
       const outer = this.boxOf(before);
       const transform = inner ? MLB.layout.within(inner, area) : outer ? MLB.layout.around(outer, area) : "none";
       layer.animate([{ transform, opacity: 0.3 }, { transform: "none", opacity: 1 }], ZOOM);
@@ -190,7 +195,7 @@
       const { numbers } = this;
       for (const [box, each] of this.drawn.elements) MLB.mapboxes.light(each, numbers.litShare(this.nodesOf(box)));
       const asked = this.view.find.trim() !== "";
-      this.matches.textContent = asked ? MLB.mapcontrols.matches(numbers, this.items().map(({ node }) => node)) : "";
+      this.matches.textContent = asked ? MLB.mapcontrols.matches(numbers, this.shown()) : "";
     }
 
     drawControls() {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +136,9 @@ def test_whatever_can_be_used_has_a_name(page_for: Page) -> None:
 @pytest.mark.parametrize("manifest", [full_manifest, hostile_manifest], ids=["full", "hostile"])
 @pytest.mark.parametrize("width", [400, 1280])
 def test_nothing_sticks_out_of_the_page(page_for: Page, manifest: Callable[[], Manifest], width: int) -> None:
-    page = page_for(manifest(), baseline_manifest(), BUDGET, width=width)
+    former = baseline_manifest()
+    long = replace(former, artifact=replace(former.artifact, name=f"{'x' * 80}-manylinux_2_17_x86_64.whl"))
+    page = page_for(manifest(), long, BUDGET, width=width)
     page.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")
     page.wait_for_timeout(100)
     assert page.evaluate("document.documentElement.scrollWidth") == width

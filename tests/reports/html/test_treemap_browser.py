@@ -164,7 +164,7 @@ def test_search_dims_the_others_and_tells_count_and_size(page_for: PageFor) -> N
     page.keyboard.press("/")
     page.keyboard.type("INNER/")
     page.wait_for_selector(".map-box.dim")
-    assert page.locator(".map-matches").text_content() == "4 files, 100 MB (50.0 %)"
+    assert page.locator(".map-matches").text_content() == "4 files, 100 MB, 50.0 %"
     lit = {box["name"].split(",")[0] for box in boxes(page) if not box["dim"]}
     assert lit == {"lib", "deep/inner", "a.so", "b.so", "c.so", "d.so"}
     page.fill(".map-search input", "*.py")
@@ -173,7 +173,7 @@ def test_search_dims_the_others_and_tells_count_and_size(page_for: PageFor) -> N
     page.press(".map-search input", "Enter")
     assert place(page)[-1] == "app"
     assert focused(page).startswith("main.py")
-    assert page.locator(".map-matches").text_content() == "2 files, 50.0 MB (25.0 %)"
+    assert page.locator(".map-matches").text_content() == "2 files, 50.0 MB, 25.0 %"
     page.fill(".map-search input", "i")
     until(page, "document.querySelector('.map-matches').textContent.endsWith('2 of them here')")
     page.fill(".map-search input", "inner")
