@@ -433,6 +433,7 @@ def test_a_file_that_is_gone_is_shown_where_it_can_be_seen(page_for: PageFor) ->
 def test_the_table_tells_the_same(page_for: PageFor) -> None:
     page = page_for(layers())
     page.click(".map-table summary")
+    page.wait_for_selector(".map-table tbody tr")
     rows = page.locator(".map-table tbody tr").all_text_contents()
     assert rows == ["libfolder150 MB75.0 MB75.0 %5", "appfolder50.0 MB25.0 MB25.0 %2"]
     page.locator(".map-table tbody button").first.click()
@@ -443,6 +444,7 @@ def test_the_table_tells_the_same(page_for: PageFor) -> None:
 def test_the_table_tells_changes_where_the_map_does(page_for: PageFor) -> None:
     page = page_for(full_manifest(), baseline_manifest())
     page.click(".map-table summary")
+    page.wait_for_selector(".map-table tbody tr")
     choose(page, "Change")
     numpy = page.locator(".map-table tbody tr", has_text="numpy").text_content()
     assert numpy == "numpyfolder7.00 MB3.50 MB6.50 MB+500 kB4.5 %3"
