@@ -144,6 +144,11 @@ def test_nothing_sticks_out_of_the_page(page_for: Page, manifest: Callable[[], M
     assert page.evaluate("document.documentElement.scrollWidth") == width
 
 
+def test_tables_are_seen_whole_on_an_ordinary_screen(full_page: Any) -> None:
+    wide = "[...document.querySelectorAll('.scroll')].filter(each => each.scrollWidth > each.clientWidth).map(each => each.innerText)"
+    assert full_page.evaluate(wide) == []
+
+
 def test_what_is_wider_than_the_page_can_be_scrolled_by_keyboard(page_for: Page) -> None:
     page = page_for(full_manifest(), baseline_manifest(), BUDGET, width=400)
     page.wait_for_timeout(100)
