@@ -144,6 +144,14 @@ def test_nothing_sticks_out_of_the_page(page_for: Page, manifest: Callable[[], M
     assert page.evaluate("document.documentElement.scrollWidth") == width
 
 
+def test_a_sheet_of_paper_is_wide_enough(page_for: Page) -> None:
+    page = page_for(full_manifest(), baseline_manifest(), BUDGET, width=718)  # A4 with margins of 1 cm
+    page.emulate_media(media="print")
+    page.wait_for_timeout(100)
+    assert page.evaluate("document.documentElement.scrollWidth") == 718
+    assert page.evaluate("[...document.querySelectorAll('.scroll')].filter(each => each.scrollWidth > each.clientWidth).length") == 0
+
+
 def test_tables_are_seen_whole_on_an_ordinary_screen(full_page: Any) -> None:
     wide = "[...document.querySelectorAll('.scroll')].filter(each => each.scrollWidth > each.clientWidth).map(each => each.innerText)"
     assert full_page.evaluate(wide) == []
