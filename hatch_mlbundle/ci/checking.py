@@ -89,7 +89,12 @@ def check_all(request: Request) -> tuple[Checked, ...]:
     shutil.rmtree(request.folder / _REPORTS, ignore_errors=True)  # of a run before, where the folder is the same
     baselines = _baselines(request)
     fixed = _configured(request) or (baselines[0] if len(paths) == len(baselines) == 1 else None)
-    checked = tuple(_check(request, path, fixed or find_baseline(_name(path), baselines)) for path in paths)
+    names = [_name(path) for path in paths]
+    folders = [slug(name) if names.count(name) == 1 else slug(str(path), always=True) for name, path in zip(names, paths, strict=True)]
+    checked = tuple(
+        _check(request, path, request.folder / _REPORTS / folder, fixed or find_baseline(name, folder, baselines))
+        for path, name, folder in zip(paths, names, folders, strict=True)
+    )
     if all(each.exit_code <= 1 for each in checked):
         _keep(checked, request.folder / BASELINES)
     return checked
@@ -159,11 +164,7 @@ def _name(path: Path) -> str:
     return load_artifact(path).name if path.suffix == ".json" and path.is_file() else path.absolute().name
 
 
-def _check(request: Request, path: Path, baseline: Path | None) -> Checked:
-    name = _name(path)
-    folder = request.folder / _REPORTS / slug(name)
-    if folder.exists():
-        folder = folder.with_name(slug(str(path), always=True))
+def _check(request: Request, path: Path, folder: Path, baseline: Path | None) -> Checked:
     make_folder(folder)
     wanted = {
         "markdown": "report.md",
@@ -177,7 +178,7 @@ def _check(request: Request, path: Path, baseline: Path | None) -> Checked:
     code, said = _run("check", "--project", str(request.project), *compared, *outputs, "--", str(path))
     done = code <= 1
     return Checked(
-        name=name,
+        name=_name(path),
         exit_code=code,
         said=said,
         before=load_artifact(baseline).after if baseline and done else None,
