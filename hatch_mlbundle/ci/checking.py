@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import glob
 import io
+import os
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -51,10 +52,13 @@ class Request:
         patterns = tuple(line.strip() for line in environment.get("MLBUNDLE_ARTIFACT", "").splitlines() if line.strip())
         if not patterns:
             raise ConfigurationError(["artifact: is empty; name the file, the folder or the pattern to check, dist/*.whl for one"])
+        project = Path(environment.get("MLBUNDLE_PROJECT") or ".")
+        if project != Path() and not (project / "pyproject.toml").is_file():
+            raise ConfigurationError([f"project: {project}: has no pyproject.toml; name the folder of the one that has the limits"])
         return cls(
             name=environment.get("MLBUNDLE_NAME") or "bundle",
             patterns=patterns,
-            project=Path(environment.get("MLBUNDLE_PROJECT") or "."),
+            project=project,
             baseline=environment.get("MLBUNDLE_BASELINE", "").strip(),
             folder=folder,
         )
@@ -102,20 +106,20 @@ def check_all(request: Request) -> tuple[Checked, ...]:
 
 def _artifacts(patterns: Iterable[str]) -> list[Path]:
     """Return the paths that the patterns match, each once; a manifest beside an artifact is no artifact where a pattern finds it."""
-    found: dict[Path, None] = {}
+    found: dict[str, Path] = {}
     for pattern in patterns:
-        if Path(pattern).exists():
-            found[Path(pattern)] = None
-            continue
-        matched = [path for path in map(Path, _matching(pattern)) if not path.name.endswith(_BESIDE)]
+        matched = [Path(pattern)] if os.path.lexists(pattern) else _matching(pattern)
         if not matched:
             raise ArtifactError(pattern, f"there is no such artifact in {Path.cwd()}; build it before it is checked")
-        found.update(dict.fromkeys(matched))
-    return list(found)
+        for path in matched:
+            found.setdefault(os.path.abspath(path), path)  # noqa: PTH100 - "a/../b" is "b", too
+    return list(found.values())
 
 
-def _matching(pattern: str) -> list[str]:
-    return sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 - a pattern may be absolute
+def _matching(pattern: str) -> list[Path]:
+    """Return what a pattern finds that may be an artifact."""
+    found = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 - a pattern may be absolute
+    return [path for path in map(Path, found) if not path.name.endswith(_BESIDE)]
 
 
 def _configured(request: Request) -> Path | None:

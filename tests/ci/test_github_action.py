@@ -223,6 +223,28 @@ def test_a_missing_artifact_is_told_and_fails(runner: Runner, forge: Forge) -> N
     assert "Nothing could be checked" in runner.summary.read_text(encoding="utf-8")
     assert runner.run({"artifact": " "}, event(runner, forge)) == 2
     assert active_commands(runner.log)[0].startswith("::error title=mlbundle::mlbundle: artifact: is empty; name ")
+    assert runner.run({"artifact": "x" * 5_000}, event(runner, forge)) == 2
+    assert "there is no such artifact" in active_commands(runner.log)[0]
+
+
+@pytest.mark.parametrize("project", ["packages/ap", "dist"])
+def test_limits_that_are_not_there_do_not_pass(runner: Runner, forge: Forge, project: str) -> None:
+    build(runner.workspace / "dist" / "app", 130_000)
+    assert runner.run({**APP, "project": project}, event(runner, forge)) == 2
+    (command,) = active_commands(runner.log)
+    assert f"project: {project}: has no pyproject.toml" in command
+
+
+def test_a_project_without_limits_has_sizes(runner: Runner, forge: Forge) -> None:
+    (runner.workspace / "pyproject.toml").unlink()
+    assert runner.run(APP, event(runner, forge)) == 0, runner.log
+    assert "**50.0 kB installed**" in forge.comments[0]["body"]
+
+
+def test_what_two_patterns_find_is_checked_once(runner: Runner, forge: Forge) -> None:
+    several = f"dist/app\n./dist/../dist/app\ndist/*\n{runner.workspace}/dist/app"
+    assert runner.run({"artifact": several}, event(runner, forge)) == 0
+    assert runner.outputs["check"]["installed"] == "50000"
 
 
 def test_one_damaged_artifact_does_not_hide_the_others(runner: Runner, forge: Forge) -> None:
