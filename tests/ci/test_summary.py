@@ -37,7 +37,7 @@ def test_one_artifact_is_its_report_under_the_name_of_the_check(tmp_path: Path) 
 def test_what_failed_comes_first_and_is_counted(tmp_path: Path) -> None:
     text = summary("s", [checked(tmp_path, "a"), checked(tmp_path, "b", exit_code=1, before=400), checked(tmp_path, "c", exit_code=2)])
     assert text.splitlines()[2] == "**+600 B installed** in 3 artifacts, 1 over budget, 1 not checked"
-    order = [text.index(each) for each in ("**`c` could not be checked**: `mlbundle: \\x60said\\x60\\nmore`", "line of b", "line of a")]
+    order = [text.index(each) for each in ("**`c` could not be checked**: ``mlbundle: `said`\\nmore``", "line of b", "line of a")]
     assert order == sorted(order)
 
 
