@@ -16,6 +16,8 @@ from xml.etree import ElementTree as ET
 
 from hatch_mlbundle import cli
 from hatch_mlbundle.atomic import make_folder
+from hatch_mlbundle.beside import TELLING
+from hatch_mlbundle.bundles.archives.pack import CHECKSUM
 from hatch_mlbundle.errors import ArtifactError, ConfigurationError, ManifestError
 from hatch_mlbundle.invocation import config_of
 from hatch_mlbundle.manifest import SUFFIX, Manifest, Totals, load_artifact
@@ -28,7 +30,7 @@ BASELINES = "baseline"
 """The folder of manifests that the next run compares with."""
 _REPORTS = "reports"
 
-_BESIDE = (SUFFIX, ".mlbundle-verification.json", ".sha256")
+_BESIDE = (*TELLING, CHECKSUM)
 """How files end that lie beside artifacts and are none."""
 
 
