@@ -10,6 +10,7 @@ import os
 import shutil
 import sys
 import zipfile
+import zlib
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path, PurePosixPath
@@ -56,21 +57,23 @@ def _fetch_baselines(environment: Mapping[str, str]) -> None:
             continue
         url = f"{_project(environment, project)}/jobs/artifacts/{quote(branch, safe='')}/download?{query}"
         try:
-            _unpack(call("GET", url, _headers(environment)))
-        except (ForgeError, zipfile.BadZipFile) as error:
-            print(f"no baseline from {branch}: {error}", file=sys.stderr)  # noqa: T201
-        else:
-            return
+            if _unpack(call("GET", url, _headers(environment))):
+                return
+            problem = "there are no manifests in what the job left"
+        except (ForgeError, zipfile.BadZipFile, zlib.error) as error:
+            problem = str(error)
+        print(f"no baseline from {branch}: {problem}", file=sys.stderr)  # noqa: T201
 
 
-def _unpack(archive: bytes) -> None:
-    """Write the manifests in a job's artifacts to where they are looked for, whatever folders they were in."""
+def _unpack(archive: bytes) -> int:
+    """Write the manifests in a job's artifacts to where they are looked for, and return how many there are."""
     make_folder(FOLDER / BASELINES)
     with zipfile.ZipFile(io.BytesIO(archive)) as members:
         for member in members.namelist():
             path = PurePosixPath(member)
             if path.parent == PurePosixPath(FOLDER.name, BASELINES) and path.name.endswith(SUFFIX):
                 (FOLDER / BASELINES / path.name).write_bytes(members.read(member))
+    return len(list((FOLDER / BASELINES).iterdir()))
 
 
 def _note(environment: Mapping[str, str], mark: str, report: str) -> None:

@@ -180,6 +180,20 @@ def test_what_is_no_archive_is_no_baseline(job: Job) -> None:
     assert "no baseline from main: File is not a zip file" in job.log
 
 
+def test_artifacts_without_manifests_are_no_baseline(job: Job) -> None:
+    assert job.run() == 0, job.log
+    job.keep()
+    kept = job.forge.files[DOWNLOAD]
+    empty = io.BytesIO()
+    with zipfile.ZipFile(empty, "w") as archive:
+        archive.writestr(".mlbundle/summary.md", "")
+    job.forge.files |= {DOWNLOAD: kept, DOWNLOAD.replace("/main/", "/release%2F1/"): empty.getvalue()}
+    build(job.project / "dist" / "app", 50_300)
+    assert job.run(CI_MERGE_REQUEST_TARGET_BRANCH_NAME="release/1") == 0, job.log
+    assert "no baseline from release/1: there are no manifests in what the job left" in job.log
+    assert job.told().splitlines()[2] == "**+300 B installed (+0.6 %)**: `app`"
+
+
 def test_a_missing_artifact_is_told_in_one_line(job: Job) -> None:
     assert job.run(MLBUNDLE_ARTIFACT="dist/*.whl") == 2
     (line,) = (line for line in job.log.splitlines() if line.startswith("mlbundle: "))
