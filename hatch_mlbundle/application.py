@@ -17,6 +17,7 @@ from .accounting import Ledger
 from .atomic import replace_atomically
 from .beside import COMPANIONS, beside, manifest_sink, replacing_companions, replacing_report
 from .budgeting import held
+from .built_reports import replacing_reports
 from .bundles.archives.pack import archive_of, packing
 from .bundles.artifact import Side, Written
 from .bundles.frozen import FrozenArtifact
@@ -163,6 +164,7 @@ def _install(job: Job, finished: Finished, path: Path, target: Path) -> bool:
             sink = manifest_sink(job, target, finished.manifest, commits)
             if sink:
                 sink.write(finished.text)
+                commits.enter_context(replacing_reports(job, target, finished.manifest))
             if finished.wheel:
                 commits.enter_context(replacing_companions((), beside(job, target, COMPANIONS)))
                 copy = commits.enter_context(replace_atomically(target))
@@ -206,6 +208,7 @@ def _make(job: Job, session: Session, path: Path | None, target: Path, findings:
             sink = manifest_sink(job, target, manifest, commits)
             if sink:
                 sink.write(text)
+                commits.enter_context(replacing_reports(job, target, manifest))
             commits.enter_context(replacing_report(verification, job, target, written.side.account.sha256))
     return _Made(result=Result(manifest=manifest, verification=verification), text=text, lasting=_is_lasting(manifest, outcome))
 
