@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import gc
 import math
-import os
 import signal
 import sys
 import threading
@@ -17,6 +16,7 @@ from . import __version__, crash
 from .errors import MlbundleError
 from .late import late
 from .profile import FILE_NAME
+from .standard_output import discard_output
 
 if TYPE_CHECKING:
     from . import commands, report_commands, trace_command
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _complain("mlbundle: interrupted")
         return crash.INTERRUPTED
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_output()
     except Exception as error:
         _complain(crash.report(error))
         return crash.EXIT_CODE

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -26,6 +27,7 @@ from .invocation import check_apart, config_of, job_of, project_of
 from .job import cache_of
 from .model import Change
 from .plugins import load_registry, optimizer_entries
+from .standard_output import standard_output
 from .units import format_size
 
 Action: TypeAlias = Callable[[argparse.Namespace], None]
@@ -67,7 +69,7 @@ def explore(options: argparse.Namespace) -> None:
         with replace_atomically(options.output) as stream:
             stream.write(explored.to_json().encode(errors="backslashreplace"))
     if options.json:
-        print(explored.to_json(), end="")  # noqa: T201
+        _print(explored.to_json())
     elif not options.quiet:
         from .reports.exploration import exploration_report
         from .reports.terminal import show
@@ -98,7 +100,7 @@ def cache(options: argparse.Namespace) -> None:
         _print_json({**asdict(usage), "folder": str(usage.folder), "limit": found.max_size, "removed": removed})
     elif not options.quiet:
         told = f"{usage.folder}: {usage.entries:,} results, {format_size(usage.size)} of {format_size(found.max_size)}"
-        print(f"{told}; {format_size(removed)} removed" if removed else told)  # noqa: T201
+        _print(f"{told}; {format_size(removed)} removed\n" if removed else f"{told}\n")
 
 
 def measure(options: argparse.Namespace) -> None:
@@ -146,7 +148,12 @@ def _project_of(wheel: Path) -> tuple[object, ...] | None:
 
 
 def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2))  # noqa: T201
+    _print(json.dumps(value, indent=2) + "\n")
+
+
+def _print(text: str) -> None:
+    with standard_output():
+        sys.stdout.write(text)
 
 
 def _change(change: Change) -> dict[str, Any]:

@@ -17,6 +17,8 @@ from .config import selected
 from .errors import BudgetError, ConfigurationError
 from .invocation import check_apart, project_of
 from .manifest import Manifest
+from .standard_output import standard_output
+from .storage import storage_errors
 from .subjects import load_subject, settings_for
 
 if TYPE_CHECKING:
@@ -114,7 +116,9 @@ def _baseline(options: argparse.Namespace, project: Path, configured: str) -> Ma
 def _tell(options: argparse.Namespace, to_json: _Text, report: Callable[[], RenderableType]) -> None:
     """Print the JSON where that is asked for, else the report, unless something was to be quiet or has standard output for itself."""
     if options.json:
-        sys.stdout.write(to_json())
+        text = to_json()
+        with standard_output():
+            sys.stdout.write(text)
     elif not options.quiet and STDOUT not in (getattr(options, name, None) for name in _REPORTS):
         from .reports.terminal import show
 
@@ -128,12 +132,12 @@ def _write(path: Path | None, text: _Text) -> None:
 
 def _write_bytes(path: Path, content: bytes) -> None:
     if path == STDOUT:
-        sys.stdout.flush()
-        sys.stdout.buffer.write(content)
-        sys.stdout.buffer.flush()
+        with standard_output():
+            sys.stdout.buffer.write(content)
         return
     if path.exists() and not path.is_file():  # a device or a pipe, which nothing may take the place of
-        path.write_bytes(content)
+        with storage_errors(path):
+            path.write_bytes(content)
         return
     with replace_atomically(path) as stream:
         stream.write(content)
