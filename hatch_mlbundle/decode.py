@@ -15,6 +15,8 @@ T = TypeVar("T")
 _Reader: TypeAlias = Callable[[object], Any]
 """Returns what a JSON value stands for; raises _FaultError."""
 
+_MOST = 2**63 - 1
+"""The largest number: what is larger counts neither bytes nor files, and cannot be written with a unit."""
 _NAMES = {bool: "true or false", int: "an integer", float: "a number", str: "a string"}
 
 
@@ -128,10 +130,18 @@ def _scalar(expected: type) -> _Reader:
             raise _wrong(_NAMES[expected], value)
         return value
 
-    return read
+    return (lambda value: _believable(read(value))) if expected in (int, float) else read
 
 
 def _anything(value: object) -> Any:
+    for each in value if isinstance(value, list) else value.values() if isinstance(value, dict) else ():
+        _anything(each)
+    return _believable(value)
+
+
+def _believable(value: object) -> Any:
+    if isinstance(value, int | float) and not -_MOST <= value <= _MOST:  # not a number either
+        raise _wrong("a number of at most 64 bits", value)
     return value
 
 

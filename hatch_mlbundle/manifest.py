@@ -226,7 +226,12 @@ class Manifest:
     @classmethod
     def from_json(cls, text: str | bytes, where: str = "manifest") -> Manifest:
         """Return the manifest of a JSON text; raises ManifestError, also for a major version other than ours."""
-        return decode(cls, _document(text, where), where)
+        manifest = decode(cls, _document(text, where), where)
+        changes = (change.step for row in manifest.files for change in row.changes if change.step is not None)
+        for step in (*changes, *(row.step for row in manifest.details)):
+            if not 0 <= step < len(manifest.steps):
+                raise ManifestError(f"{where}: speaks of step {step}, but has {len(manifest.steps)} steps")
+        return manifest
 
     @classmethod
     def load(cls, path: Path) -> Manifest:

@@ -201,6 +201,22 @@ def test_a_missing_or_wrong_value_is_told_with_its_path(change: Callable[[dict[s
         jsonschema.Draft202012Validator(SCHEMA).validate(json.loads(text))
 
 
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        (lambda d: d["artifact"]["before"].update(size=10**40), "x.json: artifact.before.size: must be a number of at most 64 bits, not "),
+        (lambda d: d["details"][0]["detail"].update(tensors=[{"size": float("nan")}]), "x.json: details[0].detail.tensors: must be a n"),
+        (lambda d: d["steps"][0]["options"].update(ratio=float("inf")), "x.json: steps[0].options.ratio: must be a number of at most"),
+        (lambda d: d["files"][0]["changes"][0].update(step=7), "x.json: speaks of step 7, but has 1 step"),
+        (lambda d: d["details"][0].update(step=-1), "x.json: speaks of step -1, but has 1 step"),
+    ],
+)
+def test_numbers_that_no_report_could_show_are_refused(change: Callable[[dict[str, Any]], object], fault: str) -> None:
+    with pytest.raises(ManifestError) as caught:
+        Manifest.from_json(changed(change), "x.json")
+    assert str(caught.value).startswith(fault)
+
+
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "absent"):
         with pytest.raises(ManifestError, match="cannot be read"):
