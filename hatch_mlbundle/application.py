@@ -17,9 +17,11 @@ from .accounting import Ledger
 from .atomic import replace_atomically
 from .beside import COMPANIONS, beside, manifest_sink, replacing_companions, replacing_report
 from .budgeting import held
+from .built_reports import replacing_reports
 from .bundles.archives.pack import archive_of, packing
 from .bundles.artifact import Side, Written
 from .bundles.frozen import FrozenArtifact
+from .bundles.images.artifact import ImageArtifact
 from .bundles.missing_notice import LeftOut, one_line
 from .bundles.onefile import OneFileArtifact
 from .bundles.tables import Tables
@@ -122,7 +124,7 @@ def analyze(job: Job, path: Path, trials: Trials | None = None) -> Manifest:
             _check_writable(session)
         before = session.artifact.scan()
         nothing = Outcome(bundle=before.bundle, stages=(), findings=())
-        manifest = _manifest(job, session, path.name, before, before, nothing, ())
+        manifest = _manifest(job, session, path.name, before, before, nothing, selected(job.config.settings, before.findings))
         if not trials:
             return manifest
         suggestions, findings = suggest(trials, before, session.artifact.kind, session.services)
@@ -162,6 +164,7 @@ def _install(job: Job, finished: Finished, path: Path, target: Path) -> bool:
             sink = manifest_sink(job, target, finished.manifest, commits)
             if sink:
                 sink.write(finished.text)
+                commits.enter_context(replacing_reports(job, target, finished.manifest))
             if finished.wheel:
                 commits.enter_context(replacing_companions((), beside(job, target, COMPANIONS)))
                 copy = commits.enter_context(replace_atomically(target))
@@ -205,6 +208,7 @@ def _make(job: Job, session: Session, path: Path | None, target: Path, findings:
             sink = manifest_sink(job, target, manifest, commits)
             if sink:
                 sink.write(text)
+                commits.enter_context(replacing_reports(job, target, manifest))
             commits.enter_context(replacing_report(verification, job, target, written.side.account.sha256))
     return _Made(result=Result(manifest=manifest, verification=verification), text=text, lasting=_is_lasting(manifest, outcome))
 
@@ -245,8 +249,13 @@ def _archives(job: Job, session: Session, folder: Path, target: Path, commits: E
 
 def _check_writable(session: Session) -> None:
     """Raise ArtifactError for what can be analyzed only, before any work."""
-    if isinstance(session.artifact, OneFileArtifact):
+    if isinstance(session.artifact, OneFileArtifact | ImageArtifact):
         raise session.artifact.refusal()
+
+
+def _gives_bytes(session: Session, side: Side) -> bool:
+    """Say whether the bytes of single files can be read: of tables, and of what lies in a layer, they cannot."""
+    return bool(side.account.sha256) and session.artifact.kind != "image"
 
 
 def rewriting(session: Session, target: Path) -> _Write:
@@ -327,5 +336,6 @@ def _manifest(
         findings=findings,
         packed=packed,
         details=ledger.details(),
-        contents=contents_of(after.bundle, job.inspecting, session.services) if after.account.sha256 else (),
+        contents=contents_of(after.bundle, job.inspecting, session.services) if _gives_bytes(session, after) else (),
+        layers=after.layers,
     )

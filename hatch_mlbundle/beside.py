@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from .atomic import make_folder, replace_atomically
 from .canonical import sha256_of_file
+from .config import ReportFormat
 from .errors import ManifestError
 from .job import Job
 from .manifest import SUFFIX, CompanionRow, Manifest, load_artifact
@@ -19,6 +20,12 @@ from .verification.report import Verification
 
 COMPANIONS = ".companions"
 """What is appended to an artifact's file name to name the folder of files that belong beside it (debug data, ...)."""
+
+REPORTS: Mapping[ReportFormat, str] = {"html": ".mlbundle.html", "markdown": ".mlbundle.md"}
+"""What is appended to an artifact's file name to name each of its reports."""
+
+TELLING = (SUFFIX, report.SUFFIX, *REPORTS.values())
+"""What ends the names of the files that tell of an artifact."""
 
 
 def saved_manifest_path(job: Job, artifact: Path) -> Path | None:
