@@ -15,8 +15,9 @@ T = TypeVar("T")
 _Reader: TypeAlias = Callable[[object], Any]
 """Returns what a JSON value stands for; raises _FaultError."""
 
-_MOST = 2**63 - 1
-"""The largest number: what is larger counts neither bytes nor files, and cannot be written with a unit."""
+_LIMIT = 2**63
+"""Whatever counts bytes is smaller; larger integers may be too large for a float."""
+
 _NAMES = {bool: "true or false", int: "an integer", float: "a number", str: "a string"}
 
 
@@ -128,20 +129,22 @@ def _scalar(expected: type) -> _Reader:
     def read(value: object) -> Any:
         if type(value) is not expected and not (expected is float and type(value) is int):
             raise _wrong(_NAMES[expected], value)
+        if type(value) is int and not -_LIMIT < value < _LIMIT:
+            raise _FaultError(f"must be {_NAMES[expected]} of at most 63 bits")
         return value
 
-    return (lambda value: _believable(read(value))) if expected in (int, float) else read
+    return (lambda value: _finite(read(value))) if expected is float else read
 
 
 def _anything(value: object) -> Any:
     for each in value if isinstance(value, list) else value.values() if isinstance(value, dict) else ():
         _anything(each)
-    return _believable(value)
+    return _finite(value)
 
 
-def _believable(value: object) -> Any:
-    if isinstance(value, int | float) and not -_MOST <= value <= _MOST:  # not a number either
-        raise _wrong("a number of at most 64 bits", value)
+def _finite(value: object) -> Any:
+    if isinstance(value, int | float) and not -_LIMIT < value < _LIMIT:  # nor is it NaN
+        raise _FaultError("must be a number of at most 63 bits")
     return value
 
 
