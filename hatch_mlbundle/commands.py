@@ -23,7 +23,7 @@ from .beside import saved_manifest_path
 from .bundles.atomic_folder import recover
 from .bundles.folder import check_target
 from .errors import ArtifactError
-from .invocation import check_apart, config_of, job_of, project_of
+from .invocation import check_apart, check_path, config_of, job_of, project_of
 from .job import cache_of
 from .model import Change
 from .plugins import load_registry, optimizer_entries
@@ -127,6 +127,7 @@ def output_for(artifact: Path, output: Path | None, *, several: bool) -> Path | 
 
     Raises ArtifactError where a folder may not go there, StorageError where there can be no such folder.
     """
+    check_path(artifact)
     recover(artifact.resolve())  # a folder that a killed process moved aside is to be told from a file
     into = None
     if output and (several or not (artifact.is_dir() or output.suffix == ".whl")):

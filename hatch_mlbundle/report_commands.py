@@ -6,6 +6,7 @@ Each report is imported where it is wanted: they cost more time than a small fol
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from .atomic import replace_atomically
 from .config import selected
 from .errors import BudgetError, ConfigurationError
-from .invocation import check_apart, project_of
+from .invocation import check_apart, project_of, real_path
 from .manifest import Manifest
 from .standard_output import standard_output
 from .storage import storage_errors
@@ -93,7 +94,7 @@ def _check_reports(options: argparse.Namespace, *artifacts: Path) -> None:
     named = {name: place for name in _REPORTS if (place := getattr(options, name, None))}
     taken: dict[Path, str] = {STDOUT: "json"} if options.json else {}
     for name, place in named.items():
-        where = place if place == STDOUT else place.resolve()
+        where = place if place == STDOUT else real_path(place)
         other = taken.setdefault(where, name)
         if other != name:
             raise ConfigurationError([f"--{name}: goes to {place}, as --{other} does; write each report to a place of its own"])
@@ -135,8 +136,9 @@ def _write_bytes(path: Path, content: bytes) -> None:
         with standard_output():
             sys.stdout.buffer.write(content)
         return
-    if path.exists() and not path.is_file():  # a device or a pipe, which nothing may take the place of
-        with storage_errors(path):
+    path = real_path(path)  # a link stays one
+    if os.path.exists(path) and not path.is_file():  # noqa: PTH110 - it stands names that are too long
+        with storage_errors(path):  # a device or a pipe, which nothing may take the place of
             path.write_bytes(content)
         return
     with replace_atomically(path) as stream:

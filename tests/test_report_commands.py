@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from hatch_mlbundle.cli import main
+from hatch_mlbundle.cli import _report, main
 from hatch_mlbundle.manifest import Manifest
+from hatch_mlbundle.report_commands import STDOUT
 from tests.projects import environment
 
 REPORTS = {
@@ -177,3 +178,42 @@ def test_a_pipe_is_written_into_and_not_replaced(app: Path) -> None:
         told, _ = reader.communicate(timeout=60)
     assert json.loads(told)["version"] == "2.1.0"
     assert pipe.is_fifo()
+
+
+def test_a_link_to_a_report_stays_one(app: Path) -> None:
+    place, link = app.parent / "report.sarif", app.parent / "latest.sarif"
+    place.write_text("old")
+    link.symlink_to(place)
+    assert main(["check", str(app), "--quiet", "--sarif", str(link)]) == 0
+    assert link.is_symlink()
+    assert json.loads(place.read_bytes())["version"] == "2.1.0"
+
+
+def test_another_name_of_standard_output_is_no_file(app: Path, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    assert _report("/dev/stdout") == STDOUT
+    assert main(["check", str(app), "--sarif", str(_report("/dev/stdout"))]) == 0
+    assert json.loads(capsysbinary.readouterr().out)["version"] == "2.1.0"
+
+
+@pytest.mark.parametrize("length", [250, 300])
+def test_a_name_that_is_too_long_is_told_in_one_line(length: int, app: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "the name is too long while writing" in refused(capsys, "analyze", app, "--quiet", "--html", "a" * length)
+
+
+def test_a_link_that_leads_back_to_itself_is_replaced(app: Path) -> None:
+    link = app.parent / "report.sarif"
+    link.symlink_to(link.name)
+    assert main(["check", str(app), "--quiet", "--sarif", str(link)]) == 0
+    assert json.loads(link.read_bytes())["version"] == "2.1.0"
+
+
+@pytest.mark.parametrize("option", [[], ["--no-hashes"]])
+@pytest.mark.parametrize("name", ["loop", "a" * 300, "a" * 300 + ".whl", "a" * 300 + ".json", "b\x1b[31m\nc"])
+@pytest.mark.parametrize("command", ["analyze", "plan", "optimize", "check", "compare"])
+def test_what_can_be_no_artifact_is_told_in_one_line(
+    command: str, name: str, option: list[str], app: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (app.parent / "loop").symlink_to("loop")
+    line = refused(capsys, *([command, name, app] if command == "compare" else [command, name]), *(option if command == "analyze" else []))
+    assert line.isprintable()
+    assert "cannot be read: " in line or "does not exist" in line
