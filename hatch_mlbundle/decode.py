@@ -27,6 +27,8 @@ def decode(cls: type[T], value: object, path: str) -> T:
         return _reader(cls)(value)  # type: ignore[no-any-return, arg-type]
     except _FaultError as fault:
         raise ManifestError(fault.told(path)) from None
+    except RecursionError:
+        raise ManifestError(f"{path}: is nested too deeply") from None
 
 
 class _FaultError(Exception):

@@ -230,6 +230,18 @@ def test_numbers_that_no_report_could_show_are_refused(change: Callable[[dict[st
     assert str(caught.value).startswith(fault)
 
 
+def test_what_is_nested_deeply_is_read_or_told() -> None:
+    base = changed(lambda d: d["steps"][0]["options"].update(deep=0))
+    read = 0
+    for depth in (*range(1, 1200, 3), 5000):  # from Python 3.12 on, json reads the last, too
+        try:
+            Manifest.from_json(base.replace('"deep": 0', f'"deep": {"[" * depth}{"]" * depth}'), "x.json")
+            read += 1
+        except ManifestError as error:
+            assert str(error).startswith(("x.json: is nested too deeply", "x.json: is no JSON"))  # noqa: PT017
+    assert read > 100
+
+
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "absent"):
         with pytest.raises(ManifestError, match="cannot be read"):
