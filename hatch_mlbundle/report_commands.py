@@ -136,12 +136,11 @@ def _write_bytes(path: Path, content: bytes) -> None:
         with standard_output():
             sys.stdout.buffer.write(content)
         return
-    path = real_path(path)  # a link stays one
     if os.path.exists(path) and not path.is_file():  # noqa: PTH110 - it stands names that are too long
         with storage_errors(path):  # a device or a pipe, which nothing may take the place of
             path.write_bytes(content)
         return
-    with replace_atomically(path) as stream:
+    with replace_atomically(real_path(path)) as stream:  # a link stays one
         stream.write(content)
 
 

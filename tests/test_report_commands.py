@@ -180,6 +180,18 @@ def test_a_pipe_is_written_into_and_not_replaced(app: Path) -> None:
     assert pipe.is_fifo()
 
 
+@pytest.mark.skipif(not Path("/dev/fd").exists(), reason="descriptors have names on some systems only")
+def test_a_shell_may_read_a_report_through_a_descriptor(app: Path) -> None:
+    """What bash makes of `--sarif >(cat)`."""
+    reader, writer = os.pipe()
+    try:
+        assert main(["check", str(app), "--quiet", "--sarif", f"/dev/fd/{writer}"]) == 0
+    finally:
+        os.close(writer)
+    with open(reader, "rb") as stream:  # noqa: PTH123 - a descriptor
+        assert json.loads(stream.read())["version"] == "2.1.0"
+
+
 def test_a_link_to_a_report_stays_one(app: Path) -> None:
     place, link = app.parent / "report.sarif", app.parent / "latest.sarif"
     place.write_text("old")
