@@ -119,7 +119,7 @@ def analyze(job: Job, path: Path, trials: Trials | None = None) -> Manifest:
 
     Raises MlbundleError.
     """
-    with open_session(job, path, job.cache()) as session:
+    with open_session(job, path, job.cache(), reads=True) as session:
         if trials:
             _check_writable(session)
         before = session.artifact.scan()

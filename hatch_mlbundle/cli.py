@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import gc
 import math
-import os
 import signal
 import sys
 import threading
@@ -17,6 +16,7 @@ from . import __version__, crash
 from .errors import MlbundleError
 from .late import late
 from .profile import FILE_NAME
+from .standard_output import discard_output
 
 if TYPE_CHECKING:
     from . import commands, report_commands, trace_command
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _complain("mlbundle: interrupted")
         return crash.INTERRUPTED
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_output()
     except Exception as error:
         _complain(crash.report(error))
         return crash.EXIT_CODE
@@ -116,8 +116,8 @@ def _add_analyze(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
     parser.add_argument("artifact", type=Path, help=_SUBJECT)
     parser.add_argument("--no-hashes", dest="hashes", action="store_false", help="only look at sizes: quick, but duplicates stay unknown")
     parser.add_argument("--suggest", action="store_true", help="say what steps that are not in `optimizers` would save")
-    parser.add_argument("--svg", type=Path, metavar="FILE", help="write the treemap as a picture")
-    parser.add_argument("--png", type=Path, metavar="FILE", help="the same as PNG (needs Pillow)")
+    parser.add_argument("--svg", type=_report, metavar="FILE", help="write the treemap as a picture")
+    parser.add_argument("--png", type=_report, metavar="FILE", help="the same as PNG (needs Pillow)")
     _add_report_options(parser)
 
 
@@ -134,15 +134,15 @@ def _add_check(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("artifact", type=Path, help=_SUBJECT)
     parser.add_argument("--baseline", type=Path, metavar="BASE", help="what growth is counted from, instead of the configured manifest")
-    parser.add_argument("--junit", type=Path, metavar="FILE", help="write the limits as JUnit test cases")
-    parser.add_argument("--sarif", type=Path, metavar="FILE", help="write breaches and findings as SARIF")
-    parser.add_argument("--manifest", type=Path, metavar="FILE", help="write the manifest, which a later check can take as its baseline")
+    parser.add_argument("--junit", type=_report, metavar="FILE", help="write the limits as JUnit test cases")
+    parser.add_argument("--sarif", type=_report, metavar="FILE", help="write breaches and findings as SARIF")
+    parser.add_argument("--manifest", type=_report, metavar="FILE", help="write the manifest, which a later check can take as its baseline")
     _add_report_options(parser)
 
 
 def _add_report_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--html", type=Path, metavar="FILE", help="write the interactive report: one file that needs nothing else")
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write it for a pull request or a job's summary; - prints it")
+    parser.add_argument("--html", type=_report, metavar="FILE", help="write the interactive report: one file that needs nothing else")
+    parser.add_argument("--markdown", type=_report, metavar="FILE", help="write it for a pull request or a job's summary; - prints it")
     parser.add_argument("--json", action="store_true", help="everything in exact numbers, as JSON")
     _add_top(parser, 10, "rows of each table")
     _add_work_options(parser)
@@ -214,6 +214,11 @@ def _command(
 
 def _add_top(parser: argparse.ArgumentParser, default: int, what: str) -> None:
     parser.add_argument("--top", type=_count, default=default, metavar="N", help=f"{what} (default {default})")
+
+
+def _report(text: str) -> Path:
+    """Return where a report goes; another name of standard output is `-`, so that nothing takes the place of the device."""
+    return Path("-" if text == "/dev/stdout" else text)
 
 
 def _count(text: str) -> int:

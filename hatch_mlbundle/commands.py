@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -22,10 +23,11 @@ from .beside import saved_manifest_path
 from .bundles.atomic_folder import recover
 from .bundles.folder import check_target
 from .errors import ArtifactError
-from .invocation import check_apart, config_of, job_of, project_of
+from .invocation import check_apart, check_path, config_of, job_of, project_of
 from .job import cache_of
 from .model import Change
 from .plugins import load_registry, optimizer_entries
+from .standard_output import standard_output
 from .units import format_size
 
 Action: TypeAlias = Callable[[argparse.Namespace], None]
@@ -67,7 +69,7 @@ def explore(options: argparse.Namespace) -> None:
         with replace_atomically(options.output) as stream:
             stream.write(explored.to_json().encode(errors="backslashreplace"))
     if options.json:
-        print(explored.to_json(), end="")  # noqa: T201
+        _print(explored.to_json())
     elif not options.quiet:
         from .reports.exploration import exploration_report
         from .reports.terminal import show
@@ -98,7 +100,7 @@ def cache(options: argparse.Namespace) -> None:
         _print_json({**asdict(usage), "folder": str(usage.folder), "limit": found.max_size, "removed": removed})
     elif not options.quiet:
         told = f"{usage.folder}: {usage.entries:,} results, {format_size(usage.size)} of {format_size(found.max_size)}"
-        print(f"{told}; {format_size(removed)} removed" if removed else told)  # noqa: T201
+        _print(f"{told}; {format_size(removed)} removed\n" if removed else f"{told}\n")
 
 
 def measure(options: argparse.Namespace) -> None:
@@ -125,6 +127,7 @@ def output_for(artifact: Path, output: Path | None, *, several: bool) -> Path | 
 
     Raises ArtifactError where a folder may not go there, StorageError where there can be no such folder.
     """
+    check_path(artifact)
     recover(artifact.resolve())  # a folder that a killed process moved aside is to be told from a file
     into = None
     if output and (several or not (artifact.is_dir() or output.suffix == ".whl")):
@@ -146,7 +149,12 @@ def _project_of(wheel: Path) -> tuple[object, ...] | None:
 
 
 def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2))  # noqa: T201
+    _print(json.dumps(value, indent=2) + "\n")
+
+
+def _print(text: str) -> None:
+    with standard_output():
+        sys.stdout.write(text)
 
 
 def _change(change: Change) -> dict[str, Any]:

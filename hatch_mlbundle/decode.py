@@ -27,6 +27,8 @@ def decode(cls: type[T], value: object, path: str) -> T:
         return _reader(cls)(value)  # type: ignore[no-any-return, arg-type]
     except _FaultError as fault:
         raise ManifestError(fault.told(path)) from None
+    except RecursionError:
+        raise ManifestError(f"{path}: is nested too deeply") from None
 
 
 class _FaultError(Exception):
@@ -133,10 +135,18 @@ def _scalar(expected: type) -> _Reader:
             raise _FaultError(f"must be {_NAMES[expected]} of at most 63 bits")
         return value
 
-    return read
+    return (lambda value: _finite(read(value))) if expected is float else read
 
 
 def _anything(value: object) -> Any:
+    for each in value if isinstance(value, list) else value.values() if isinstance(value, dict) else ():
+        _anything(each)
+    return _finite(value)
+
+
+def _finite(value: object) -> Any:
+    if isinstance(value, int | float) and not -_LIMIT < value < _LIMIT:  # nor is it NaN
+        raise _FaultError("must be a number of at most 63 bits")
     return value
 
 

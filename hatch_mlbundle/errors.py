@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from .model import Finding
+from .printable import printable
 
 
 class MlbundleError(Exception):
@@ -19,8 +20,8 @@ class MlbundleError(Exception):
     exit_code: ClassVar[int] = 2
 
     def told(self) -> str:
-        """Return the message as a person sees it: each line says that it is ours."""
-        return "\n".join(f"mlbundle: {line}" for line in str(self).splitlines())
+        """Return the message as a person sees it: each line says that it is ours, and nothing in it moves a terminal's cursor."""
+        return "\n".join(f"mlbundle: {printable(line)}" for line in str(self).split("\n"))
 
 
 class ConfigurationError(MlbundleError):
@@ -37,7 +38,7 @@ class ArtifactError(MlbundleError):
     def __init__(self, artifact: str, problem: str) -> None:
         self.artifact = artifact
         self.problem = problem
-        super().__init__(f"{artifact}: {problem}")
+        super().__init__(f"{printable(artifact)}: {problem}")
 
 
 class BinaryError(MlbundleError):
@@ -128,5 +129,5 @@ def without_path(message: object, *paths: Path) -> str:
     """Return a message without the paths that it begins with: those on disk mean nothing to a reader."""
     text = str(message)
     for path in paths:
-        text = text.removeprefix(f"{path}: ")
+        text = text.removeprefix(f"{path}: ").removeprefix(f"{printable(str(path))}: ")
     return text

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -41,12 +43,22 @@ def settings_of(options: argparse.Namespace, places: Places = WHEEL) -> Settings
 
 
 def places_for(artifact: Path) -> Places:
-    """Return where the configuration of an artifact may stand beside [tool.mlbundle]."""
+    """Return where the configuration of an artifact may stand beside [tool.mlbundle]; raises ArtifactError for what can be no path."""
+    check_path(artifact)
     if not artifact.is_dir():
         return WHEEL
     from .bundles.executable import is_frozen
 
     return FROZEN if is_frozen(artifact) else WHEEL
+
+
+def check_path(artifact: Path) -> None:
+    """Raise ArtifactError for what can be no path of anything; what is not there may have been moved aside."""
+    try:
+        artifact.stat()
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENAMETOOLONG):
+            raise ArtifactError(str(artifact), f"cannot be read: {error.strerror}") from error
 
 
 def project_of(options: argparse.Namespace) -> Path:
@@ -66,13 +78,18 @@ def project_of(options: argparse.Namespace) -> Path:
 
 def check_apart(output: Path, artifact: Path) -> None:
     """Raise ArtifactError where a report would be written over the artifact or into it, StorageError where there is no such folder."""
-    target, source = output.resolve(), artifact.resolve()
+    target, source = real_path(output), real_path(artifact)
     if target.is_relative_to(source):
         raise ArtifactError(str(output), f"is {artifact.name} or lies in it, which stays as it is; choose another place")
-    if target.is_dir():
+    if os.path.isdir(target):  # noqa: PTH112 - unlike Path.is_dir, it stands names that are too long
         raise ArtifactError(str(output), "is a folder; name a file")
     if not target.parent.is_dir():
-        raise StorageError(f"cannot write {output}: there is no such folder; create it first")
+        raise StorageError(f"cannot write {printable(str(output))}: there is no such folder; create it first")
+
+
+def real_path(path: Path) -> Path:
+    """Return a path without links; unlike `Path.resolve`, also of links that lead back to themselves."""
+    return Path(os.path.realpath(path))
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from .atomic import make_folder, replace_atomically
 from .decode import decode, foreign_version
 from .errors import ManifestError
 from .model import Finding
+from .printable import printable
 
 FORMAT = "mlbundle-manifest"
 FORMAT_VERSION = "1.3"
@@ -245,24 +246,29 @@ class Manifest:
     @classmethod
     def from_json(cls, text: str | bytes, where: str = "manifest") -> Manifest:
         """Return the manifest of a JSON text; raises ManifestError, also for a major version other than ours."""
-        return decode(cls, _document(text, where), where)
+        manifest = decode(cls, _document(text, where), where)
+        changes = (change.step for row in manifest.files for change in row.changes if change.step is not None)
+        for step in (*changes, *(row.step for row in manifest.details)):
+            if not 0 <= step < len(manifest.steps):
+                raise ManifestError(f"{where}: speaks of step {step}, but has {len(manifest.steps)} steps")
+        return manifest
 
     @classmethod
     def load(cls, path: Path) -> Manifest:
         """Return the manifest in a file; raises ManifestError."""
-        return cls.from_json(_read(path), str(path))
+        return cls.from_json(_read(path), printable(str(path)))
 
 
 def load_artifact(path: Path) -> ArtifactRow:
     """Return what the manifest in a file says of the artifact as a whole, without its thousands of files; raises ManifestError."""
-    return decode(ArtifactRow, _document(_read(path), str(path)).get("artifact"), f"{path}: artifact")
+    return decode(ArtifactRow, _document(_read(path), printable(str(path))).get("artifact"), f"{printable(str(path))}: artifact")
 
 
 def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise ManifestError(f"{path}: cannot be read ({error.strerror})") from error
+        raise ManifestError(f"{printable(str(path))}: cannot be read ({error.strerror})") from error
 
 
 def _document(text: str | bytes, where: str) -> dict[str, Any]:

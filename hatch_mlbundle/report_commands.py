@@ -6,6 +6,7 @@ Each report is imported where it is wanted: they cost more time than a small fol
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,8 +16,10 @@ from typing import TYPE_CHECKING, TypeAlias
 from .atomic import replace_atomically
 from .config import selected
 from .errors import BudgetError, ConfigurationError
-from .invocation import check_apart, project_of
+from .invocation import check_apart, project_of, real_path
 from .manifest import Manifest
+from .standard_output import standard_output
+from .storage import storage_errors
 from .subjects import load_subject, settings_for
 
 if TYPE_CHECKING:
@@ -91,7 +94,7 @@ def _check_reports(options: argparse.Namespace, *artifacts: Path) -> None:
     named = {name: place for name in _REPORTS if (place := getattr(options, name, None))}
     taken: dict[Path, str] = {STDOUT: "json"} if options.json else {}
     for name, place in named.items():
-        where = place if place == STDOUT else place.resolve()
+        where = place if place == STDOUT else real_path(place)
         other = taken.setdefault(where, name)
         if other != name:
             raise ConfigurationError([f"--{name}: goes to {place}, as --{other} does; write each report to a place of its own"])
@@ -114,7 +117,9 @@ def _baseline(options: argparse.Namespace, project: Path, configured: str) -> Ma
 def _tell(options: argparse.Namespace, to_json: _Text, report: Callable[[], RenderableType]) -> None:
     """Print the JSON where that is asked for, else the report, unless something was to be quiet or has standard output for itself."""
     if options.json:
-        sys.stdout.write(to_json())
+        text = to_json()
+        with standard_output():
+            sys.stdout.write(text)
     elif not options.quiet and STDOUT not in (getattr(options, name, None) for name in _REPORTS):
         from .reports.terminal import show
 
@@ -128,14 +133,14 @@ def _write(path: Path | None, text: _Text) -> None:
 
 def _write_bytes(path: Path, content: bytes) -> None:
     if path == STDOUT:
-        sys.stdout.flush()
-        sys.stdout.buffer.write(content)
-        sys.stdout.buffer.flush()
+        with standard_output():
+            sys.stdout.buffer.write(content)
         return
-    if path.exists() and not path.is_file():  # a device or a pipe, which nothing may take the place of
-        path.write_bytes(content)
+    if os.path.exists(path) and not path.is_file():  # noqa: PTH110 - it stands names that are too long
+        with storage_errors(path):  # a device or a pipe, which nothing may take the place of
+            path.write_bytes(content)
         return
-    with replace_atomically(path) as stream:
+    with replace_atomically(real_path(path)) as stream:  # a link stays one
         stream.write(content)
 
 

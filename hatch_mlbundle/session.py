@@ -50,8 +50,11 @@ Source: TypeAlias = Path | Sequence[Tables]
 
 
 @contextmanager
-def open_session(job: Job, source: Source, cache: Cache | None, *, ours: bool = False) -> Iterator[Session]:
-    """Open an artifact with all that the work on it needs; `ours` says that nobody else uses it. Raises MlbundleError."""
+def open_session(job: Job, source: Source, cache: Cache | None, *, ours: bool = False, reads: bool = False) -> Iterator[Session]:
+    """Open an artifact with all that the work on it needs; raises MlbundleError.
+
+    `ours` says that nobody else uses it, `reads` that nothing of it will be changed: then it may be signed.
+    """
     workers = job.config.workers
     level = job.config.settings.compression_level
     job.progress.start("reading", 0)
@@ -64,7 +67,8 @@ def open_session(job: Job, source: Source, cache: Cache | None, *, ours: bool = 
             compressor = CachedCompressor(compressor, compressor_identity(level), cache, workspace.new_folder())
         artifact: Artifact
         if isinstance(source, Path):
-            artifact = _Opening(job=job, path=source, pool=pool, cache=cache, workspace=workspace, stack=stack, ours=ours).artifact()
+            opening = _Opening(job=job, path=source, pool=pool, cache=cache, workspace=workspace, stack=stack, ours=ours, reads=reads)
+            artifact = opening.artifact()
         else:
             artifact = TablesArtifact(source, pool)
         judge = _judge(job, workspace)
@@ -102,6 +106,7 @@ class _Opening:
     workspace: Workspace
     stack: ExitStack
     ours: bool
+    reads: bool
 
     def artifact(self) -> Artifact:
         recover(self.path.resolve())
@@ -124,7 +129,7 @@ class _Opening:
         return FrozenArtifact(folder, executables, self.pool, self.cache, self.workspace.new_folder(), tells=tells)
 
     def _wheel(self) -> Artifact:
-        allow_signed = self.job.config.settings.allow_signed
+        allow_signed = self.reads or self.job.config.settings.allow_signed
         source = self.stack.enter_context(WheelSource.open(self.path, limits=self._limits, allow_signed=allow_signed))
         return WheelArtifact(source, self.job.config.workers, self.cache, self.workspace.new_folder())
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from .errors import StorageError
+from .printable import printable
 
 _QUOTA = getattr(errno, "EDQUOT", errno.ENOSPC)
 _REFUSALS = {
@@ -17,8 +18,10 @@ _REFUSALS = {
     errno.EACCES: "permission denied",
     errno.EPERM: "permission denied",
     errno.EROFS: "the file system is read-only",
+    errno.ENAMETOOLONG: "the name is too long",
 }
 _FULL = {errno.ENOSPC, _QUOTA, errno.EFBIG}
+_REMEDIES = {**dict.fromkeys(_FULL, "free some space"), errno.ENAMETOOLONG: "choose a shorter one"}
 
 
 def storage_error(error: OSError, target: Path) -> StorageError | None:
@@ -26,8 +29,8 @@ def storage_error(error: OSError, target: Path) -> StorageError | None:
     refusal = _REFUSALS.get(error.errno or 0)
     if refusal is None:
         return None
-    remedy = "free some space" if error.errno in _FULL else "make it writable"
-    return StorageError(f"{refusal} while writing {target}; {remedy}, what was there before is untouched")
+    remedy = _REMEDIES.get(error.errno or 0, "make it writable")
+    return StorageError(f"{refusal} while writing {printable(str(target))}; {remedy}, what was there before is untouched")
 
 
 def fatal_storage_error(error: Exception, target: Path) -> StorageError | None:

@@ -12,7 +12,7 @@ from . import __version__
 from .adapters.project import FROZEN, WHEEL, place_of
 from .config import Config, decisive_settings, selected
 from .errors import ConfigurationError, ManifestError, without_path
-from .invocation import config_of, places_for, project_of, reading_job, settings_of
+from .invocation import check_path, config_of, places_for, project_of, reading_job, settings_of
 from .manifest import SUFFIX, ArtifactRow, Manifest, Saved, Totals, load_artifact
 from .model import Finding
 
@@ -59,6 +59,7 @@ def settings_for(path: Path, options: argparse.Namespace) -> Settings:
 
 def _is_image(path: Path) -> bool:
     """Say whether this is to be read as a container image: to know its files takes as long as to hash them."""
+    check_path(path)
     if path.is_dir():
         return os.path.isfile(path / "oci-layout")  # noqa: PTH113 - what it takes to read images costs more than to look at a folder
     from .bundles.images.tar_layout import may_be_tar
@@ -68,7 +69,7 @@ def _is_image(path: Path) -> bool:
 
 def _is_manifest(path: Path) -> bool:
     """Say whether this is to be read as a manifest; whether it is one, reading it tells."""
-    return path.suffix == ".json" and path.is_file()
+    return path.suffix == ".json" and os.path.isfile(path)  # noqa: PTH113 - unlike Path.is_file, it stands names that are too long
 
 
 def _surveyed(path: Path, settings: Settings) -> Manifest:

@@ -17,8 +17,8 @@ CORE = """
     budget_presets budget_settings bytecode cache canonical closure compare config contents contents.inspector contents.parts
     contents.totals crash decode entrypoints epoch errors filegroups finished frozenmodules globs hookspecs identify importpaths
     importtime keeprules late libraries librarynames links manifest marshalled_code model modulesets.* opcodes optimizer pairing
-    printable profile profilematch programs progress pysource reference releases schema storage testfiles toml_lines units unmarshal
-    unmarshal_server usage verify_settings
+    printable profile profilematch programs progress pysource reference releases schema standard_output storage testfiles toml_lines units
+    unmarshal unmarshal_server usage verify_settings
 """
 LAYERS = [
     ["runtime.*"],

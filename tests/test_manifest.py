@@ -214,6 +214,34 @@ def test_a_missing_or_wrong_value_is_told_with_its_path(change: Callable[[dict[s
         jsonschema.Draft202012Validator(SCHEMA).validate(json.loads(text))
 
 
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        (lambda d: d["artifact"]["before"].update(size=10**40), "x.json: artifact.before.size: must be an integer of at most 63 bits"),
+        (lambda d: d["details"][0]["detail"].update(tensors=[{"size": float("nan")}]), "x.json: details[0].detail.tensors: must be a n"),
+        (lambda d: d["steps"][0]["options"].update(ratio=float("inf")), "x.json: steps[0].options.ratio: must be a number of at most"),
+        (lambda d: d["files"][0]["changes"][0].update(step=7), "x.json: speaks of step 7, but has 1 step"),
+        (lambda d: d["details"][0].update(step=-1), "x.json: speaks of step -1, but has 1 step"),
+    ],
+)
+def test_numbers_that_no_report_could_show_are_refused(change: Callable[[dict[str, Any]], object], fault: str) -> None:
+    with pytest.raises(ManifestError) as caught:
+        Manifest.from_json(changed(change), "x.json")
+    assert str(caught.value).startswith(fault)
+
+
+def test_what_is_nested_deeply_is_read_or_told() -> None:
+    base = changed(lambda d: d["steps"][0]["options"].update(deep=0))
+    read = 0
+    for depth in (*range(1, 1200, 3), 5000):  # from Python 3.12 on, json reads the last, too
+        try:
+            Manifest.from_json(base.replace('"deep": 0', f'"deep": {"[" * depth}{"]" * depth}'), "x.json")
+            read += 1
+        except ManifestError as error:
+            assert str(error).startswith(("x.json: is nested too deeply", "x.json: is no JSON"))  # noqa: PT017
+    assert read > 100
+
+
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "absent"):
         with pytest.raises(ManifestError, match="cannot be read"):

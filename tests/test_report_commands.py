@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from hatch_mlbundle.cli import main
+from hatch_mlbundle.cli import _report, main
 from hatch_mlbundle.manifest import Manifest
+from hatch_mlbundle.report_commands import STDOUT
 from tests.projects import environment
 
 REPORTS = {
@@ -151,18 +152,14 @@ def test_suggestions_are_in_table_and_json(app: Path, capsys: pytest.CaptureFixt
 
 def test_a_look_at_sizes_imports_no_optimizer(app: Path) -> None:
     """Starting is most of what it does."""
-    script = (
-        "import sys; from hatch_mlbundle.cli import main; main(sys.argv[1:]); "
-        "print(*sorted(name for name in sys.modules if name.startswith(('hatch_mlbundle', 'pluggy', 'numpy'))), file=sys.stderr)"
-    )
+    script = "import sys; from hatch_mlbundle.cli import main; main(sys.argv[1:]); print(*sorted(sys.modules), file=sys.stderr)"
     command = [sys.executable, "-c", script, "analyze", str(app), "--no-hashes"]
     loaded = subprocess.run(command, env=environment(), capture_output=True, text=True, check=True).stderr.split()
     needed = "hatch_mlbundle.bundles.survey"
     costly = ("optimizers", "plugins", "application", "session", "job", "verification.verify", "accuracy.judge", "models")
     assert needed in loaded
-    assert [
-        name for name in loaded if name in ("pluggy", "numpy") or name.startswith(tuple(f"hatch_mlbundle.{each}" for each in costly))
-    ] == []
+    foreign = ("pluggy", "numpy", "packaging", "concurrent.futures")
+    assert [name for name in loaded if name in foreign or name.startswith(tuple(f"hatch_mlbundle.{each}" for each in costly))] == []
 
 
 def test_a_report_on_standard_output_has_it_for_itself(app: Path, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
@@ -181,3 +178,54 @@ def test_a_pipe_is_written_into_and_not_replaced(app: Path) -> None:
         told, _ = reader.communicate(timeout=60)
     assert json.loads(told)["version"] == "2.1.0"
     assert pipe.is_fifo()
+
+
+@pytest.mark.skipif(not Path("/dev/fd").exists(), reason="descriptors have names on some systems only")
+def test_a_shell_may_read_a_report_through_a_descriptor(app: Path) -> None:
+    """What bash makes of `--sarif >(cat)`."""
+    reader, writer = os.pipe()
+    try:
+        assert main(["check", str(app), "--quiet", "--sarif", f"/dev/fd/{writer}"]) == 0
+    finally:
+        os.close(writer)
+    with open(reader, "rb") as stream:  # noqa: PTH123 - a descriptor
+        assert json.loads(stream.read())["version"] == "2.1.0"
+
+
+def test_a_link_to_a_report_stays_one(app: Path) -> None:
+    place, link = app.parent / "report.sarif", app.parent / "latest.sarif"
+    place.write_text("old")
+    link.symlink_to(place)
+    assert main(["check", str(app), "--quiet", "--sarif", str(link)]) == 0
+    assert link.is_symlink()
+    assert json.loads(place.read_bytes())["version"] == "2.1.0"
+
+
+def test_another_name_of_standard_output_is_no_file(app: Path, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    assert _report("/dev/stdout") == STDOUT
+    assert main(["check", str(app), "--sarif", str(_report("/dev/stdout"))]) == 0
+    assert json.loads(capsysbinary.readouterr().out)["version"] == "2.1.0"
+
+
+@pytest.mark.parametrize("length", [250, 300])
+def test_a_name_that_is_too_long_is_told_in_one_line(length: int, app: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "the name is too long while writing" in refused(capsys, "analyze", app, "--quiet", "--html", "a" * length)
+
+
+def test_a_link_that_leads_back_to_itself_is_replaced(app: Path) -> None:
+    link = app.parent / "report.sarif"
+    link.symlink_to(link.name)
+    assert main(["check", str(app), "--quiet", "--sarif", str(link)]) == 0
+    assert json.loads(link.read_bytes())["version"] == "2.1.0"
+
+
+@pytest.mark.parametrize("option", [[], ["--no-hashes"]])
+@pytest.mark.parametrize("name", ["loop", "a" * 300, "a" * 300 + ".whl", "a" * 300 + ".json", "b\x1b[31m\nc"])
+@pytest.mark.parametrize("command", ["analyze", "plan", "optimize", "check", "compare"])
+def test_what_can_be_no_artifact_is_told_in_one_line(
+    command: str, name: str, option: list[str], app: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (app.parent / "loop").symlink_to("loop")
+    line = refused(capsys, *([command, name, app] if command == "compare" else [command, name]), *(option if command == "analyze" else []))
+    assert line.isprintable()
+    assert "cannot be read: " in line or "does not exist" in line

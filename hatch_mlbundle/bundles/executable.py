@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from concurrent.futures import Executor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from posixpath import join
+from typing import TYPE_CHECKING
 
 from hatch_mlbundle.errors import ArtifactError
 from hatch_mlbundle.importpaths import PYZ as PYZ_SUFFIX
@@ -17,6 +17,9 @@ from .carchive import PYZ, SCRIPT, CArchive, Entry, find_carchive, write_cookie,
 from .joined import InflatedContent, JoinedContent, RangeContent, sha256_of
 from .pyz import NAMESPACE, Pyz, PyzModule, pieces, read_pyz, without
 from .shared_file import SharedFile
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
 
 _LARGEST_MODULE = 1 << 28
 """Bytes of code that no module has."""

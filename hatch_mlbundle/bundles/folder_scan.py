@@ -7,15 +7,17 @@ import io
 import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from hatch_mlbundle.bundles.record import recorded_files
 from hatch_mlbundle.errors import ArtifactError
 from hatch_mlbundle.identify import HEAD, identify
 from hatch_mlbundle.model import DiskContent, File, Kind, MemoryContent
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
 
 Stamp: TypeAlias = tuple[int, int]
 """A file's size in bytes and its modification time in nanoseconds: where they are as before, nobody wrote to it."""

@@ -102,11 +102,12 @@ def _entry_row(file: SharedFile, entry: Entry) -> FileRow:
 def _with_modules(root: Path, files: dict[str, FileRow]) -> Survey:
     """Return a folder with the modules of its executables taken out of them, as it is where PyInstaller made none."""
     from hatch_mlbundle.bundles.executable import open_executables
-    from hatch_mlbundle.bundles.frozen_owner import check_names, frozen_owner
 
     with open_executables(root) as executables:
         if not executables:
             return _plain("folder", files.values())
+        from hatch_mlbundle.bundles.frozen_owner import check_names, frozen_owner
+
         check_names(files)
         contents = next(each.archive.contents_folder for each in executables.values())
         rows = [replace(row, owner=frozen_owner(row.path, contents)) for row in files.values() if row.path not in executables]

@@ -29,7 +29,7 @@ PTX, CUBIN, LTO = 1, 2, 8
 """Kinds of entries."""
 IS_LTO, IS_SPECIFIC, IS_FAMILY = 0x10000, 0x100000, 0x200000
 """Flags: LTO-IR; for just this architecture (`sm_90a`); for its family (`sm_100f`)."""
-MOST_ENTRIES = 1 << 20
+MOST_ENTRIES = 1 << 18
 """Entries and containers that are read of one section; the largest real libraries have some 10,000."""
 
 _LARGEST_HEADER = 1 << 16

@@ -14,8 +14,8 @@ from hatch_mlbundle.runtime.signpost import MAGIC, SIGN
 
 from .inspector import HEADERS, OTHER, PADDING, Extent, Inside, Inspector
 
-LARGEST_HEADER = 32 << 20
-"""Bytes: safetensors allows more, which no file of fewer than some 200,000 tensors has."""
+LARGEST_HEADER = 8 << 20
+"""Bytes: safetensors allows more, which no file of fewer than some 50,000 tensors has, and JSON takes up to 25 times as much memory."""
 
 _HEAD = 512
 _GGUF = b"GGUF"

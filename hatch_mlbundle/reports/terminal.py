@@ -15,6 +15,7 @@ from rich.text import Text
 from hatch_mlbundle.manifest import Manifest, Saved, Totals
 from hatch_mlbundle.model import Add, Bundle, Change, Convert, Drop, Finding, Keep, Link, Rewrite
 from hatch_mlbundle.printable import printable
+from hatch_mlbundle.standard_output import standard_output
 from hatch_mlbundle.units import format_percent, format_size
 from hatch_mlbundle.verification.report import Verification
 
@@ -44,10 +45,12 @@ def as_text(report: RenderableType) -> str:
 def show(report: RenderableType) -> None:
     """Print a report to standard output: with colours and at its width on a terminal, as plain text elsewhere."""
     console = Console()
-    if console.is_terminal:
-        console.print(report, crop=False)
-    else:
-        print(as_text(report))  # noqa: T201
+    text = None if console.is_terminal else as_text(report)
+    with standard_output():
+        if text is None:
+            console.print(report, crop=False)
+        else:
+            print(text)  # noqa: T201
 
 
 def summary(manifest: Manifest, place: Path | None = None, verification: Verification | None = None) -> RenderableType:

@@ -149,4 +149,6 @@ def test_a_hostile_wheel_is_refused(tmp_path: Path) -> None:
 
 def test_a_signed_wheel_is_looked_at_all_the_same(tmp_path: Path) -> None:
     wheel = build_wheel(tmp_path, unlisted={"demo-1.0.dist-info/RECORD.jws": b"{}"})
-    assert "demo-1.0.dist-info/RECORD.jws" in {row.path for row in survey(wheel, **LARGE).files}
+    found = survey(wheel, **LARGE)
+    assert "demo-1.0.dist-info/RECORD.jws" in {row.path for row in found.files}
+    check_same(found, wheel, tmp_path)

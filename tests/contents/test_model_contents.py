@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import random
 import struct
+import tracemalloc
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from hatch_mlbundle.contents.gguf import TYPES
+from hatch_mlbundle.contents.models import LARGEST_HEADER
 from hatch_mlbundle.models.packed import PackedTensor, plan_packed, signpost
 from tests.contents.inspecting import parts_of
 from tests.models import torchsmith
@@ -70,8 +72,18 @@ def test_tensors_that_do_not_fit_their_file_have_no_row(tmp_path: Path, offsets:
 
 
 def test_a_header_that_is_larger_than_any_real_one_is_not_parsed(tmp_path: Path) -> None:
-    path = raw_file(tmp_path / "model.safetensors", b"{}".ljust(33 << 20))
+    path = raw_file(tmp_path / "model.safetensors", b"{}".ljust(LARGEST_HEADER + 1))
     assert tensors_of(path) is None
+
+
+def test_a_hostile_header_takes_little_memory(tmp_path: Path) -> None:
+    """Each list of three bytes takes fifty or more."""
+    path = raw_file(tmp_path / "model.safetensors", b'{"a":[' + b"[]," * (10 << 20) + b"[]]}")
+    tracemalloc.start()
+    assert tensors_of(path) is None
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 50 << 20
 
 
 def test_packed_files_by_the_dtype_that_is_stored(tmp_path: Path) -> None:
