@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from .adapters.project import places_of
 from .atomic import replace_atomically
 from .config import selected
 from .errors import BudgetError, ConfigurationError
@@ -202,4 +203,4 @@ def _sarif(checked: BudgetCheck, manifest: Manifest, project: Path) -> str:
     place = (project / "pyproject.toml").resolve()
     root = next((folder for folder in place.parents if (folder / ".git").exists()), place.parent)
     text = place.read_text(encoding="utf-8") if place.is_file() else ""
-    return sarif_report(checked, manifest, text, place.relative_to(root).as_posix())
+    return sarif_report(checked, manifest, text, place.relative_to(root).as_posix(), overlays=places_of(manifest.artifact.kind))

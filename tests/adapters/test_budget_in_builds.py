@@ -249,6 +249,17 @@ def test_a_one_file_executable_is_held_before_it_is_there(tmp_path: Path) -> Non
     assert [(row.limit, row.actual) for row in manifest.budget] == [(name, target.stat().st_size) for name in ("one-file", "pypi")]
 
 
+def test_a_one_file_executable_is_checked_against_the_table_of_its_target(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = tmp_path / "one"
+    finish_frozen(job(tmp_path, {}), frozen_folder(tmp_path, "built"), target, one_file=True)
+    tables = f'{BUDGET}installed = 1\n[tool.hatch.build.targets.frozen.mlbundle.budget]\npreset = ["one-file"]\n'
+    (tmp_path / "pyproject.toml").write_text(tables)
+    for subject in (target, target.with_name("one" + SUFFIX)):
+        assert main(["check", str(subject), "--project", str(tmp_path), "--json"]) == 0
+        (row,) = json.loads(capsys.readouterr().out)["limits"]
+        assert (row["limit"], row["actual"]) == ("one-file", target.stat().st_size)
+
+
 def test_the_target_ends_in_one_line_and_leaves_the_bundle_before(tmp_path: Path) -> None:
     pytest.importorskip("PyInstaller")
     options = 'entry-point = "tiny_app.main:main"\n[tool.hatch.build.targets.frozen.mlbundle.budget]\ninstalled = 1\n'
