@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 from hatch_mlbundle import __version__
-from hatch_mlbundle.budget import BudgetCheck, LimitResult, breach_line, findings_of
+from hatch_mlbundle.budget import ABOUT_THE_BUDGET, BudgetCheck, LimitResult, breach_line, findings_of
 from hatch_mlbundle.budget_groups import project_name
 from hatch_mlbundle.canonical import digest
 from hatch_mlbundle.manifest import Manifest
@@ -25,8 +25,6 @@ from hatch_mlbundle.toml_lines import Key, line_of, toml_lines
 _SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 _BUDGET = "budget"
 _OURS: Key = ("tool", "mlbundle")
-_ABOUT_THE_BUDGET = "MB82"
-"""The codes of findings on the budget: those of the check count, not those of the build that the manifest is of."""
 _MOST = 5_000
 """Results that GitHub takes of one upload."""
 
@@ -44,7 +42,7 @@ def sarif_report(
     lines = toml_lines(pyproject)
     there = (tuple(table) for table in overlays if any(key[: len(table)] == tuple(table) for key in lines))
     source = _Source(uri=quote(place.encode(errors="surrogateescape")), lines=lines, overlay=next(there, _OURS))
-    findings = [each for each in manifest.findings if not each.code.startswith(_ABOUT_THE_BUDGET)]
+    findings = [each for each in manifest.findings if not each.code.startswith(ABOUT_THE_BUDGET)]  # those of the check count
     results = [_of_limit(each, source) for each in check.results if each.status in ("over", "overridden")]
     keys = {finding: tuple(_key(each.key)) for each in check.results for finding in findings_of(each)}
     results += [_of_finding(each, (_BUDGET, *keys.get(each, ())), source) for each in check.findings]

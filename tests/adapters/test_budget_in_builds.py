@@ -188,6 +188,27 @@ def test_the_command_fails_replaces_nothing_and_can_do_without(tmp_path: Path, c
     assert (manifest.budget, manifest.configuration["budget"]) == ((), {"enabled": False})
 
 
+def test_a_second_run_tells_the_budget_anew_in_the_manifest_of_the_first(tmp_path: Path) -> None:
+    wheel = build_wheel(tmp_path, {"pkg/__init__.py": b"", "pkg/tests/test_pkg.py": b"def test():\n    assert True\n" * 50})
+    place = wheel.with_name(wheel.name + SUFFIX)
+    override = {"limit": "installed", "reason": "grows by new models"}
+    runs: list[Mapping[str, Any]] = [{"enabled": False}, {"installed": 1, "overrides": [override]}, {"startup": 1}, {"startup": 1}, {}]
+    manifests = []
+    for budget in runs:
+        optimize(job(tmp_path, budget, optimizers=["test_data"]), wheel)
+        manifests.append(Manifest.load(place))
+    assert {manifest.steps[0].saved.installed for manifest in manifests} == {manifests[0].steps[0].saved.installed} != {0}
+    assert [[(row.status, row.reason) for row in manifest.budget] for manifest in manifests] == [
+        [],
+        [("overridden", "grows by new models")],
+        [("unmeasured", None)],
+        [("unmeasured", None)],
+        [],
+    ]
+    assert [[finding.code for finding in manifest.findings] for manifest in manifests] == [[], [], ["MB821"], ["MB821"], []]
+    assert ["budget" in manifest.configuration for manifest in manifests] == [True, True, True, True, False]
+
+
 def test_a_broken_baseline_stops_the_command_unless_it_does_without(tmp_path: Path) -> None:
     wheel = build_wheel(tmp_path)
     (tmp_path / "base.json").mkdir()
