@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import gc
 import math
 import os
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 from . import __version__, crash
 from .errors import MlbundleError
 from .late import late
+from .printable import shortened
 from .profile import FILE_NAME
 
 if TYPE_CHECKING:
@@ -95,7 +97,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_plan(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = _command(subparsers, "plan", commands.plan, "say what optimize would do, and why; change nothing")
-    parser.add_argument("artifact", type=Path, help="a wheel, a frozen bundle or any folder")
+    parser.add_argument("artifact", type=_path, help="a wheel, a frozen bundle or any folder")
     _add_top(parser, 10, "changes to show for each step")
     parser.add_argument("--json", action="store_true", help="every change, as JSON")
     _add_work_options(parser)
@@ -103,8 +105,8 @@ def _add_plan(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 def _add_optimize(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = _command(subparsers, "optimize", commands.optimize, "make wheels, frozen bundles or folders small")
-    parser.add_argument("artifacts", type=Path, nargs="+", metavar="artifact", help="a wheel, a frozen bundle or any folder")
-    parser.add_argument("-o", "--output", type=Path, metavar="OUT", help="where the result goes (without it, it replaces the artifact)")
+    parser.add_argument("artifacts", type=_path, nargs="+", metavar="artifact", help="a wheel, a frozen bundle or any folder")
+    parser.add_argument("-o", "--output", type=_path, metavar="OUT", help="where the result goes (without it, it replaces the artifact)")
     parser.add_argument("--strict", action="store_true", help="fail, and replace nothing, where there is a finding")
     parser.add_argument("--no-verify", action="store_true", help="do without the commands in [tool.mlbundle.verify]")
     parser.add_argument("--no-budget", action="store_true", help="do without the limits in [tool.mlbundle.budget]; the manifest says so")
@@ -113,18 +115,18 @@ def _add_optimize(subparsers: argparse._SubParsersAction[argparse.ArgumentParser
 
 def _add_analyze(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = _command(subparsers, "analyze", report_commands.analyze, "show what takes the space")
-    parser.add_argument("artifact", type=Path, help=_SUBJECT)
+    parser.add_argument("artifact", type=_path, help=_SUBJECT)
     parser.add_argument("--no-hashes", dest="hashes", action="store_false", help="only look at sizes: quick, but duplicates stay unknown")
     parser.add_argument("--suggest", action="store_true", help="say what steps that are not in `optimizers` would save")
-    parser.add_argument("--svg", type=Path, metavar="FILE", help="write the treemap as a picture")
-    parser.add_argument("--png", type=Path, metavar="FILE", help="the same as PNG (needs Pillow)")
+    parser.add_argument("--svg", type=_path, metavar="FILE", help="write the treemap as a picture")
+    parser.add_argument("--png", type=_path, metavar="FILE", help="the same as PNG (needs Pillow)")
     _add_report_options(parser)
 
 
 def _add_compare(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = _command(subparsers, "compare", report_commands.compare_two, "show how one artifact differs from another")
-    parser.add_argument("before", type=Path, help=_SUBJECT)
-    parser.add_argument("after", type=Path, help="another one, of whatever sort")
+    parser.add_argument("before", type=_path, help=_SUBJECT)
+    parser.add_argument("after", type=_path, help="another one, of whatever sort")
     _add_report_options(parser)
 
 
@@ -132,17 +134,17 @@ def _add_check(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = _command(
         subparsers, "check", report_commands.check, "hold an artifact against [tool.mlbundle.budget]; exit code 1 where it is over"
     )
-    parser.add_argument("artifact", type=Path, help=_SUBJECT)
-    parser.add_argument("--baseline", type=Path, metavar="BASE", help="what growth is counted from, instead of the configured manifest")
-    parser.add_argument("--junit", type=Path, metavar="FILE", help="write the limits as JUnit test cases")
-    parser.add_argument("--sarif", type=Path, metavar="FILE", help="write breaches and findings as SARIF")
-    parser.add_argument("--manifest", type=Path, metavar="FILE", help="write the manifest, which a later check can take as its baseline")
+    parser.add_argument("artifact", type=_path, help=_SUBJECT)
+    parser.add_argument("--baseline", type=_path, metavar="BASE", help="what growth is counted from, instead of the configured manifest")
+    parser.add_argument("--junit", type=_path, metavar="FILE", help="write the limits as JUnit test cases")
+    parser.add_argument("--sarif", type=_path, metavar="FILE", help="write breaches and findings as SARIF")
+    parser.add_argument("--manifest", type=_path, metavar="FILE", help="write the manifest, which a later check can take as its baseline")
     _add_report_options(parser)
 
 
 def _add_report_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--html", type=Path, metavar="FILE", help="write the interactive report: one file that needs nothing else")
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write it for a pull request or a job's summary; - prints it")
+    parser.add_argument("--html", type=_path, metavar="FILE", help="write the interactive report: one file that needs nothing else")
+    parser.add_argument("--markdown", type=_path, metavar="FILE", help="write it for a pull request or a job's summary; - prints it")
     parser.add_argument("--json", action="store_true", help="everything in exact numbers, as JSON")
     _add_top(parser, 10, "rows of each table")
     _add_work_options(parser)
@@ -154,11 +156,11 @@ def _add_explore(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
     )
     parser.usage = "mlbundle explore [options] artifact [-- PROGRAM [ARGUMENT ...]]"
     parser.epilog = "Behind `--` stands a command to run instead of those in [tool.mlbundle.verify], with the same placeholders."
-    parser.add_argument("artifact", type=Path, help="a wheel, a frozen bundle or any folder; it stays as it is")
+    parser.add_argument("artifact", type=_path, help="a wheel, a frozen bundle or any folder; it stays as it is")
     parser.add_argument("--repeat", type=_positive, default=3, metavar="N", help="runs of each command, whose medians count (default 3)")
     parser.add_argument("--archives", action="store_true", help="pack the result into every format there is, not only those in `archive`")
     parser.add_argument("--json", action="store_true", help="everything in exact numbers, as JSON")
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write that JSON into a file, too")
+    parser.add_argument("-o", "--output", type=_path, metavar="FILE", help="write that JSON into a file, too")
     _add_work_options(parser)
 
 
@@ -183,7 +185,7 @@ def _add_trace(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "command", nargs="+", metavar="PROGRAM [ARGUMENT ...]", help="what to run: a program of a one-folder bundle, or a Python"
     )
-    parser.add_argument("-o", "--output", type=Path, metavar="PROFILE", default=Path(FILE_NAME), help=f"the profile (default {FILE_NAME})")
+    parser.add_argument("-o", "--output", type=_path, metavar="PROFILE", default=Path(FILE_NAME), help=f"the profile (default {FILE_NAME})")
     parser.add_argument(
         "--package", action="append", default=[], metavar="NAME", help="of a Python: this distribution counts (may be repeated)"
     )
@@ -216,6 +218,17 @@ def _add_top(parser: argparse.ArgumentParser, default: int, what: str) -> None:
     parser.add_argument("--top", type=_count, default=default, metavar="N", help=f"{what} (default {default})")
 
 
+def _path(text: str) -> Path:
+    """Return a path that can be one: Path's own questions fail for names that are too long."""
+    path = Path(text)
+    try:
+        path.stat()
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise argparse.ArgumentTypeError(f"{shortened(text, 60)} has a name that is too long") from error
+    return path
+
+
 def _count(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number")
@@ -239,7 +252,7 @@ def _seconds(text: str) -> float:
 
 
 def _add_config(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--project", type=Path, metavar="FOLDER", help="the project whose pyproject.toml counts (default: the nearest)")
+    parser.add_argument("--project", type=_path, metavar="FOLDER", help="the project whose pyproject.toml counts (default: the nearest)")
     parser.add_argument("-q", "--quiet", action="store_true", help="say only what went wrong")
 
 

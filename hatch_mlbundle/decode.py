@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any, Literal, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from .errors import ManifestError
+from .units import LARGEST
 
 T = TypeVar("T")
 
@@ -126,6 +127,8 @@ def _scalar(expected: type) -> _Reader:
     def read(value: object) -> Any:
         if type(value) is not expected and not (expected is float and type(value) is int):
             raise _wrong(_NAMES[expected], value)
+        if value.__class__ is int and not -LARGEST <= value <= LARGEST:
+            raise _wrong("a number of 64 bits", value)
         return value
 
     return read

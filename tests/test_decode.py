@@ -55,6 +55,7 @@ def test_every_type_is_read() -> None:
         ({"name": 3}, "x.json: name: must be a string, not '3'"),
         ({"name": "x", "flag": 1}, "x.json: flag: must be true or false, not '1'"),
         ({"name": "x", "maybe": True}, "x.json: maybe: must be an integer, not 'True'"),
+        ({"name": "x", "maybe": 2**63}, "x.json: maybe: must be a number of 64 bits, not '9223372036854775808'"),
         ({"name": "x", "inner": 3}, "x.json: inner: must be an object, not '3'"),
         ({"name": "x", "inner": {}}, "x.json: inner: size is missing"),
         ({"name": "x", "rows": {}}, "x.json: rows: must be a list, not '{}'"),
