@@ -27,7 +27,7 @@ class Group:
     def size(self, sized: Sized) -> int | None:
         """Return the number of bytes or files; None of compressed bytes where the artifact compresses nothing."""
         totals = self.manifest.artifact.after
-        if sized == "compressed" and not compresses(self.manifest):
+        if sized == "compressed" and not self.manifest.compresses:
             return None
         if self.whole:
             return {"installed": totals.installed, "compressed": totals.size, "files": totals.files}[sized]
@@ -41,11 +41,6 @@ class Group:
         return found
 
 
-def compresses(manifest: Manifest) -> bool:
-    """Say whether the artifact is one file with sizes of its own: a wheel, a one-file executable; a folder compresses nothing."""
-    return manifest.remainder.compressed is not None
-
-
 def group_of(manifest: Manifest, rule: BudgetRule | None) -> Group:
     """Return the files that a rule selects, or all of them."""
     selects = _selector(rule)
@@ -55,7 +50,7 @@ def group_of(manifest: Manifest, rule: BudgetRule | None) -> Group:
 
 def uploads(manifest: Manifest) -> Iterator[tuple[str, str, int]]:
     """Yield name, format and bytes of each file that a release would consist of."""
-    if compresses(manifest):
+    if manifest.compresses:
         artifact = manifest.artifact
         yield artifact.name, "one-file" if artifact.kind == "frozen" else artifact.kind, artifact.after.size
     for packed in manifest.packed:

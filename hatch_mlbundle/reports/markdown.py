@@ -55,13 +55,9 @@ def _analysis(manifest: Manifest, rows: int) -> list[str]:
     ]
 
 
-def _packs(manifest: Manifest) -> bool:
-    return manifest.remainder.compressed is not None
-
-
 def _headline(manifest: Manifest) -> str:
     before, after = manifest.artifact.before, manifest.artifact.after
-    packed = f", compressed {format_size(after.size)}" if _packs(manifest) else ""
+    packed = f", compressed {format_size(after.size)}" if manifest.compresses else ""
     saved = before.installed - after.installed
     told = f", {format_percent(saved, before.installed)} less than before all steps" if saved > 0 else ""
     return f"**{format_size(after.installed)} installed**{packed}, {after.files:,} files{told}: {code(manifest.artifact.name)}"
@@ -73,7 +69,7 @@ def _groups(title: str, manifest: Manifest, files: Iterable[FileRow], label: Cal
         if row.after:
             groups[label(row)].append(row.after)
     ordered = sorted(groups.items(), key=lambda group: (-sum(state.size for state in group[1]), group[0]))
-    packs, totals = _packs(manifest), manifest.artifact.after
+    packs, totals = manifest.compresses, manifest.artifact.after
     lines = [[code(name), *_sums(states, totals.installed, packs=packs)] for name, states in ordered[:rows]]
     if rest := ordered[rows:]:
         others = list(chain.from_iterable(states for _, states in rest))
@@ -113,9 +109,9 @@ def _steps(manifest: Manifest) -> str:
     named = [(code(step.optimizer), step.saved) for step in manifest.steps]
     lines = [[name, *_saved(saved.installed, saved.compressed)] for name, saved in [*named, ("(writing)", manifest.remainder)]]
     before, after = manifest.artifact.before, manifest.artifact.after
-    sizes = _saved(before.installed - after.installed, before.size - after.size if _packs(manifest) else None)
+    sizes = _saved(before.installed - after.installed, before.size - after.size if manifest.compresses else None)
     lines.append(["**total**", *(f"**{size}**" for size in sizes)])
-    return table(["step", "installed", *(["compressed"] if _packs(manifest) else [])], lines)
+    return table(["step", "installed", *(["compressed"] if manifest.compresses else [])], lines)
 
 
 def _saved(installed: int, compressed: int | None) -> list[str]:
