@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from .budget_groups import Group, group_of, normalized, project_name, uploads
+from .budget_groups import Group, group_of, project_name, uploads
 from .budget_limits import Limit
 from .budget_presets import Preset
 from .budget_settings import BudgetRule
 from .manifest import Manifest
 from .printable import shortened
+from .releases import owner_name
 from .schema import suggestion
 from .units import format_size
 
@@ -118,8 +119,8 @@ class Measuring:
             return ""
         if not rule.owner:
             return "selects no file; correct it, or delete the rule"
-        owners = {normalized(row.owner): row.owner for row in self.manifest.files if row.after}
-        near = suggestion(normalized(rule.owner), owners)
+        owners = {owner_name(row.owner): row.owner for row in self.manifest.files if row.after}
+        near = suggestion(owner_name(rule.owner), owners)
         return f"no file belongs to {rule.owner!r}{near or '; correct it, or delete the rule'}"
 
     def _comparable(self, limit: Limit) -> bool:
