@@ -209,6 +209,17 @@ def test_a_second_run_tells_the_budget_anew_in_the_manifest_of_the_first(tmp_pat
     assert ["budget" in manifest.configuration for manifest in manifests] == [True, True, True, True, False]
 
 
+def test_a_breach_of_one_of_several_artifacts_names_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    wheel = build_wheel(tmp_path)
+    (tmp_path / "large").mkdir()
+    (tmp_path / "large" / "noise.bin").write_bytes(bytes(100_000))
+    (tmp_path / "out").mkdir()
+    limits = {"installed": "50 kB", "files": 100}
+    assert command(tmp_path, limits, wheel, "--quiet", "--output", str(tmp_path / "out"), str(tmp_path / "large")) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("mlbundle: large: budget: installed is 100 kB, 50.0 kB over")
+
+
 def test_a_broken_baseline_stops_the_command_unless_it_does_without(tmp_path: Path) -> None:
     wheel = build_wheel(tmp_path)
     (tmp_path / "base.json").mkdir()
