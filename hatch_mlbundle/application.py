@@ -17,9 +17,11 @@ from .accounting import Ledger
 from .atomic import replace_atomically
 from .beside import COMPANIONS, beside, replacing_companions, replacing_report, write_manifest
 from .budgeting import held
+from .built_reports import replacing_reports
 from .bundles.archives.pack import archive_of, packing
 from .bundles.artifact import Side, Written
 from .bundles.frozen import FrozenArtifact
+from .bundles.images.artifact import ImageArtifact
 from .bundles.missing_notice import LeftOut, one_line
 from .bundles.onefile import OneFileArtifact
 from .bundles.tables import Tables
@@ -122,7 +124,7 @@ def analyze(job: Job, path: Path, trials: Trials | None = None) -> Manifest:
             _check_writable(session)
         before = session.artifact.scan()
         nothing = Outcome(bundle=before.bundle, stages=(), findings=())
-        manifest = _manifest(job, session, path.name, before, before, nothing, ())
+        manifest = _manifest(job, session, path.name, before, before, nothing, selected(job.config.settings, before.findings))
         if not trials:
             return manifest
         suggestions, findings = suggest(trials, before, session.artifact.kind, session.services)
@@ -159,7 +161,7 @@ def _install(job: Job, finished: Finished, path: Path, target: Path) -> bool:
         return False
     try:
         with ExitStack() as commits:
-            write_manifest(job, target, finished.manifest, finished.text, commits)
+            _tell(job, target, finished.manifest, finished.text, commits)
             if finished.wheel:
                 commits.enter_context(replacing_companions((), beside(job, target, COMPANIONS)))
                 copy = commits.enter_context(replace_atomically(target))
@@ -200,9 +202,16 @@ def _make(job: Job, session: Session, path: Path | None, target: Path, findings:
             manifest = _manifest(job, session, target.name, before, written.side, outcome, told, companions, packed)
             manifest = _within_budget(job, manifest, verification)
             text = manifest.to_json().encode(errors="backslashreplace")
-            write_manifest(job, target, manifest, text, commits)
+            _tell(job, target, manifest, text, commits)
             commits.enter_context(replacing_report(verification, job, target, written.side.account.sha256))
     return _Made(result=Result(manifest=manifest, verification=verification), text=text, lasting=_is_lasting(manifest, outcome))
+
+
+def _tell(job: Job, target: Path, manifest: Manifest, text: bytes, commits: ExitStack) -> None:
+    """Write the manifest, of which this is the text, and the reports made from what is written."""
+    written = write_manifest(job, target, manifest, text, commits)
+    if written:
+        commits.enter_context(replacing_reports(job, target, written))
 
 
 def _within_budget(job: Job, manifest: Manifest, verification: Verification | None) -> Manifest:
@@ -241,8 +250,13 @@ def _archives(job: Job, session: Session, folder: Path, target: Path, commits: E
 
 def _check_writable(session: Session) -> None:
     """Raise ArtifactError for what can be analyzed only, before any work."""
-    if isinstance(session.artifact, OneFileArtifact):
+    if isinstance(session.artifact, OneFileArtifact | ImageArtifact):
         raise session.artifact.refusal()
+
+
+def _gives_bytes(session: Session, side: Side) -> bool:
+    """Say whether the bytes of single files can be read: of tables, and of what lies in a layer, they cannot."""
+    return bool(side.account.sha256) and session.artifact.kind != "image"
 
 
 def rewriting(session: Session, target: Path) -> _Write:
@@ -323,5 +337,6 @@ def _manifest(
         findings=findings,
         packed=packed,
         details=ledger.details(),
-        contents=contents_of(after.bundle, job.inspecting, session.services) if after.account.sha256 else (),
+        contents=contents_of(after.bundle, job.inspecting, session.services) if _gives_bytes(session, after) else (),
+        layers=after.layers,
     )

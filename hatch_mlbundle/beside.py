@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from .atomic import make_folder, replace_atomically
 from .budgeting import held_anew
 from .canonical import sha256_of_file
+from .config import ReportFormat
 from .errors import ManifestError
 from .job import Job
 from .manifest import SUFFIX, CompanionRow, Manifest, load_artifact
@@ -19,6 +20,12 @@ from .verification.report import Verification
 
 COMPANIONS = ".companions"
 """What is appended to an artifact's file name to name the folder of files that belong beside it (debug data, ...)."""
+
+REPORTS: Mapping[ReportFormat, str] = {"html": ".mlbundle.html", "markdown": ".mlbundle.md"}
+"""What is appended to an artifact's file name to name each of its reports."""
+
+TELLING = (SUFFIX, report.SUFFIX, *REPORTS.values())
+"""What ends the names of the files that tell of an artifact."""
 
 
 def saved_manifest_path(job: Job, artifact: Path) -> Path | None:
@@ -32,26 +39,27 @@ def beside(job: Job, artifact: Path, suffix: str = "") -> Path:
     return (job.project / Path(folder).expanduser() if folder else artifact.parent) / f"{artifact.name}{suffix}"
 
 
-def write_manifest(job: Job, target: Path, manifest: Manifest, text: bytes, commits: ExitStack) -> None:
+def write_manifest(job: Job, target: Path, manifest: Manifest, text: bytes, commits: ExitStack) -> Manifest | None:
     """Write a manifest, of which this is the text, to where one is wanted; it takes its place when `commits` end well.
 
     A second run finds nothing to save; the manifest of the first, which says what was saved and why, must outlive it. Then only what came
-    of the budget is told anew.
+    of the budget is told anew. Returns what is written, None where nothing is.
     """
     place = saved_manifest_path(job, target)
     if place is None:
-        return
+        return None
     row = manifest.artifact
     with suppress(ManifestError):
         former = load_artifact(place)
         if row.before.sha256 == row.after.sha256 == former.after.sha256 != former.before.sha256:
             earlier = Manifest.load(place)
-            told = held_anew(earlier, manifest)
-            if told == earlier:
-                return
-            text = told.to_json().encode()
+            manifest = held_anew(earlier, manifest)
+            if manifest == earlier:
+                return None
+            text = manifest.to_json().encode()
     make_folder(place.parent)
     commits.enter_context(replace_atomically(place)).write(text)
+    return manifest
 
 
 @contextmanager

@@ -25,6 +25,9 @@ OptionTypes: TypeAlias = Mapping[str, type[Options]]
 
 DEFAULT_OPTIMIZERS = ("exclude_modules", "python_sources", "test_data", "exclude", "strip", "deduplicate")
 
+ReportFormat: TypeAlias = Literal["html", "markdown"]
+"""The reports that a build can write beside its manifest."""
+
 ArchiveFormat: TypeAlias = Literal["tar.zst", "tar.gz", "zip"]
 """The archives that can be made of a folder."""
 
@@ -71,6 +74,7 @@ class Settings:
     strict: bool = option("Whether a finding fails the build.", default=False)
     ignore: tuple[str, ...] = option("Codes of findings to leave out, or the beginnings of codes.", default=())
     manifest: bool = option("Whether the size manifest is written.", default=True)
+    reports: tuple[ReportFormat, ...] = option("Reports to write beside the manifest, for a person: `html`, `markdown`.", default=())
     manifest_folder: str = option("The manifest's folder, relative to the project; empty means beside the artifact.", default="")
     workers: int = option("Threads that work at once; 0 means one a core.", default=0)
     compression_level: int = option("How hard changed files are deflated: 1 is fastest, 12 smallest.", default=6)
@@ -191,6 +195,9 @@ def _settings(merged: Mapping[str, Any], locate: Callable[[str], str], faults: l
     faults += accuracy_faults(settings.accuracy, locate("accuracy"))
     faults += [each for each in budget_faults(settings.budget, locate("budget")) if not _follows(each, faults)]
     faults += _twice_faults(_strings(merged.get("archive")), locate("archive"))
+    faults += _twice_faults(_strings(merged.get("reports")), locate("reports"))
+    if settings.reports and not settings.manifest:
+        faults.append(f"{locate('reports')}: are written beside the manifest; set manifest = true, or leave them out")
     faults += _twice_faults(_strings(_item(merged.get("budget"), "preset")), f"{locate('budget')}.preset")
     faults += _code_faults(_strings(merged.get("ignore")), locate("ignore"))
     return settings

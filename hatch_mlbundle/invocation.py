@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, get_args
 from .adapters.project import FROZEN, WHEEL, Places, find_project, project_config, project_settings
 from .budget_settings import BudgetSettings
 from .config import ArchiveFormat, Config, Settings
-from .errors import ArtifactError, StorageError
+from .errors import ArtifactError, ConfigurationError, StorageError
+from .printable import printable
 from .progress import Progress, Silence
 
 if TYPE_CHECKING:
@@ -49,9 +50,14 @@ def places_for(artifact: Path) -> Places:
 
 
 def project_of(options: argparse.Namespace) -> Path:
-    """Return the project's folder: the one that is named, or the nearest with a pyproject.toml."""
+    """Return the project's folder: the one that is named, or the nearest with a pyproject.toml.
+
+    Raises ConfigurationError where the named one is none: without its limits, everything would be allowed.
+    """
     if options.project:
-        return Path(options.project)
+        if not (folder := Path(options.project)).is_dir():
+            raise ConfigurationError([f"--project: {printable(str(folder))}: is no folder; name the one with the pyproject.toml"])
+        return folder
     try:
         return find_project(Path.cwd())
     except FileNotFoundError as error:

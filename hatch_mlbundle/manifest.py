@@ -138,6 +138,24 @@ class DetailRow:
     detail: Mapping[str, Any]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerRow:
+    """A layer of a container image, from the lowest on: the digest and number of its stored bytes, and the instruction that made it.
+
+    `installed` and `compressed` are bytes of its `files` that a container sees, unpacked and as stored; the `hidden` ones those
+    of files that this or a later layer hides.
+    """
+
+    digest: str
+    created_by: str
+    size: int
+    files: int
+    installed: int
+    compressed: int
+    hidden_installed: int
+    hidden_compressed: int
+
+
 View: TypeAlias = Literal["sections", "gpu", "tensors"]
 """How a file's inside is told: a binary by its sections, its GPU code by architecture, a model by the dtypes of its tensors."""
 
@@ -208,6 +226,7 @@ class Manifest:
     contents: tuple[ContentsRow, ...] = ()
     suggestions: tuple[SuggestionRow, ...] = ()
     budget: tuple[BudgetRow, ...] = ()
+    layers: tuple[LayerRow, ...] = ()
 
     @property
     def compresses(self) -> bool:
@@ -275,7 +294,7 @@ def _plain(value: Any) -> Any:
 
 
 def _text(key: str, value: Any) -> str:
-    if key in ("files", "details", "contents"):
+    if key in ("files", "details", "contents", "layers"):
         write = _detail_text if key == "details" else _line
         rows = ",\n".join(f"    {write(_plain(row))}" for row in value)
         return f"[\n{rows}\n  ]" if rows else "[]"

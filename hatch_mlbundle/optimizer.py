@@ -18,8 +18,9 @@ Detail: TypeAlias = Mapping[str, Json]
 """What the manifest says of how a file was made anew, by key. What was done to each tensor is under `tensors`, a list of mappings with
 `name`, `shape`, `before` and `after` (how it is stored), `size` (bytes: before, after), `sqnr` (dB; None where it is exact)."""
 
-ArtifactKind: TypeAlias = Literal["wheel", "folder", "frozen"]
-"""A wheel, any folder, or what PyInstaller made: a folder with frozen executables, or the tables of a spec file."""
+ArtifactKind: TypeAlias = Literal["wheel", "folder", "frozen", "image"]
+"""A wheel, any folder, what PyInstaller made (a folder with frozen executables, or the tables of a spec file), or a container image,
+which is analyzed only."""
 
 
 Risk: TypeAlias = Literal["none", "low", "medium", "high"]

@@ -19,6 +19,7 @@ from .bundles.executable import open_executables
 from .bundles.folder import FolderArtifact
 from .bundles.frozen import FrozenArtifact
 from .bundles.frozen_owner import frozen_owner
+from .bundles.images.artifact import open_image
 from .bundles.onefile import OneFileArtifact, one_file_executable
 from .bundles.shared_file import SharedFile
 from .bundles.tables import Tables, TablesArtifact
@@ -104,11 +105,14 @@ class _Opening:
 
     def artifact(self) -> Artifact:
         recover(self.path.resolve())
-        if self.path.is_dir():
-            return self._folder()
-        if self.path.suffix == ".whl":
+        if self.path.suffix == ".whl" and not self.path.is_dir():
             return self._wheel()
-        return self._one_file()
+        if not self.path.exists():
+            raise ArtifactError(str(self.path), "does not exist")
+        image = open_image(self.path, self.pool, self._limits)
+        if image:
+            return image
+        return self._folder() if self.path.is_dir() else self._one_file()
 
     def _folder(self) -> Artifact:
         executables = self.stack.enter_context(open_executables(self.path))
@@ -125,8 +129,6 @@ class _Opening:
         return WheelArtifact(source, self.job.config.workers, self.cache, self.workspace.new_folder())
 
     def _one_file(self) -> Artifact:
-        if not self.path.exists():
-            raise ArtifactError(str(self.path), "does not exist")
         file = self.stack.enter_context(closing(SharedFile(self.path)))
         executable, folder = one_file_executable(file), self.workspace.new_folder()
         return OneFileArtifact(executable=executable, pool=self.pool, limits=self._limits, folder=folder)

@@ -33,7 +33,8 @@ class Subject:
 def load_subject(path: Path, options: argparse.Namespace) -> Subject:
     """Return what is at `path`: a manifest (`.json`), or an artifact, which is analyzed as a command's options say.
 
-    Of an artifact whose manifest lies beside it and still tells of it, that is taken: it says what was done. Raises MlbundleError.
+    Of an artifact whose manifest lies beside it and still tells of it, that is taken: it says what was done. Images are always hashed.
+    Raises MlbundleError.
     """
     suggests, hashes = getattr(options, "suggest", False), getattr(options, "hashes", True)
     if _is_manifest(path):
@@ -42,7 +43,7 @@ def load_subject(path: Path, options: argparse.Namespace) -> Subject:
         return _measured(Manifest.load(path), path.with_name(path.name.removesuffix(SUFFIX)))
     if path.name in ("", ".."):
         path = path.resolve()
-    if hashes:
+    if hashes or _is_image(path):
         return _analyzed(path, options)
     if suggests:
         raise ConfigurationError(["--suggest has to read the files; leave --no-hashes out"])
@@ -54,6 +55,15 @@ def settings_for(path: Path, options: argparse.Namespace) -> Settings:
     if not _is_manifest(path):
         return settings_of(options, places_for(path))
     return settings_of(options, places_of(load_artifact(path).kind))
+
+
+def _is_image(path: Path) -> bool:
+    """Say whether this is to be read as a container image: to know its files takes as long as to hash them."""
+    if path.is_dir():
+        return os.path.isfile(path / "oci-layout")  # noqa: PTH113 - what it takes to read images costs more than to look at a folder
+    from .bundles.images.tar_layout import may_be_tar
+
+    return path.suffix != ".whl" and path.is_file() and may_be_tar(path)
 
 
 def _is_manifest(path: Path) -> bool:

@@ -38,6 +38,13 @@ def test_the_table_goes_to_standard_output_and_breaches_to_standard_error(tmp_pa
     ]
 
 
+def test_a_project_that_is_not_there_has_no_limits_to_keep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    artifact = project(tmp_path) / "now.json"
+    assert main(["check", str(artifact), "--project", str(tmp_path / "packages\n")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("/packages\\n: is no folder; name the one with the pyproject.toml")
+
+
 def test_kept_limits_are_exit_code_0_and_quiet_is_quiet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = project(tmp_path, TABLE.replace("90 MB", "98 MB"))
     assert check(folder, "--quiet") == 0

@@ -168,7 +168,7 @@ def test_options_of_the_command_line_win_over_the_project(wheel: Path, tmp_path:
     ("arguments", "message"),
     [
         (["optimize", "nowhere.whl"], "nowhere.whl: does not exist"),
-        (["optimize", "pyproject.toml"], "pyproject.toml: is neither a wheel (.whl), a folder nor an executable that PyInstaller made"),
+        (["optimize", "pyproject.toml"], "pyproject.toml: is neither a wheel (.whl), a folder, a container image nor an executable"),
         (
             ["optimize", "-O", "stripp", "x-1-py3-none-any.whl"],
             "tool.mlbundle.optimizers[0]: unknown optimizer 'stripp'; did you mean 'strip'?",

@@ -33,7 +33,7 @@ LAYERS = [
     ["verification.*"],
     ["optimizers.*", "reports.*"],
     ["plugins"],
-    ["application", "beside", "budgeting", "explore", "job", "proof", "session", "suggestions"],
+    ["application", "beside", "built_reports", "budgeting", "explore", "job", "proof", "session", "suggestions"],
     ["adapters.*"],
     ["__main__", "ci.*", "cli", "commands", "hooks", "invocation", "report_commands", "subjects", "trace_command"],
 ]

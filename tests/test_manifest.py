@@ -24,6 +24,7 @@ from hatch_mlbundle.manifest import (
     DetailRow,
     FileRow,
     FileState,
+    LayerRow,
     Manifest,
     PackedRow,
     Saved,
@@ -90,8 +91,20 @@ MANIFEST = Manifest(
         BudgetRow(limit="installed", unit="bytes", allowed=100, actual=90, status="ok"),
         BudgetRow(limit="growth", unit="percent", allowed=1.5, actual=None, status="unmeasured", reason="a new model"),
     ),
+    layers=(
+        LayerRow(
+            digest=f"sha256:{HASH}",
+            created_by="RUN x",
+            size=9,
+            files=2,
+            installed=30,
+            compressed=6,
+            hidden_installed=5,
+            hidden_compressed=1,
+        ),
+    ),
 )
-ADDED = {"packed", "details", "contents", "suggestions", "budget"}
+ADDED = {"packed", "details", "contents", "suggestions", "budget", "layers"}
 """Keys that the first version, 1.0, did not have: a manifest may lack them."""
 OWN_WORDS = "What was done"
 """The part of the schema that each step fills as it likes."""

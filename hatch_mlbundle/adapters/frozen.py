@@ -18,7 +18,7 @@ from hatch_mlbundle.adapters.hatch import ended_by_termination, one_line, relati
 from hatch_mlbundle.adapters.project import FROZEN, project_config
 from hatch_mlbundle.application import finish_frozen
 from hatch_mlbundle.atomic import leftovers, make_folder, temporary_name
-from hatch_mlbundle.beside import COMPANIONS, beside, saved_manifest_path
+from hatch_mlbundle.beside import COMPANIONS, TELLING, beside, saved_manifest_path
 from hatch_mlbundle.bundles.archives.pack import CHECKSUM, archive_of
 from hatch_mlbundle.bundles.atomic_folder import remove_folder
 from hatch_mlbundle.config import ArchiveFormat
@@ -27,13 +27,12 @@ from hatch_mlbundle.freezing.freeze import freeze, missing_requirements, pyinsta
 from hatch_mlbundle.freezing.options import TABLE, Project, Target, read_target
 from hatch_mlbundle.freezing.running import check_unused
 from hatch_mlbundle.job import Job, prepare
-from hatch_mlbundle.manifest import SUFFIX, ToolRow
+from hatch_mlbundle.manifest import ToolRow
 from hatch_mlbundle.plugins import load_registry
 from hatch_mlbundle.progress import Progress, Silence
 from hatch_mlbundle.reports.progress import terminal_progress
 from hatch_mlbundle.reports.terminal import as_text, summary
 from hatch_mlbundle.storage import storage_errors
-from hatch_mlbundle.verification import report
 
 _UNASKED_HOOKS = ("vcs", "version")
 """With these hooks alone hatch does not ask a target what it requires (hatch's `HatchBuildFrontend.get_required_build_deps`)."""
@@ -86,7 +85,7 @@ class FrozenBuilder(BuilderInterface[BuilderConfig, PluginManager]):
             check_unused(target)
             archives = [archive_of(target, each) for each in get_args(ArchiveFormat)]
             checksums = [each.with_name(each.name + CHECKSUM) for each in archives]
-            for path in (target, *(beside(job, target, each) for each in (SUFFIX, report.SUFFIX, COMPANIONS)), *archives, *checksums):
+            for path in (target, *(beside(job, target, each) for each in (*TELLING, COMPANIONS)), *archives, *checksums):
                 if path.is_dir() and not path.is_symlink():
                     remove_folder(path)
                 else:

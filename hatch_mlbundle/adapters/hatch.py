@@ -18,14 +18,12 @@ from packaging.utils import canonicalize_name
 from hatch_mlbundle import crash
 from hatch_mlbundle.adapters.project import project_config
 from hatch_mlbundle.application import optimize
-from hatch_mlbundle.beside import COMPANIONS, beside, saved_manifest_path
+from hatch_mlbundle.beside import COMPANIONS, TELLING, beside, saved_manifest_path
 from hatch_mlbundle.errors import MlbundleError
 from hatch_mlbundle.job import Job, prepare
-from hatch_mlbundle.manifest import SUFFIX
 from hatch_mlbundle.model import Finding
 from hatch_mlbundle.plugins import load_registry
 from hatch_mlbundle.reports.terminal import as_text, summary
-from hatch_mlbundle.verification import report
 
 
 class MlbundleBuildHook(BuildHookInterface[BuilderConfig]):
@@ -72,7 +70,7 @@ class MlbundleBuildHook(BuildHookInterface[BuilderConfig]):
         for path in folder.glob("*.whl*"):
             if canonicalize_name(path.name.partition("-")[0]) != name:
                 continue
-            if path.name.endswith((SUFFIX, report.SUFFIX)):
+            if path.name.endswith(TELLING):
                 path.unlink()
             elif path.name.endswith(COMPANIONS):
                 shutil.rmtree(path)
@@ -125,7 +123,7 @@ def _nothing_stale(job: Job, wheel: Path) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        beside(job, wheel, SUFFIX).unlink(missing_ok=True)
-        beside(job, wheel, report.SUFFIX).unlink(missing_ok=True)
+        for suffix in TELLING:
+            beside(job, wheel, suffix).unlink(missing_ok=True)
         shutil.rmtree(beside(job, wheel, COMPANIONS), ignore_errors=True)
         raise

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Protocol
 
 from hatch_mlbundle.bundles.compressor import Compressor
-from hatch_mlbundle.manifest import PackedRow
-from hatch_mlbundle.model import Bundle, Change
+from hatch_mlbundle.manifest import LayerRow, PackedRow
+from hatch_mlbundle.model import Bundle, Change, Finding
 from hatch_mlbundle.optimizer import ArtifactKind
 
 
@@ -30,10 +30,12 @@ class Account:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Side:
-    """An artifact before or after: its files, and where its bytes are."""
+    """An artifact before or after: its files, where its bytes are, and of an image its layers and what was found in reading it."""
 
     bundle: Bundle
     account: Account
+    layers: tuple[LayerRow, ...] = ()
+    findings: tuple[Finding, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
+import io
 import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+from hatch_mlbundle.bundles.record import recorded_files
 from hatch_mlbundle.errors import ArtifactError
 from hatch_mlbundle.identify import HEAD, identify
 from hatch_mlbundle.model import DiskContent, File, Kind, MemoryContent
@@ -112,18 +113,8 @@ def find_owners(root: Path, files: Iterable[str]) -> dict[str, str]:
     for path in files:
         if not path.endswith(".dist-info/RECORD"):
             continue
-        folder, _, info = path.removesuffix("/RECORD").rpartition("/")
-        name = info.removesuffix(".dist-info").rpartition("-")[0]
-        for listed in _listed(root / path):
-            owners[_plain_path(f"{folder}/{listed}" if folder else listed)] = name
+        owners.update(recorded_files(path, _lines(root / path)))
     return owners
-
-
-def _plain_path(path: str) -> str:
-    """Return a path without `.`, `..` and empty parts; most have none, and looking is quicker than taking them apart."""
-    if "./" in path or "//" in path or os.sep != "/":
-        return os.path.normpath(path).replace(os.sep, "/")
-    return path
 
 
 def parents(path: str) -> Iterator[str]:
@@ -178,11 +169,10 @@ def _entries(folder: str) -> list[os.DirEntry[str]]:
         raise unreadable(Path(folder), error) from error
 
 
-def _listed(record: Path) -> list[str]:
+def _lines(record: Path) -> Iterable[str]:
     if not record.is_file():  # a link to nowhere, or to what has no end
         return []
     try:
-        with record.open(encoding="utf-8", errors="surrogateescape", newline="") as stream:
-            return [row[0] for row in csv.reader(stream) if row]
-    except (OSError, csv.Error):
+        return io.StringIO(record.read_bytes().decode("utf-8", "surrogateescape"), newline="")
+    except OSError:
         return []

@@ -102,7 +102,7 @@ def one_file_executable(file: SharedFile) -> Executable:
     """Return the one-file executable in an open file; raises ArtifactError where it is none."""
     executable = find_executable(file, file.path.name)
     if executable is None:
-        raise file.fault("is neither a wheel (.whl), a folder nor an executable that PyInstaller made")
+        raise file.fault("is neither a wheel (.whl), a folder, a container image nor an executable that PyInstaller made")
     if not executable.archive.is_one_file:
         raise file.fault("is the executable of a one-folder bundle; name the folder that it lies in")
     return executable

@@ -6,7 +6,8 @@ import base64
 import csv
 import hashlib
 import io
-from collections.abc import Iterable
+import posixpath
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 SIGNATURES = ("RECORD.jws", "RECORD.p7s")
@@ -47,6 +48,26 @@ def parse_record(text: str) -> dict[str, RecordRow]:
             raise ValueError(f"line {number} of RECORD: {row.path!r} is listed twice")
         rows[row.path] = row
     return rows
+
+
+def recorded_files(record: str, lines: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Yield each file that an installed RECORD lists, and its distribution; a RECORD that nobody can read lists none.
+
+    `record` is the path of RECORD in a tree. Paths begin with `..` where they lead out of it, and with `/` where RECORD says so.
+    """
+    folder, _, info = record.removesuffix("/RECORD").rpartition("/")
+    name = info.removesuffix(".dist-info").rpartition("-")[0]
+    try:
+        rows = list(csv.reader(lines))
+    except csv.Error:
+        return
+    for row in filter(None, rows):
+        yield _plain_path(posixpath.join(folder, row[0])), name
+
+
+def _plain_path(path: str) -> str:
+    """Return a path without `.`, `..` and empty parts; most have none, and looking is quicker than taking them apart."""
+    return posixpath.normpath(path) if "./" in path or "//" in path else path
 
 
 def record_line(path: str, sha256: str, size: int) -> str:

@@ -37,6 +37,10 @@ class Limits:
     max_ratio: int = 200
     max_size: int = 50 * 10**9
 
+    def most(self, packed: int) -> int:
+        """Return the bytes that so many packed ones may unpack to, as far as `max_ratio` goes."""
+        return max(_ABOVE_SUSPICION, self.max_ratio * packed)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ZipMember:
@@ -184,7 +188,7 @@ def _check_limits(file: SharedFile, entries: Sequence[CentralEntry], limits: Lim
     sizes = [("it", total, sum(entry.compressed_size for entry in entries))]
     sizes += [(f"member {entry.name!r}", entry.size, entry.compressed_size) for entry in entries]
     for what, size, compressed_size in sizes:
-        if size > _ABOVE_SUSPICION and size > limits.max_ratio * compressed_size:
+        if size > limits.most(compressed_size):
             raise file.fault(
                 f"{what} unpacks to {format_size(size)} from {format_size(compressed_size)}, as a zip bomb does; "
                 f"raise `max-ratio` (now {limits.max_ratio}) in `[tool.mlbundle] limits` if that is right"

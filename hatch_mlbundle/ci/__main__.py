@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from hatch_mlbundle.errors import MlbundleError
 
@@ -19,13 +19,13 @@ COMMANDS: Mapping[str, Callable[[Mapping[str, str]], int]] = {
 }
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None, environment: Mapping[str, str] = os.environ) -> int:
     """Run a command and return its exit code; a fault is told in a line."""
     parser = argparse.ArgumentParser(prog="python -m hatch_mlbundle.ci", description=__doc__)
     parser.add_argument("command", choices=COMMANDS)
-    command = COMMANDS[parser.parse_args().command]
+    command = COMMANDS[parser.parse_args(arguments).command]
     try:
-        return command(os.environ)
+        return command(environment)
     except MlbundleError as error:
         print(error.told(), file=sys.stderr)  # noqa: T201
         return error.exit_code

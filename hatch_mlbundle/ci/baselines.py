@@ -8,22 +8,23 @@ from pathlib import Path
 
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
-from hatch_mlbundle.manifest import load_artifact
+from hatch_mlbundle.manifest import SUFFIX, load_artifact
 
 _NUMBERS = re.compile(r"\d+(?:\.\d+)*")
 
 
-def find_baseline(name: str, manifests: Iterable[Path]) -> Path | None:
+def find_baseline(name: str, kept: str, manifests: Iterable[Path]) -> Path | None:
     """Return the manifest of the artifact that was called so, or whose name differs in its numbers alone; None where there is not just one.
 
-    Raises ManifestError.
+    Of several artifacts of one name it is that which a run before would have `kept` as this one. Raises ManifestError.
     """
     former = {path: load_artifact(path).name for path in manifests}
     likenesses: tuple[Callable[[str], str], ...] = (str, _without_release, _without_numbers)
     for likeness in likenesses:
         alike = [path for path, artifact in former.items() if likeness(artifact) == likeness(name)]
         if alike:
-            return alike[0] if len(alike) == 1 else None
+            same = [path for path in alike if path.name == f"{kept}{SUFFIX}"]
+            return next(iter(same or alike)) if same or len(alike) == 1 else None
     return None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import glob
 import io
+import os
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,6 +16,8 @@ from xml.etree import ElementTree as ET
 
 from hatch_mlbundle import cli
 from hatch_mlbundle.atomic import make_folder
+from hatch_mlbundle.beside import TELLING
+from hatch_mlbundle.bundles.archives.pack import CHECKSUM
 from hatch_mlbundle.errors import ArtifactError, ConfigurationError, ManifestError
 from hatch_mlbundle.invocation import config_of
 from hatch_mlbundle.manifest import SUFFIX, Manifest, Totals, load_artifact
@@ -27,7 +30,7 @@ BASELINES = "baseline"
 """The folder of manifests that the next run compares with."""
 _REPORTS = "reports"
 
-_BESIDE = (SUFFIX, ".mlbundle-verification.json", ".sha256")
+_BESIDE = (*TELLING, CHECKSUM)
 """How files end that lie beside artifacts and are none."""
 
 
@@ -51,10 +54,13 @@ class Request:
         patterns = tuple(line.strip() for line in environment.get("MLBUNDLE_ARTIFACT", "").splitlines() if line.strip())
         if not patterns:
             raise ConfigurationError(["artifact: is empty; name the file, the folder or the pattern to check, dist/*.whl for one"])
+        project = Path(environment.get("MLBUNDLE_PROJECT") or ".")
+        if project != Path() and not (project / "pyproject.toml").is_file():
+            raise ConfigurationError([f"project: {project}: has no pyproject.toml; name the folder of the one that has the limits"])
         return cls(
             name=environment.get("MLBUNDLE_NAME") or "bundle",
             patterns=patterns,
-            project=Path(environment.get("MLBUNDLE_PROJECT") or "."),
+            project=project,
             baseline=environment.get("MLBUNDLE_BASELINE", "").strip(),
             folder=folder,
         )
@@ -89,7 +95,12 @@ def check_all(request: Request) -> tuple[Checked, ...]:
     shutil.rmtree(request.folder / _REPORTS, ignore_errors=True)  # of a run before, where the folder is the same
     baselines = _baselines(request)
     fixed = _configured(request) or (baselines[0] if len(paths) == len(baselines) == 1 else None)
-    checked = tuple(_check(request, path, fixed or find_baseline(_name(path), baselines)) for path in paths)
+    names = [_name(path) for path in paths]
+    folders = [slug(name) if names.count(name) == 1 else slug(str(path), always=True) for name, path in zip(names, paths, strict=True)]
+    checked = tuple(
+        _check(request, path, request.folder / _REPORTS / folder, fixed or find_baseline(name, folder, baselines))
+        for path, name, folder in zip(paths, names, folders, strict=True)
+    )
     if all(each.exit_code <= 1 for each in checked):
         _keep(checked, request.folder / BASELINES)
     return checked
@@ -97,20 +108,20 @@ def check_all(request: Request) -> tuple[Checked, ...]:
 
 def _artifacts(patterns: Iterable[str]) -> list[Path]:
     """Return the paths that the patterns match, each once; a manifest beside an artifact is no artifact where a pattern finds it."""
-    found: dict[Path, None] = {}
+    found: dict[str, Path] = {}
     for pattern in patterns:
-        if Path(pattern).exists():
-            found[Path(pattern)] = None
-            continue
-        matched = [path for path in map(Path, _matching(pattern)) if not path.name.endswith(_BESIDE)]
+        matched = [Path(pattern)] if os.path.lexists(pattern) else _matching(pattern)
         if not matched:
             raise ArtifactError(pattern, f"there is no such artifact in {Path.cwd()}; build it before it is checked")
-        found.update(dict.fromkeys(matched))
-    return list(found)
+        for path in matched:
+            found.setdefault(os.path.abspath(path), path)  # noqa: PTH100 - "a/../b" is "b", too
+    return list(found.values())
 
 
-def _matching(pattern: str) -> list[str]:
-    return sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 - a pattern may be absolute
+def _matching(pattern: str) -> list[Path]:
+    """Return what a pattern finds that may be an artifact."""
+    found = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 - a pattern may be absolute
+    return [path for path in map(Path, found) if not path.name.endswith(_BESIDE)]
 
 
 def _configured(request: Request) -> Path | None:
@@ -159,11 +170,7 @@ def _name(path: Path) -> str:
     return load_artifact(path).name if path.suffix == ".json" and path.is_file() else path.absolute().name
 
 
-def _check(request: Request, path: Path, baseline: Path | None) -> Checked:
-    name = _name(path)
-    folder = request.folder / _REPORTS / slug(name)
-    if folder.exists():
-        folder = folder.with_name(slug(str(path), always=True))
+def _check(request: Request, path: Path, folder: Path, baseline: Path | None) -> Checked:
     make_folder(folder)
     wanted = {
         "markdown": "report.md",
@@ -177,7 +184,7 @@ def _check(request: Request, path: Path, baseline: Path | None) -> Checked:
     code, said = _run("check", "--project", str(request.project), *compared, *outputs, "--", str(path))
     done = code <= 1
     return Checked(
-        name=name,
+        name=_name(path),
         exit_code=code,
         said=said,
         before=load_artifact(baseline).after if baseline and done else None,

@@ -11,6 +11,7 @@ import secrets
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,13 @@ from hatch_mlbundle.reports.markdown_parts import code, marker
 from .checking import BASELINES, Checked, Request, check_all
 from .slugs import slug
 from .summary import grown, summary
-from .threads import ForgeError, RefusedError, Thread
+from .threads import ForgeError, RefusedError, Thread, ask
 
 _SHOWN = 10
 """Annotations of one level that GitHub shows of a step."""
+
+_OWN = ("push", "schedule", "workflow_dispatch")
+"""Events after which the sizes are those of the branch itself; `workflow_run` may have a stranger's artifact on the default branch."""
 
 _LEVELS = {"error": "error", "warning": "warning", "note": "notice"}
 
@@ -33,14 +37,14 @@ def prepare(environment: Mapping[str, str]) -> int:
     name = environment.get("MLBUNDLE_NAME") or "bundle"
     default = _default_branch(environment)
     target = environment.get("GITHUB_BASE_REF") or default
-    keys = [f"mlbundle-{slug(name)}-{environment.get('RUNNER_OS', '')}:{slug(branch)}:" for branch in dict.fromkeys([target, default])]
+    place = f"mlbundle-{slug(name)}-{environment.get('RUNNER_OS', '')}"
     run = f"{environment.get('GITHUB_RUN_ID', '')}-{environment.get('GITHUB_RUN_ATTEMPT', '')}"
     folder = _folder(environment)
     _output(environment, "folder", str(folder))
     _output(environment, "baseline", str(folder / BASELINES))
     _output(environment, "reports", f"mlbundle-{slug(name)}")
-    _output(environment, "key", f"{keys[-1]}{run}")
-    _output(environment, "prefixes", "\n".join(keys))
+    _output(environment, "key", f"{place}:{slug(_pushed(environment) or default)}:{run}")
+    _output(environment, "prefixes", "\n".join(f"{place}:{slug(branch)}:" for branch in dict.fromkeys([target, default])))
     return 0
 
 
@@ -75,8 +79,15 @@ def comment(environment: Mapping[str, str]) -> int:
     if not isinstance(number, int):
         return 0
     api = f"{environment['GITHUB_API_URL']}/repos/{environment['GITHUB_REPOSITORY']}"
-    headers = {"Accept": "application/vnd.github+json", "Authorization": f"Bearer {environment.get('MLBUNDLE_TOKEN', '')}"}
-    thread = Thread(comments=f"{api}/issues/{number}/comments", comment=f"{api}/issues/comments/{{id}}", method="PATCH", headers=headers)
+    headers = {"Accept": "application/vnd.github+json", "Authorization": f"Bearer {environment.get('MLBUNDLE_TOKEN', '').strip()}"}
+    login = cache(lambda: _login(environment, headers))
+    thread = Thread(
+        comments=f"{api}/issues/{number}/comments",
+        comment=f"{api}/issues/comments/{{id}}",
+        method="PATCH",
+        headers=headers,
+        ours=lambda each: (each.get("user") or {}).get("login") == login(),
+    )
     try:
         thread.publish(marker(environment.get("MLBUNDLE_NAME") or "bundle"), report)
     except RefusedError as error:
@@ -84,6 +95,16 @@ def comment(environment: Mapping[str, str]) -> int:
     except ForgeError as error:
         _command("warning", f"The comment on the pull request could not be written: see the job's summary. {error}")
     return 0
+
+
+def _login(environment: Mapping[str, str], headers: Mapping[str, str]) -> str:
+    """Return whom the token writes as; raises ForgeError. `GET /user` does not answer a job's token, GraphQL's `viewer` does."""
+    url = environment.get("GITHUB_GRAPHQL_URL") or "https://api.github.com/graphql"
+    answer = ask("POST", url, headers, {"query": "{ viewer { login } }"})
+    try:
+        return str(answer["data"]["viewer"]["login"])
+    except (KeyError, TypeError) as error:
+        raise ForgeError(f"POST {url}: what is answered does not say whom the token writes as") from error
 
 
 def _folder(environment: Mapping[str, str]) -> Path:
@@ -97,6 +118,13 @@ def _event(environment: Mapping[str, str]) -> dict[str, Any]:
 
 def _default_branch(environment: Mapping[str, str]) -> str:
     return str(_event(environment).get("repository", {}).get("default_branch") or "main")
+
+
+def _pushed(environment: Mapping[str, str]) -> str | None:
+    """Return the branch whose own state is checked, None of a pull request and of what others may set off on the default branch."""
+    branch = environment.get("GITHUB_REF", "").removeprefix("refs/heads/")
+    own = environment.get("GITHUB_EVENT_NAME") in _OWN and branch != environment.get("GITHUB_REF", "")
+    return branch if own else None
 
 
 def _output(environment: Mapping[str, str], name: str, value: str) -> None:
@@ -113,7 +141,6 @@ def _tell(environment: Mapping[str, str], checked: Sequence[Checked], place: Pat
     growth = grown(checked)
     after = [each.after for each in checked if each.after]
     exit_code = max(each.exit_code for each in checked)
-    on_default = environment.get("GITHUB_REF") == f"refs/heads/{_default_branch(environment)}"
     outputs = {
         "installed": str(sum(each.installed for each in after)),
         "compressed": str(sum(each.size for each in after)),
@@ -121,7 +148,7 @@ def _tell(environment: Mapping[str, str], checked: Sequence[Checked], place: Pat
         "breaches": str(sum(each.breaches for each in checked)),
         "markdown": str(place),
         "exit-code": str(exit_code),
-        "save": str(on_default and not environment.get("GITHUB_BASE_REF") and exit_code <= 1).lower(),
+        "save": str(_pushed(environment) is not None and exit_code <= 1).lower(),
     }
     for name, value in outputs.items():
         _output(environment, name, value)

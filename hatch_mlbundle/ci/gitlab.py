@@ -10,7 +10,9 @@ import os
 import shutil
 import sys
 import zipfile
+import zlib
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote, urlencode
 
@@ -21,7 +23,7 @@ from hatch_mlbundle.reports.markdown_parts import marker
 from .checking import BASELINES, Request, check_all
 from .openmetrics import metrics
 from .summary import summary
-from .threads import ForgeError, Thread, call
+from .threads import ForgeError, Thread, ask, call
 
 FOLDER = Path(".mlbundle")
 """Where the job's artifacts are, in the project's folder."""
@@ -47,26 +49,31 @@ def check(environment: Mapping[str, str]) -> int:
 
 def _fetch_baselines(environment: Mapping[str, str]) -> None:
     """Take the manifests of this job's last success on the target branch, or on the default branch; without any, there is no growth."""
-    branches = [environment.get("CI_MERGE_REQUEST_TARGET_BRANCH_NAME"), environment.get("CI_DEFAULT_BRANCH")]
-    for branch in dict.fromkeys(filter(None, branches)):
-        query = urlencode({"job": environment.get("CI_JOB_NAME", "")})
-        url = f"{_project(environment)}/jobs/artifacts/{quote(branch, safe='')}/download?{query}"
+    query = urlencode({"job": environment.get("CI_JOB_NAME", "")})
+    target = (_target(environment), environment.get("CI_MERGE_REQUEST_TARGET_BRANCH_NAME"))
+    default = (environment["CI_PROJECT_ID"], environment.get("CI_DEFAULT_BRANCH"))
+    for project, branch in dict.fromkeys([target, default]):
+        if not branch:
+            continue
+        url = f"{_project(environment, project)}/jobs/artifacts/{quote(branch, safe='')}/download?{query}"
         try:
-            _unpack(call("GET", url, _headers(environment)))
-        except (ForgeError, zipfile.BadZipFile) as error:
-            print(f"no baseline from {branch}: {error}", file=sys.stderr)  # noqa: T201
-        else:
-            return
+            if _unpack(call("GET", url, _headers(environment))):
+                return
+            problem = "there are no manifests in what the job left"
+        except (ForgeError, zipfile.BadZipFile, zlib.error) as error:
+            problem = str(error)
+        print(f"no baseline from {branch}: {problem}", file=sys.stderr)  # noqa: T201
 
 
-def _unpack(archive: bytes) -> None:
-    """Write the manifests in a job's artifacts to where they are looked for, whatever folders they were in."""
+def _unpack(archive: bytes) -> int:
+    """Write the manifests in a job's artifacts to where they are looked for, and return how many there are."""
     make_folder(FOLDER / BASELINES)
     with zipfile.ZipFile(io.BytesIO(archive)) as members:
         for member in members.namelist():
             path = PurePosixPath(member)
             if path.parent == PurePosixPath(FOLDER.name, BASELINES) and path.name.endswith(SUFFIX):
                 (FOLDER / BASELINES / path.name).write_bytes(members.read(member))
+    return len(list((FOLDER / BASELINES).iterdir()))
 
 
 def _note(environment: Mapping[str, str], mark: str, report: str) -> None:
@@ -74,17 +81,40 @@ def _note(environment: Mapping[str, str], mark: str, report: str) -> None:
     request, token = environment.get("CI_MERGE_REQUEST_IID"), environment.get("MLBUNDLE_TOKEN")
     if not (request and token):
         return
-    notes = f"{_project(environment)}/merge_requests/{quote(request, safe='')}/notes"
+    headers = _headers(environment)
+    notes = f"{_project(environment, _target(environment))}/merge_requests/{quote(request, safe='')}/notes"
+    user = cache(lambda: _user(environment, headers))
+    thread = Thread(
+        comments=notes,
+        comment=f"{notes}/{{id}}",
+        method="PUT",
+        headers=headers,
+        ours=lambda each: (each.get("author") or {}).get("id") == user(),
+    )
     try:
-        Thread(comments=notes, comment=f"{notes}/{{id}}", method="PUT", headers=_headers(environment)).publish(mark, report)
+        thread.publish(mark, report)
     except ForgeError as error:
         print(f"no note on the merge request: {error}", file=sys.stderr)  # noqa: T201
 
 
-def _project(environment: Mapping[str, str]) -> str:
-    return f"{environment['CI_API_V4_URL']}/projects/{quote(environment['CI_PROJECT_ID'], safe='')}"
+def _user(environment: Mapping[str, str], headers: Mapping[str, str]) -> int:
+    """Return the number of the user whom the token writes as; raises ForgeError."""
+    url = f"{environment['CI_API_V4_URL']}/user"
+    answer = ask("GET", url, headers)
+    if not (isinstance(answer, dict) and isinstance(answer.get("id"), int)):
+        raise ForgeError(f"GET {url}: what is answered does not say whom the token writes as")
+    return int(answer["id"])
+
+
+def _target(environment: Mapping[str, str]) -> str:
+    """Return the project that a merge request goes into; where it comes from a fork, its pipeline runs in that one."""
+    return environment.get("CI_MERGE_REQUEST_PROJECT_ID") or environment["CI_PROJECT_ID"]
+
+
+def _project(environment: Mapping[str, str], project: str) -> str:
+    return f"{environment['CI_API_V4_URL']}/projects/{quote(project, safe='')}"
 
 
 def _headers(environment: Mapping[str, str]) -> dict[str, str]:
-    token = environment.get("MLBUNDLE_TOKEN")
+    token = environment.get("MLBUNDLE_TOKEN", "").strip()
     return {"PRIVATE-TOKEN": token} if token else {"JOB-TOKEN": environment.get("CI_JOB_TOKEN", "")}

@@ -5,6 +5,7 @@ The dialect is GitHub Flavored Markdown (https://github.github.com/gfm/), which 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import lru_cache
 from urllib.parse import quote
@@ -16,6 +17,8 @@ LIMIT = 60_000
 
 _LONGEST = 120
 """Characters of a name that are shown; of a longer one the middle goes."""
+
+_BACKTICKS = re.compile("`+")
 
 _SHORTEST_ROW = 20
 """Bytes that no row of a table is below."""
@@ -34,11 +37,15 @@ def code(text: str) -> str:
     if len(shown) > _LONGEST:
         half = (_LONGEST - 1) // 2
         shown = f"{shown[:half]}…{shown[-half:]}"
-    return f"`{shown}`" if shown.strip() else "`(blank)`"
+    if not shown.strip():
+        return "`(blank)`"
+    fence = "`" * (1 + max(map(len, _BACKTICKS.findall(shown)), default=0))  # a span ends with as many as it began with
+    space = " " if "`" in (shown[0], shown[-1]) or shown[0] == shown[-1] == " " else ""  # one on both sides is no part of it
+    return f"{fence}{space}{shown}{space}{fence}"
 
 
 def _shown(text: str) -> str:
-    return printable(text).replace("`", "\\x60").replace("|", "\\x7c")  # the one would end the span, the other the cell of a table
+    return printable(text).replace("|", "\\x7c")  # it would end the cell of a table
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, words: Collection[int] = ()) -> str:

@@ -36,4 +36,5 @@ def others(count: int) -> Text:
 
 def structure(kind: str) -> Text:
     """Return the label of the row for the bytes of an artifact of this kind that belong to no file."""
-    return Text({"wheel": "zip headers", "frozen": "archive headers"}.get(kind, "headers"), style="dim")
+    labels = {"wheel": "zip headers", "frozen": "archive headers", "image": "hidden files, headers of layers"}
+    return Text(labels.get(kind, "headers"), style="dim")

@@ -21,6 +21,7 @@ from hatch_mlbundle.verification.report import Verification
 from .accuracy import models_report
 from .budget import budget_line
 from .contents import contents_report
+from .layers import layers_report
 from .space import by_group, duplicates, largest_files
 from .tables import others, plain, unbroken
 from .verification import verification_report
@@ -100,6 +101,7 @@ def analysis(manifest: Manifest, *, top: int) -> RenderableType:
         *_steps(manifest, top),
         *(unbroken(f"{row.format}: {row.name}, {format_size(row.size)}") for row in manifest.packed),
         Text(),
+        *layers_report(manifest, top=top),
         by_group("package", manifest, lambda row: row.owner, top),
         by_group("kind", manifest, lambda row: row.kind, top),
         largest_files(manifest, top),

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from installer.sources import WheelFile
 
+from hatch_mlbundle.beside import REPORTS
 from hatch_mlbundle.manifest import SUFFIX, Manifest
 from tests.projects import HOOK, REPOSITORY, build, built_wheel, environment, tiny_project
 
@@ -22,6 +23,11 @@ CUSTOM = "from hatchling.builders.hooks.plugin.interface import BuildHookInterfa
 def manifest_of(project: Path) -> Path:
     wheel = built_wheel(project)
     return wheel.with_name(wheel.name + SUFFIX)
+
+
+def report_of(project: Path) -> Path:
+    wheel = built_wheel(project)
+    return wheel.with_name(wheel.name + REPORTS["html"])
 
 
 @pytest.mark.parametrize("tables", [HOOK, GLOBAL_HOOK])
@@ -87,16 +93,18 @@ def test_strict_build_with_a_finding_fails_and_leaves_the_wheel(tmp_path: Path) 
     assert not manifest_of(project).exists()
 
 
-def test_a_failed_build_takes_the_manifest_of_the_one_before_along(tmp_path: Path) -> None:
-    project = tiny_project(tmp_path)
+def test_a_failed_build_takes_what_tells_of_the_one_before_along(tmp_path: Path) -> None:
+    project = tiny_project(tmp_path, HOOK + 'reports = ["html"]\n')
     assert build(project).returncode == 0
     assert manifest_of(project).exists()
+    assert report_of(project).exists()
     text = (project / "pyproject.toml").read_text()
     (project / "pyproject.toml").write_text(text + 'strict = true\n[tool.mlbundle.exclude]\npaths = ["no-such-file"]\n')
     result = build(project)
     assert result.returncode == 1
     assert "stays as hatch built it" in result.stderr
     assert not manifest_of(project).exists()
+    assert not report_of(project).exists()
 
 
 def test_ignored_finding_does_not_fail_a_strict_build(tmp_path: Path) -> None:
@@ -122,9 +130,10 @@ def test_manifest_folder_and_no_manifest(tmp_path: Path) -> None:
     assert not manifest_of(without).exists()
 
 
-def test_clean_removes_our_manifests_and_nobody_elses(tmp_path: Path) -> None:
-    project = tiny_project(tmp_path)
+def test_clean_removes_our_manifests_and_reports_and_nobody_elses(tmp_path: Path) -> None:
+    project = tiny_project(tmp_path, HOOK + 'reports = ["html"]\n')
     assert build(project).returncode == 0
+    assert report_of(project).exists()
     strangers = project / "dist" / f"other-1.0-py3-none-any.whl{SUFFIX}"
     strangers.write_text("{}")
     assert manifest_of(project).exists()

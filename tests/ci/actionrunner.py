@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from commands import run_here
 
 _EXPRESSION = re.compile(r"\$\{\{\s*(.*?)\s*\}\}")
 _NAME = re.compile(r"[a-z]+\.[\w.-]+")
+_OURS = re.compile(r'"\$MLBUNDLE_PYTHON" -m hatch_mlbundle\.ci ([\w-]+)\s*')
 
 
 @dataclass
@@ -30,6 +32,8 @@ class Runner:
     log: str = ""
     given: dict[str, dict[str, str]] = field(default_factory=dict)
     """Outputs of steps, by their id, that are not run."""
+    scripts: bool = False
+    """Whether steps that only call our own command are run by bash, too, instead of in this process."""
 
     @property
     def workspace(self) -> Path:
@@ -96,11 +100,11 @@ class Runner:
             **{name: self._filled(str(value), known) for name, value in step.get("env", {}).items()},
         }
         folder = self._filled(step.get("working-directory", str(self.workspace)), known)
-        command = ["bash", "--noprofile", "--norc", "-eo", "pipefail", script]
-        done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, timeout=300, check=False)
-        self.log += done.stdout.decode("utf-8", "backslashreplace") + done.stderr.decode("utf-8", "backslashreplace")
+        ours = None if self.scripts else _OURS.fullmatch(step["run"])
+        code, said = run_here(ours[1], Path(folder), variables) if ours else _bash(script, folder, variables)
+        self.log += said
         self.outputs[identity] = read_outputs(files["GITHUB_OUTPUT"].read_text(encoding="utf-8"))
-        return done.returncode
+        return code
 
     def _use(self, action: str, values: Mapping[str, str]) -> dict[str, str]:
         if action == "actions/cache/restore":
@@ -130,6 +134,12 @@ class Runner:
         """Evaluate the few expressions there are: comparisons of strings, `&&`, startsWith."""
         text = _NAME.sub(lambda match: repr(self._value(match[0], known)), condition).replace("&&", " and ")
         return bool(eval(text, {"__builtins__": {}}, {"startsWith": str.startswith, "true": True}))
+
+
+def _bash(script: Path, folder: str, variables: Mapping[str, str]) -> tuple[int, str]:
+    command = ["bash", "--noprofile", "--norc", "-eo", "pipefail", script]
+    done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, timeout=300, check=False)
+    return done.returncode, done.stdout.decode("utf-8", "backslashreplace") + done.stderr.decode("utf-8", "backslashreplace")
 
 
 def read_outputs(text: str) -> dict[str, str]:

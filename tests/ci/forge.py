@@ -14,13 +14,17 @@ from urllib.parse import parse_qs, urlsplit
 
 @dataclass
 class Forge:
-    """What the server knows: comments, files by path, the status to refuse a method with, and addresses to send elsewhere."""
+    """What the server knows: whose token it is given, comments, files by path, the status to refuse a method with, addresses elsewhere."""
 
     url: str = ""
+    login: str = "github-actions[bot]"
+    user: int = 8
     comments: list[dict[str, Any]] = field(default_factory=list)
     files: dict[str, bytes] = field(default_factory=dict)
     elsewhere: dict[str, str] = field(default_factory=dict)
     refused: dict[str, int] = field(default_factory=dict)
+    refusal: dict[str, str] = field(default_factory=dict)
+    """Headers of an answer that refuses, and its `message`."""
     requests: list[tuple[str, str, dict[str, str], str]] = field(default_factory=list)
 
     def methods(self) -> list[str]:
@@ -36,7 +40,12 @@ class _Handler(BaseHTTPRequestHandler):
         forge, method = self.forge, self.command
         forge.requests.append((method, self.path, dict(self.headers.items()), body))
         if method in forge.refused:
-            self._send(forge.refused[method], b'{"message": "refused"}')
+            message = forge.refusal.get("message", "refused")
+            self._send(forge.refused[method], json.dumps({"message": message}).encode(), **forge.refusal)
+        elif self.path == "/graphql":
+            self._send(200, json.dumps({"data": {"viewer": {"login": forge.login}}}).encode())
+        elif self.path.endswith("/user"):
+            self._send(200, json.dumps({"id": forge.user}).encode())
         elif method != "GET":
             self._write(method, json.loads(body)["body"])
         elif self.path in forge.elsewhere:
@@ -54,7 +63,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _write(self, method: str, text: str) -> None:
         if method == "POST":
-            self.forge.comments.append({"id": 1_000 + len(self.forge.comments), "body": text})
+            number = 1_000 + len(self.forge.comments)
+            self.forge.comments.append({"id": number, "body": text, "user": {"login": self.forge.login}, "author": {"id": self.forge.user}})
             self._send(201, b"{}")
             return
         (former,) = (each for each in self.forge.comments if str(each["id"]) == self.path.rpartition("/")[2])

@@ -53,19 +53,19 @@ def test_the_same_thing_of_another_release_is_found(tmp_path: Path, name: str, f
         *("app-1.0-py3-none-any.whl", "app-1.0-cp311-cp311-manylinux_2_27_x86_64.whl", "app.x-1.10.3-cp311-cp311-linux_x86_64.whl"),
         *("app-1.0-cp311-cp311-win_amd64.whl", "my-app", "my-app2", "tool-1.2.3"),
     )
-    found = find_baseline(name, manifests)
+    found = find_baseline(name, slug(name), manifests)
     assert (manifests[found] if found else None) == former
 
 
 def test_of_two_that_are_as_near_none_is_taken(tmp_path: Path) -> None:
-    assert find_baseline("tool-1.3", saved(tmp_path, "tool-1.1", "tool-1.2")) is None
-    assert find_baseline("tool-1.3", ()) is None
+    assert find_baseline("tool-1.3", "tool-1.3", saved(tmp_path, "tool-1.1", "tool-1.2")) is None
+    assert find_baseline("tool-1.3", "tool-1.3", ()) is None
 
 
 def test_what_is_no_manifest_is_told(tmp_path: Path) -> None:
     (tmp_path / "x.mlbundle.json").write_text("{", encoding="utf-8")
     with pytest.raises(ManifestError, match=r"x\.mlbundle\.json: is no JSON"):
-        find_baseline("app", [tmp_path / "x.mlbundle.json"])
+        find_baseline("app", "app", [tmp_path / "x.mlbundle.json"])
 
 
 @given(st.text(max_size=200))

@@ -48,6 +48,7 @@ def event(runner: Runner, forge: Forge, name: str = "pull_request", **more: str)
         "GITHUB_EVENT_NAME": name,
         "GITHUB_EVENT_PATH": str(path),
         "GITHUB_API_URL": forge.url,
+        "GITHUB_GRAPHQL_URL": f"{forge.url}/graphql",
         "GITHUB_REPOSITORY": "owner/app",
         "GITHUB_RUN_ID": number,
         "GITHUB_RUN_ATTEMPT": "1",
@@ -76,6 +77,7 @@ def active_commands(log: str) -> list[str]:
 
 
 def test_the_first_pull_request_has_no_baseline(runner: Runner, forge: Forge) -> None:
+    runner.scripts = True
     assert runner.run(APP, event(runner, forge)) == 0, runner.log
     (comment,) = forge.comments
     assert comment["body"].startswith("<!-- mlbundle: bundle -->\n\n**50.0 kB installed**, 2 files: `app`\n\nWithin budget: 1 limit kept")
@@ -107,6 +109,55 @@ def test_growth_is_counted_from_the_last_push_to_the_default_branch(runner: Runn
     assert list(runner.cache)[1:] == ["mlbundle-bundle-Linux:main:2-1"]
     assert runner.run(APP, event(runner, forge)) == 0
     assert forge.comments[0]["body"].splitlines()[2] == "**no change installed**: `app`"
+
+
+def test_a_branch_that_is_pushed_is_the_baseline_of_what_goes_into_it(runner: Runner, forge: Forge) -> None:
+    pushed(runner, forge)
+    build(runner.workspace / "dist" / "app", 40_000)
+    assert runner.run(APP, event(runner, forge, "push", GITHUB_REF="refs/heads/release/1")) == 0
+    assert runner.outputs["check"]["growth"] == "-10000"
+    build(runner.workspace / "dist" / "app", 41_000)
+    assert runner.run(APP, event(runner, forge, GITHUB_BASE_REF="release/1")) == 0
+    assert runner.outputs["check"]["growth"] == "1000"
+    assert runner.run(APP, event(runner, forge)) == 0
+    assert runner.outputs["check"]["growth"] == "-9000"
+
+
+@pytest.mark.parametrize("name", ["workflow_run", "issue_comment", "pull_request_target", "merge_group"])
+def test_what_others_set_off_on_the_default_branch_is_no_baseline(runner: Runner, forge: Forge, name: str) -> None:
+    base = {"GITHUB_BASE_REF": "main"} if name == "pull_request_target" else {}
+    assert runner.run(APP, event(runner, forge, name, GITHUB_REF="refs/heads/main", **base)) == 0, runner.log
+    assert runner.cache == {}
+
+
+def test_artifacts_of_one_name_keep_their_baselines_apart(runner: Runner, forge: Forge) -> None:
+    for folder, size in (("linux", 20_000), ("mac", 30_000)):
+        build(runner.workspace / folder / "app", size)
+    both = {"artifact": "linux/app\nmac/app"}
+    pushed(runner, forge, **both)
+    build(runner.workspace / "mac" / "app", 30_700)
+    assert runner.run(both, event(runner, forge)) == 0, runner.log
+    assert runner.outputs["check"]["growth"] == "700"
+    assert runner.run({"artifact": "mac/app"}, event(runner, forge)) == 0, runner.log
+    assert runner.outputs["check"]["growth"] == ""
+
+
+def test_the_comment_of_another_is_left_to_them(runner: Runner, forge: Forge) -> None:
+    theirs = {"id": 1, "body": "<!-- mlbundle: bundle -->\nall is well", "user": {"login": "github-actions"}}
+    forge.comments = [theirs.copy(), {"id": 2, "body": "<!-- mlbundle: bundle -->", "user": None}]
+    assert runner.run(APP, event(runner, forge)) == 0, runner.log
+    assert runner.run(APP, event(runner, forge)) == 0, runner.log
+    assert forge.comments[0] == theirs
+    assert len(forge.comments) == 3
+    assert "50.0 kB" in forge.comments[2]["body"]
+
+
+def test_too_many_requests_are_a_warning(runner: Runner, forge: Forge) -> None:
+    forge.refused, forge.refusal = {"GET": 403}, {"X-RateLimit-Remaining": "0", "message": "API rate limit exceeded\n::error::x"}
+    assert runner.run(APP, event(runner, forge)) == 0
+    (command,) = active_commands(runner.log)
+    assert command.startswith("::warning::The comment on the pull request could not be written")
+    assert "API rate limit exceeded" in command
 
 
 def test_a_breach_fails_the_job_once_everything_is_told(runner: Runner, forge: Forge) -> None:
@@ -172,6 +223,28 @@ def test_a_missing_artifact_is_told_and_fails(runner: Runner, forge: Forge) -> N
     assert "Nothing could be checked" in runner.summary.read_text(encoding="utf-8")
     assert runner.run({"artifact": " "}, event(runner, forge)) == 2
     assert active_commands(runner.log)[0].startswith("::error title=mlbundle::mlbundle: artifact: is empty; name ")
+    assert runner.run({"artifact": "x" * 5_000}, event(runner, forge)) == 2
+    assert "there is no such artifact" in active_commands(runner.log)[0]
+
+
+@pytest.mark.parametrize("project", ["packages/ap", "dist"])
+def test_limits_that_are_not_there_do_not_pass(runner: Runner, forge: Forge, project: str) -> None:
+    build(runner.workspace / "dist" / "app", 130_000)
+    assert runner.run({**APP, "project": project}, event(runner, forge)) == 2
+    (command,) = active_commands(runner.log)
+    assert f"project: {project}: has no pyproject.toml" in command
+
+
+def test_a_project_without_limits_has_sizes(runner: Runner, forge: Forge) -> None:
+    (runner.workspace / "pyproject.toml").unlink()
+    assert runner.run(APP, event(runner, forge)) == 0, runner.log
+    assert "**50.0 kB installed**" in forge.comments[0]["body"]
+
+
+def test_what_two_patterns_find_is_checked_once(runner: Runner, forge: Forge) -> None:
+    several = f"dist/app\n./dist/../dist/app\ndist/*\n{runner.workspace}/dist/app"
+    assert runner.run({"artifact": several}, event(runner, forge)) == 0
+    assert runner.outputs["check"]["installed"] == "50000"
 
 
 def test_one_damaged_artifact_does_not_hide_the_others(runner: Runner, forge: Forge) -> None:
@@ -234,6 +307,7 @@ HOSTILE = [
 
 
 def test_no_text_from_outside_is_run(runner: Runner, forge: Forge) -> None:
+    runner.scripts = True
     shutil.rmtree(runner.workspace / "dist")
     checkout(runner.workspace, artifacts=dict.fromkeys(HOSTILE, 150_000))
     everything = " ".join(HOSTILE)
@@ -255,6 +329,7 @@ def test_no_text_from_outside_is_run(runner: Runner, forge: Forge) -> None:
 
 
 def test_modules_of_the_project_are_not_taken_for_ours(runner: Runner, forge: Forge) -> None:
+    runner.scripts = True
     for name in ("json.py", "argparse.py", "rich.py", "hatch_mlbundle.py", "packaging.py"):
         (runner.workspace / name).write_text("import os; os.abort()", encoding="utf-8")
     assert runner.run(APP, event(runner, forge)) == 0, runner.log
@@ -300,9 +375,11 @@ def test_shellcheck_finds_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_action_installs_itself(tmp_path: Path, forge: Forge) -> None:
-    """From the checkout that it is a part of, with pip, into an environment of its own."""
-    runner = Runner(root=tmp_path, action=ACTION)
+    """From the checkout that it is a part of, with pip, into an environment of its own, whatever modules the project has."""
+    runner = Runner(root=tmp_path, action=ACTION, scripts=True)
     checkout(runner.workspace)
+    for name in ("venv.py", "pip.py", "shutil.py", "json.py"):
+        (runner.workspace / name).write_text("import os; os.abort()", encoding="utf-8")
     variables = event(runner, forge, PYTHONPATH="", RUNNER_OS="Linux")
     assert runner.run(APP, variables) == 0, runner.log
     assert runner.ran[0] == "Install mlbundle"

@@ -16,12 +16,16 @@ from xml.etree import ElementTree as ET
 import pytest
 import yaml
 from checkouts import build, checkout
+from commands import run_here
 from forge import Forge, serving
 
 from hatch_mlbundle.reports.markdown_parts import marker
 
 TEMPLATE = Path(__file__).parents[2] / "ci" / "gitlab" / "mlbundle.yml"
 JOB = yaml.safe_load(TEMPLATE.read_text(encoding="utf-8"))[".mlbundle-size"]
+SCRIPT = "\n".join(JOB["script"])
+WITHOUT_INSTALLING = "\n".join([line for line in JOB["script"] if "-I" not in line]).replace("bin/python", f"'{sys.executable}'")
+"""The script with the Python that runs the tests: installing takes its time, and has a test of its own."""
 DOWNLOAD = "/api/v4/projects/42/jobs/artifacts/main/download?job=size"
 
 
@@ -39,11 +43,8 @@ class Job:
     forge: Forge
     log: str = ""
 
-    def run(self, *, installs: bool = False, **variables: str) -> int:
-        script = "\n".join(JOB["script"])
-        if not installs:  # that is for the one test that takes the time
-            lines = [line for line in JOB["script"] if " venv " not in line and " pip " not in line]
-            script = "\n".join(lines).replace("/tmp/mlbundle/bin/python", sys.executable)
+    def run(self, *, script: str = "", **variables: str) -> int:
+        """Run the job's command as its script does, or a whole script in bash; return the exit code."""
         environment = {
             **{name: os.environ[name] for name in ("PATH", "HOME", "PYTHONPATH") if name in os.environ},
             **{name: value for name, value in JOB["variables"].items() if value is not None},
@@ -55,9 +56,13 @@ class Job:
             "CI_JOB_TOKEN": "j0b",
             "CI_DEFAULT_BRANCH": "main",
             "CI_MERGE_REQUEST_TARGET_BRANCH_NAME": "main",
+            "CI_MERGE_REQUEST_PROJECT_ID": "42",
             "CI_MERGE_REQUEST_IID": "7",
             **variables,
         }
+        if not script:
+            code, self.log = run_here("gitlab", self.project.parent, environment)
+            return code
         command = ["bash", "-eo", "pipefail", "-c", script]
         done = subprocess.run(command, cwd=self.project, env=environment, capture_output=True, text=True, timeout=300, check=False)
         self.log = done.stdout + done.stderr
@@ -148,6 +153,21 @@ def test_a_note_needs_a_token_and_is_changed_by_the_next_run(job: Job) -> None:
     assert job.forge.requests[-1][2]["Private-Token"] == "t0ken"
 
 
+def test_a_note_of_another_is_left_to_them(job: Job) -> None:
+    job.forge.comments = [{"id": 1, "body": f"{marker('bundle')} all is well", "author": {"id": 9}}]
+    assert job.run(MLBUNDLE_TOKEN="t0ken") == 0, job.log
+    assert [note["author"]["id"] for note in job.forge.comments] == [9, 8]
+
+
+def test_a_merge_request_from_a_fork_is_in_the_project_that_it_goes_into(job: Job) -> None:
+    assert job.run() == 0, job.log
+    job.keep()
+    build(job.project / "dist" / "app", 50_300)
+    assert job.run(CI_PROJECT_ID="77", MLBUNDLE_TOKEN="t0ken") == 0, job.log
+    assert job.told().splitlines()[2] == "**+300 B installed (+0.6 %)**: `app`"
+    assert job.forge.requests[-1][:2] == ("POST", "/api/v4/projects/42/merge_requests/7/notes")
+
+
 def test_a_note_that_is_refused_is_told_and_no_failure(job: Job) -> None:
     job.forge.refused = {"POST": 403}
     assert job.run(MLBUNDLE_TOKEN="t0ken") == 0
@@ -160,6 +180,20 @@ def test_what_is_no_archive_is_no_baseline(job: Job) -> None:
     assert "no baseline from main: File is not a zip file" in job.log
 
 
+def test_artifacts_without_manifests_are_no_baseline(job: Job) -> None:
+    assert job.run() == 0, job.log
+    job.keep()
+    kept = job.forge.files[DOWNLOAD]
+    empty = io.BytesIO()
+    with zipfile.ZipFile(empty, "w") as archive:
+        archive.writestr(".mlbundle/summary.md", "")
+    job.forge.files |= {DOWNLOAD: kept, DOWNLOAD.replace("/main/", "/release%2F1/"): empty.getvalue()}
+    build(job.project / "dist" / "app", 50_300)
+    assert job.run(CI_MERGE_REQUEST_TARGET_BRANCH_NAME="release/1") == 0, job.log
+    assert "no baseline from release/1: there are no manifests in what the job left" in job.log
+    assert job.told().splitlines()[2] == "**+300 B installed (+0.6 %)**: `app`"
+
+
 def test_a_missing_artifact_is_told_in_one_line(job: Job) -> None:
     assert job.run(MLBUNDLE_ARTIFACT="dist/*.whl") == 2
     (line,) = (line for line in job.log.splitlines() if line.startswith("mlbundle: "))
@@ -170,7 +204,7 @@ def test_hostile_names_are_data(job: Job) -> None:
     hostile = "$(touch pwned) `touch pwned` \"; touch pwned; ' ../x"
     build(job.project / "dist" / hostile.replace("/", "|"), 20_000)
     variables = {"MLBUNDLE_NAME": hostile, "CI_JOB_NAME": hostile, "CI_MERGE_REQUEST_TARGET_BRANCH_NAME": hostile}
-    assert job.run(MLBUNDLE_ARTIFACT="dist/*", MLBUNDLE_TOKEN="t", **variables) == 0, job.log
+    assert job.run(script=WITHOUT_INSTALLING, MLBUNDLE_ARTIFACT="dist/*", MLBUNDLE_TOKEN="t", **variables) == 0, job.log
     assert not list(job.project.parent.rglob("pwned"))
     assert {path.partition("?")[0].rpartition("/")[2] for _, path, *_ in job.forge.requests} == {"download", "notes"}
     assert job.forge.comments[0]["body"].startswith(f"{marker(hostile)}\n")
@@ -185,5 +219,7 @@ def test_the_template_is_a_hidden_job_with_what_gitlab_shows() -> None:
 
 @pytest.mark.slow
 def test_the_template_installs_what_it_needs(job: Job) -> None:
-    assert job.run(installs=True, MLBUNDLE_REQUIREMENT=str(TEMPLATE.parents[2]), PYTHONPATH="") == 0, job.log
+    for name in ("venv.py", "pip.py", "shutil.py", "json.py"):
+        (job.project / name).write_text("import os; os.abort()", encoding="utf-8")
+    assert job.run(script=SCRIPT, MLBUNDLE_REQUIREMENT=str(TEMPLATE.parents[2]), PYTHONPATH="") == 0, job.log
     assert "50.0 kB" in job.told()

@@ -37,7 +37,7 @@ def test_one_artifact_is_its_report_under_the_name_of_the_check(tmp_path: Path) 
 def test_what_failed_comes_first_and_is_counted(tmp_path: Path) -> None:
     text = summary("s", [checked(tmp_path, "a"), checked(tmp_path, "b", exit_code=1, before=400), checked(tmp_path, "c", exit_code=2)])
     assert text.splitlines()[2] == "**+600 B installed** in 3 artifacts, 1 over budget, 1 not checked"
-    order = [text.index(each) for each in ("**`c` could not be checked**: `mlbundle: \\x60said\\x60\\nmore`", "line of b", "line of a")]
+    order = [text.index(each) for each in ("**`c` could not be checked**: ``mlbundle: `said`\\nmore``", "line of b", "line of a")]
     assert order == sorted(order)
 
 
@@ -48,12 +48,12 @@ def test_without_any_baseline_the_sum_is_told(tmp_path: Path) -> None:
 
 
 def test_reports_that_do_not_fit_are_lines_and_then_numbers(tmp_path: Path) -> None:
-    many = [checked(tmp_path, f"app{number:04}", length=25_000) for number in range(2_000)]
+    many = [checked(tmp_path, f"app{number:04}", length=25_000) for number in range(150)]
     text = summary("s", many)
     assert len(text.encode()) <= LIMIT
     assert text.count("x" * 25_000) == 2
     assert text.count("first line of") == 2 + 100
-    assert text.endswith("[1,898 others]\n")
+    assert text.endswith("[48 others]\n")
 
 
 def test_one_large_report_does_not_push_out_a_small_one(tmp_path: Path) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import socket
+import threading
+import traceback
 from collections.abc import Iterator
 
 import pytest
@@ -22,7 +25,11 @@ def forge() -> Iterator[Forge]:
 
 def thread(forge: Forge) -> Thread:
     return Thread(
-        comments=f"{forge.url}{PATH}", comment=f"{forge.url}/repos/owner/app/issues/comments/{{id}}", method="PATCH", headers={"Token": "t"}
+        comments=f"{forge.url}{PATH}",
+        comment=f"{forge.url}/repos/owner/app/issues/comments/{{id}}",
+        method="PATCH",
+        headers={"Token": "t"},
+        ours=lambda each: each.get("user") == {"login": forge.login},
     )
 
 
@@ -38,10 +45,11 @@ def test_the_first_comment_is_made_and_the_next_changes_it(forge: Forge) -> None
 def test_ours_is_found_on_whatever_page(forge: Forge, count: int) -> None:
     forge.comments = [{"id": number, "body": f"> {MARK}\nwhat is that?"} for number in range(count)]
     forge.comments.insert(5, {"id": 991, "body": marker("bundle 2")})
-    forge.comments.append({"id": 990, "body": f"{MARK}\n\nold"})
+    forge.comments.insert(6, {"id": 992, "body": f"{MARK}\n\nof another", "user": {"login": "another"}})
+    forge.comments.append({"id": 990, "body": f"{MARK}\n\nold", "user": {"login": forge.login}})
     thread(forge).publish(MARK, f"{MARK}\n\nnew")
     assert [each["id"] for each in forge.comments if "new" in each["body"]] == [990]
-    assert len(forge.comments) == count + 2
+    assert len(forge.comments) == count + 3
     assert forge.requests[-1][:2] == ("PATCH", "/repos/owner/app/issues/comments/990")
 
 
@@ -50,6 +58,17 @@ def test_a_token_that_may_not_is_told_apart(forge: Forge, status: int) -> None:
     forge.refused = {"POST": status}
     with pytest.raises(RefusedError, match=f"POST {forge.url}{PATH}: {status} "):
         thread(forge).publish(MARK, MARK)
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [{"X-RateLimit-Remaining": "0"}, {"Retry-After": "60"}, {"message": "You have exceeded a secondary rate limit."}],
+)
+def test_too_many_requests_are_no_refusal(forge: Forge, refusal: dict[str, str]) -> None:
+    forge.refused, forge.refusal = {"POST": 403}, refusal
+    with pytest.raises(ForgeError, match=f": 403 Forbidden: {refusal.get('message', 'refused')}") as caught:
+        thread(forge).publish(MARK, MARK)
+    assert not isinstance(caught.value, RefusedError)
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
@@ -64,6 +83,30 @@ def test_a_fault_of_the_forge_is_no_refusal(forge: Forge, method: str) -> None:
 def test_what_cannot_be_reached_is_told(url: str) -> None:
     with pytest.raises(ForgeError, match=url):
         call("GET", url, {})
+
+
+def test_a_token_that_no_header_can_have_is_told_without_it() -> None:
+    token = "\n".join(reversed(["line", "s3cret"[::-1]]))
+    with pytest.raises(ForgeError, match="the token or the address has characters") as caught:
+        call("GET", "http://127.0.0.1:9/x", {"Token": token})
+    assert "terc3s" not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n[]", b"no HTTP\r\n\r\n", b""])
+def test_an_answer_that_breaks_off_is_told(answer: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/x"
+
+        def once() -> None:
+            with server.accept()[0] as client:
+                client.recv(1_000)
+                client.sendall(answer)
+
+        thread = threading.Thread(target=once)
+        thread.start()
+        with pytest.raises(ForgeError, match=f"GET {url}: "):
+            call("GET", url, {})
+        thread.join()
 
 
 def test_an_answer_that_is_no_list_of_comments_is_told(forge: Forge) -> None:

@@ -294,6 +294,11 @@ def test_any_text_is_one_code_span_that_shows_it(text: str) -> None:
     assert cells[0].isprintable()
 
 
+@pytest.mark.parametrize("text", ["options but not in `optimizers`; list it", "`", "``a```b` ", "`` ", " a ", "a\\`b\\"])
+def test_text_with_backticks_is_shown_as_it_is(text: str) -> None:
+    assert rows_of(f"| a |\n|---|\n| {code(text)} |\n")[0][1] == [text]
+
+
 @settings(max_examples=200, deadline=None)
 @given(st.text(max_size=150))
 def test_any_name_has_a_marker_of_its_own_in_one_line(text: str) -> None:

@@ -19,10 +19,10 @@ _MOST_WORKERS = 8
 """Threads at most: at the default level each takes about 70 MB, wherever it runs."""
 
 
-def load_zstd() -> ModuleType:
+def import_zstd(purpose: str) -> ModuleType:
     """Return the module of zstd: Python's own from 3.14 on (PEP 784), before that its backport.
 
-    Raises MissingLibraryError where there is none, and where it has no threads: its frames are others.
+    Raises MissingLibraryError where there is none; it names the `purpose` ("packing tar.zst").
     """
     try:
         if sys.version_info >= (3, 14):
@@ -30,7 +30,13 @@ def load_zstd() -> ModuleType:
         else:
             from backports import zstd
     except ImportError:
-        raise MissingLibraryError("packing tar.zst needs the library zstd; pip install 'hatch-mlbundle[archives]'") from None
+        raise MissingLibraryError(f"{purpose} needs the library zstd; pip install 'hatch-mlbundle[archives]'") from None
+    return zstd
+
+
+def load_zstd() -> ModuleType:
+    """Return the module of zstd, to pack with; raises MissingLibraryError where it has no threads, too: its frames are others."""
+    zstd = import_zstd("packing tar.zst")
     if zstd.CompressionParameter.nb_workers.bounds()[1] < 1:
         raise MissingLibraryError("packing tar.zst needs a zstd with threads, which this Python's is not; use another build of Python")
     return zstd

@@ -1,0 +1,147 @@
+"""A container image as a bundle: the files that a container sees, and where each byte of the image went. Nothing is unpacked to disk."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from operator import itemgetter
+from pathlib import Path
+
+from hatch_mlbundle.bundles.artifact import Account, Side, Written
+from hatch_mlbundle.bundles.compressor import Compressor
+from hatch_mlbundle.bundles.zip_reader import Limits
+from hatch_mlbundle.errors import ArtifactError
+from hatch_mlbundle.model import Bundle, Change, Content, File, Kind, MemoryContent
+from hatch_mlbundle.optimizer import ArtifactKind
+
+from .findings import image_findings, layer_rows
+from .image import LayerPart, read_image
+from .layer import Allowance, Layer, LayerSource, read_layer
+from .layouts import FolderLayout, Layout, is_layout
+from .listings import note_owners, owner_by_place
+from .tar_layout import open_tar
+from .tree import Folder, Stored, TreeError, lay_over, leaves
+
+_EMPTY = hashlib.sha256(b"").hexdigest()
+_ADVICE = "which can be analyzed only; make its packages smaller before they are installed in it, or the folder that is copied into it"
+
+
+def open_image(path: Path, pool: Executor, limits: Limits) -> ImageArtifact | None:
+    """Return the image at `path` (an OCI image layout as folder or tar file, or a `docker save` archive), None where there is none.
+
+    Raises ArtifactError where it cannot be read, and for a tar file of anything else: nothing else reads one.
+    """
+    if path.is_dir():
+        return ImageArtifact(layout=FolderLayout(path, pool), limits=limits) if is_layout(path) else None
+    layout = open_tar(path, pool, limits)
+    return ImageArtifact(layout=layout, limits=limits) if layout else None
+
+
+@dataclass(frozen=True, slots=True)
+class LayeredContent:
+    """The bytes of a file that lies somewhere in a compressed layer: they were read once, and are not kept."""
+
+    layout: Layout
+
+    def chunks(self) -> Iterator[bytes]:
+        """Raise ArtifactError: to find the bytes, the layer would have to be unpacked from its start."""
+        raise self.layout.fault("does not give the bytes of single files; unpack the image (docs/images.md) and analyze the folder")
+
+    def local_path(self) -> Path | None:
+        """Return None: no file on disk holds the bytes."""
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageArtifact:
+    """A container image open for reading, within `limits`."""
+
+    layout: Layout
+    limits: Limits
+    kind: ArtifactKind = "image"
+
+    def scan(self) -> Side:
+        """Return the files that a container sees, each read once and hashed, and what layers hide; raises ArtifactError."""
+        image = read_image(self.layout)
+        layers = self._read_layers(image.layers)
+        root = self._seen(layers)
+        bundle, compressed, seen = _bundle(root, LayeredContent(self.layout))
+        size = image.documents + sum(layer.size for layer in layers)
+        account = Account(size=size, sha256=image.sha256, structure=size - sum(compressed.values()), compressed=compressed)
+        rows = layer_rows(layers, [part.created_by for part in image.layers], seen)
+        return Side(bundle=bundle, account=account, findings=image_findings(layers, seen), layers=rows)
+
+    def refuses(self, change: Change) -> str | None:
+        """Refuse any change."""
+        return "a container image is read only"
+
+    def on_disk(self, bundle: Bundle) -> None:
+        """Return None: nothing is unpacked."""
+
+    def rewriting(self, bundle: Bundle, target: Path, compressor: Compressor) -> AbstractContextManager[Written]:
+        """Raise ArtifactError."""
+        raise self.refusal()
+
+    def refusal(self) -> ArtifactError:
+        """Return the error that says why nothing can be written."""
+        return self.layout.fault(f"is a container image, {_ADVICE}")
+
+    def _read_layers(self, parts: Sequence[LayerPart]) -> list[Layer]:
+        allowance = Allowance(self.limits)
+
+        def read(position: int, raw: Iterator[bytes], size: int) -> Layer:
+            part, number = parts[position], position + 1
+
+            def fault(problem: str) -> ArtifactError:
+                return self.layout.fault(f"layer {number} {problem}")
+
+            source = LayerSource(number=number, size=size, raw=raw, digest=part.digest, diff_id=part.diff_id, fault=fault)
+            return read_layer(source, allowance)
+
+        return self.layout.read_all([part.name for part in parts], read)
+
+    def _seen(self, layers: Sequence[Layer]) -> Folder:
+        root = Folder()
+        for layer in layers:
+            try:
+                layer.tree.resolve(root)
+            except TreeError as error:
+                raise self.layout.fault(f"layer {layer.tree.number} has a member {error}") from error
+            lay_over(root, layer.tree.take(), layer.tree.number)
+        return root
+
+
+def _bundle(root: Folder, content: LayeredContent) -> tuple[Bundle, dict[str, int], set[int]]:
+    """Return the files in a tree, the stored bytes that each took by path, and the `id`s of all `Stored` that are in it.
+
+    Hard links are one file, under the first of their names; the others are links to it.
+    """
+    found = {path: leaf for path, leaf in sorted(leaves(root), key=itemgetter(0)) if leaf.stored or leaf.link is not None}
+    note_owners(root, found)
+    first: dict[int, str] = {}
+    files, compressed = list[File](), dict[str, int]()
+    for path, leaf in found.items():
+        owner = leaf.owner or owner_by_place(path)
+        stored, link = leaf.stored, leaf.link
+        if stored and first.setdefault(id(stored), path) != path:
+            stored, link = None, f"/{first[id(stored)]}"
+        files.append(_file(path, leaf.mode, sys.intern(owner), content, stored, link))
+        compressed[path] = stored.compressed if stored else 0
+    return Bundle(files), compressed, set(first)
+
+
+def _file(path: str, mode: int, owner: str, content: Content, stored: Stored | None, link: str | None) -> File:
+    return File(
+        path=path,
+        size=stored.size if stored else 0,
+        sha256=stored.sha256 if stored else _EMPTY,
+        mode=mode,
+        kind=stored.kind if stored else Kind.LINK,
+        owner=owner,
+        content=content if stored else MemoryContent(b""),
+        link=link,
+    )

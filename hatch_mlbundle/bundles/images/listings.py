@@ -1,0 +1,87 @@
+"""Whose a file in an image is, by what package managers wrote of their files; else by the folder that it lies in."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator, Mapping
+
+from hatch_mlbundle.bundles.record import recorded_files
+
+from .tree import Folder, Leaf, TreeError, walk
+
+_RECORD = ".dist-info/RECORD"
+_DPKG = re.compile(r"var/lib/dpkg/info/([^/:]+)(?::[^/]+)?\.list")
+"""One path a line (deb-md5sums(5) has the same of a package without folders; dpkg(1), FILES)."""
+_DISTROLESS = re.compile(r"var/lib/dpkg/status\.d/([^/]+)\.md5sums")
+"""`MD5  PATH` a line: what is left of dpkg in images without it."""
+_APK = re.compile(r"(?:usr/)?lib/apk/db/installed")
+"""Letter, colon, value: P a package, F a folder, R a file in it (Alpine's wiki, "Apk spec")."""
+
+_PACKAGES = re.compile(r"(?:.*/)?(?:site|dist)-packages/([^/]+)")
+_INFO = re.compile(r"(.+?)-[^-]+\.(?:dist|egg)-info")
+_PYTHON = re.compile(r"(?:.*/)?(?:lib/python\d+\.\d+/.*|lib/libpython[\d.]+\.so.*|include/python\d+\.\d+/.*|bin/python\d*(?:\.\d+)?)")
+
+
+def is_listing(path: str) -> bool:
+    """Say whether a file of this name may list the files of packages."""
+    return path.endswith(_RECORD) or any(pattern.fullmatch(path) for pattern in (_DPKG, _DISTROLESS, _APK))
+
+
+def note_owners(root: Folder, files: Mapping[str, Leaf]) -> None:
+    """Note in each file of a tree the package of which a listing in the tree names it; Python's RECORDs count more than others."""
+    places: dict[str, str | None] = {}
+    for path in sorted(filter(is_listing, files), key=lambda path: path.endswith(_RECORD)):
+        stored = files[path].stored
+        if stored is None or stored.listing is None:
+            continue
+        for listed, owner in _listed(path, stored.listing.decode("utf-8", "surrogateescape")):
+            leaf = files.get(_place(root, listed, places))
+            if leaf:
+                leaf.owner = owner
+
+
+def owner_by_place(path: str) -> str:
+    """Return the owner of a file that no listing names: a package's folder among Python's, "python" for its own, or the top folder."""
+    match = _PACKAGES.match(path)
+    if match:
+        info = _INFO.fullmatch(match[1])
+        return info[1] if info else match[1].removesuffix(".libs").removesuffix(".py")
+    return "python" if _PYTHON.fullmatch(path) else path.partition("/")[0]
+
+
+def _listed(path: str, text: str) -> Iterator[tuple[str, str]]:
+    """Yield the files that a listing names, each with its package."""
+    if path.endswith(_RECORD):
+        yield from recorded_files(path, io.StringIO(text, newline=""))
+    elif match := _DPKG.fullmatch(path):
+        yield from ((line, match[1]) for line in text.splitlines())
+    elif match := _DISTROLESS.fullmatch(path):
+        yield from ((line.partition("  ")[2], match[1]) for line in text.splitlines())
+    else:
+        yield from _installed_by_apk(text)
+
+
+def _installed_by_apk(text: str) -> Iterator[tuple[str, str]]:
+    package = folder = ""
+    for line in text.splitlines():
+        letter, _, value = line.partition(":")
+        if letter == "P":
+            package = value
+        elif letter == "F":
+            folder = value
+        elif letter == "R":
+            yield f"{folder}/{value}", package
+
+
+def _place(root: Folder, path: str, places: dict[str, str | None]) -> str:
+    """Return the path that a file has without links on the way to it (`/lib` is `usr/lib`); "" where there is none."""
+    folder, name = path.rpartition("/")[::2]
+    if folder not in places:
+        try:
+            found, parts = walk(root, folder.split("/"))
+        except TreeError:
+            found, parts = None, []
+        places[folder] = "".join(f"{part}/" for part in parts) if found else None
+    prefix = places[folder]
+    return "" if prefix is None else prefix + name

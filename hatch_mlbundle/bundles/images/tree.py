@@ -1,0 +1,182 @@
+"""The files of one layer, or of all that lie on each other: a layer that is later hides what has the same name below it.
+
+What hides what is as in overlay file systems, where container engines keep layers (OCI image specification, layer.md, "Applying
+Changesets"): each layer is a tree of its own, and two folders of one name are one folder; anything else takes the place of what was there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from hatch_mlbundle.model import Kind
+
+MOST_LINKS = 40
+"""Links that Linux follows for one path before it calls them a loop (path_resolution(7))."""
+LONGEST_PATH = 4096
+"""Bytes of a path that Linux knows (PATH_MAX)."""
+_DEEPEST = LONGEST_PATH // 2
+
+
+class TreeError(Exception):
+    """A member that has no place in the tree; the message goes on after "has a member NAME"."""
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Stored:
+    """The bytes of a regular file in the layer of this number: `size` unpacked, `compressed` as stored.
+
+    `listing` is what a package manager wrote of its files. `hidden` says what hid it last, if anything did.
+    """
+
+    layer: int
+    size: int
+    compressed: int
+    sha256: str
+    kind: Kind
+    listing: bytes | None = None
+    hidden: Hidden | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hidden:
+    """What the layer of this number hid at once: the file or folder at `path`."""
+
+    layer: int
+    path: str
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Leaf:
+    """What is no folder: a file (`stored`), a symbolic link (its target), or neither of them: a device or pipe.
+
+    `owner` is the package that it belongs to, "" where that is not known.
+    """
+
+    mode: int
+    stored: Stored | None = None
+    link: str | None = None
+    owner: str = ""
+
+
+class Gone:
+    """A whiteout: what has this name in a layer below is no longer there."""
+
+
+GONE = Gone()
+
+
+@dataclass(slots=True, eq=False)
+class Folder:
+    """A folder. One that is `opaque` shows nothing of what lies in folders of its name below it."""
+
+    children: dict[str, Node] = field(default_factory=dict)
+    opaque: bool = False
+
+
+Node: TypeAlias = Folder | Leaf | Gone
+
+
+def leaves(node: Node, path: str = "") -> Iterator[tuple[str, Leaf]]:
+    """Yield every leaf below a node, with its path; in no order."""
+    waiting = [(path, node)]
+    while waiting:
+        path, node = waiting.pop()
+        if isinstance(node, Leaf):
+            yield path, node
+        elif isinstance(node, Folder):
+            prefix = f"{path}/" if path else ""
+            waiting.extend((prefix + name, child) for name, child in node.children.items())
+
+
+def parts_of(path: str) -> list[str]:
+    """Return the parts of a member's name: `./` and a slash before it mean nothing; raises TreeError for `..`."""
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    if ".." in parts:
+        raise TreeError("that leads out of its folder by '..'")
+    if len(path) > LONGEST_PATH:
+        raise TreeError(f"of more than {LONGEST_PATH:,} characters")
+    return parts
+
+
+def find(root: Folder, path: str) -> Node | None:
+    """Return what is at a path, None where nothing is. Links on the way are followed, but not the last part."""
+    folder, name = path.rpartition("/")[::2]
+    found, _ = walk(root, folder.split("/"))
+    return found.children.get(name) if found else None
+
+
+def hide(node: Node | None, layer: int, path: str) -> None:
+    """Note that the layer of this number hides all that is at this path."""
+    if node is None:
+        return
+    hidden = Hidden(layer, path)
+    for _, leaf in leaves(node):
+        if leaf.stored:
+            leaf.stored.hidden = hidden
+
+
+def lay_over(below: Folder, above: Folder, layer: int) -> None:
+    """Change the tree `below` into what is seen when that of a layer lies on it."""
+    waiting = [(below, above, "")]
+    while waiting:
+        lower, upper, path = waiting.pop()
+        if upper.opaque:
+            hide(lower, layer, path)
+            lower.children.clear()
+        for name, node in upper.children.items():
+            old, place = lower.children.get(name), f"{path}/{name}" if path else name
+            if isinstance(node, Folder):
+                if not isinstance(old, Folder):
+                    hide(old, layer, place)
+                    lower.children[name] = old = Folder()
+                waiting.append((old, node, place))
+                continue
+            hide(old, layer, place)
+            if isinstance(node, Leaf):
+                lower.children[name] = node
+            else:
+                lower.children.pop(name, None)
+
+
+def walk(root: Folder, parts: list[str], *, make: bool = False) -> tuple[Folder | None, list[str]]:
+    """Return the folder at a path, all links followed within the tree, and the path that it has without them.
+
+    Where there is none it is made, or None returned. Raises TreeError where there is a file in its way, or links go around.
+    """
+    waiting, done, folders, links = _backwards(parts), list[str](), [root], 0
+    while waiting:
+        part = waiting.pop()
+        if part == "..":
+            del done[-1:], folders[max(1, len(folders) - 1) :]
+            continue
+        child = folders[-1].children.get(part)
+        if isinstance(child, Leaf) and child.link is not None:
+            links += 1
+            if links > MOST_LINKS:
+                raise TreeError("behind links that lead around")
+            if child.link.startswith("/"):
+                done, folders = [], [root]
+            waiting += _backwards(child.link.split("/"))
+            continue
+        if make and (child is None or child is GONE):
+            child = _make(folders[-1], part, opaque=child is GONE, depth=len(done))
+        if not isinstance(child, Folder):
+            if make:
+                raise TreeError("below what is no folder")
+            return None, done
+        done.append(part)
+        folders.append(child)
+    return folders[-1], done
+
+
+def _backwards(parts: list[str]) -> list[str]:
+    return [part for part in reversed(parts) if part not in ("", ".")]
+
+
+def _make(parent: Folder, name: str, *, opaque: bool, depth: int) -> Folder:
+    if depth >= _DEEPEST:
+        raise TreeError(f"more than {_DEEPEST:,} folders deep")
+    parent.children[name] = child = Folder(opaque=opaque)
+    return child
