@@ -9,12 +9,14 @@ from functools import cache
 from typing import Any, Literal, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from .errors import ManifestError
-from .units import LARGEST
 
 T = TypeVar("T")
 
 _Reader: TypeAlias = Callable[[object], Any]
 """Returns what a JSON value stands for; raises _FaultError."""
+
+_LIMIT = 2**63
+"""Whatever counts bytes is smaller; larger integers may be too large for a float."""
 
 _NAMES = {bool: "true or false", int: "an integer", float: "a number", str: "a string"}
 
@@ -127,8 +129,8 @@ def _scalar(expected: type) -> _Reader:
     def read(value: object) -> Any:
         if type(value) is not expected and not (expected is float and type(value) is int):
             raise _wrong(_NAMES[expected], value)
-        if value.__class__ is int and not -LARGEST <= value <= LARGEST:
-            raise _wrong("a number of 64 bits", value)
+        if type(value) is int and not -_LIMIT < value < _LIMIT:
+            raise _FaultError(f"must be {_NAMES[expected]} of at most 63 bits")
         return value
 
     return read

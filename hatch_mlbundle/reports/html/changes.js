@@ -50,7 +50,7 @@
     });
     const had = (title, side) => {
       const of = (group) => group[side][INSTALLED];
-      return { title, number: true, cell: (group) => formatSize(of(group)), rest: (rest) => formatSize(sum(rest, of)) };
+      return { title, class: side === "before" && "minor", number: true, cell: (group) => formatSize(of(group)), rest: (rest) => formatSize(sum(rest, of)) };
     };
     const columns = [
       { title: heading, cell: (group) => named(group.name) },
@@ -112,7 +112,7 @@
           cell: (change) => growth(change.growth),
           rest: (rest) => growth(sum(rest, (change) => change.growth) + others.growth),
         },
-        { title: "Before", number: true, cell: (change) => size(change.before) },
+        { title: "Before", class: "minor", number: true, cell: (change) => size(change.before) },
         { title: "After", number: true, cell: (change) => size(change.after) },
         { title: "Status", class: "short", cell: (change) => element("span", { class: `badge ${BADGES[change.status]}` }, change.status) },
       ],

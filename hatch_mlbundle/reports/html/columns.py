@@ -32,8 +32,11 @@ class Table:
         return self.index.get(path, path)
 
 
-def columns(table: Table) -> dict[str, Any]:
-    """Return the columns as the page's model.js reads them; sizes from before are written as differences, which pack better."""
+def columns(table: Table, steps: int) -> dict[str, Any]:
+    """Return the columns as the page's model.js reads them; sizes from before are written as differences, which pack better.
+
+    Of what the files say of steps, only that of the first `steps` counts: there are no more.
+    """
     folders, names, owners, kinds = _Folders(), [], _Numbers(), _Numbers()
     written: dict[str, list[int]] = {key: [] for key in ("folder", "owner", "kind", "step")}
     states: list[tuple[FileState | None, FileState | None, FileState | None]] = []
@@ -46,7 +49,7 @@ def columns(table: Table) -> dict[str, Any]:
         written["folder"].append(folders.number(folder) if folder or path.startswith("/") else 0)
         written["owner"].append(owners.number(known.owner))
         written["kind"].append(kinds.number(known.kind))
-        written["step"].append(_step(ours))
+        written["step"].append(_step(ours, steps))
         states.append((ours.after if ours else None, ours.before if ours else None, theirs.after if theirs else None))
     return {
         "count": len(names),
@@ -84,13 +87,13 @@ def _less(sizes: Any, others: Sequence[int]) -> list[int]:
     return [size - other for size, other in zip(sizes, others, strict=True)]
 
 
-def _step(row: FileRow | None) -> int:
+def _step(row: FileRow | None, steps: int) -> int:
     """Return the step that saved most of a file, installed before compressed."""
-    saved = (
-        [(change.saved.installed, change.saved.compressed or 0, -change.step) for change in row.changes if change.step is not None]
-        if row
-        else []
-    )
+    saved = [
+        (change.saved.installed, change.saved.compressed or 0, -change.step)
+        for change in (row.changes if row else ())
+        if change.step is not None and 0 <= change.step < steps
+    ]
     best = max(saved, default=(0, 0, 0))
     return -best[2] if best[:2] > (0, 0) else ABSENT
 

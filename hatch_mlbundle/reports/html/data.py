@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from hatch_mlbundle.budget import BudgetCheck
+from hatch_mlbundle.budget import BudgetCheck, LimitResult
 from hatch_mlbundle.compare import compare
 from hatch_mlbundle.manifest import BudgetRow, Manifest, Saved, StepRow, SuggestionRow, Totals
 from hatch_mlbundle.model import Finding
+from hatch_mlbundle.reports.models import finite
 
 from .changes import changes
 from .columns import Table, columns
@@ -38,7 +39,7 @@ def report_data(manifest: Manifest, baseline: Manifest | None = None, budget: Bu
         "steps": [_step(step) for step in manifest.steps],
         "remainder": _saved(manifest.remainder),
         "baseline": _baseline(baseline) if baseline else None,
-        "budget": [asdict(result) for result in budget.results] if budget else [_limit(row) for row in manifest.budget],
+        "budget": [_limit(row) for row in (budget.results if budget else manifest.budget)],
         "changes": changes(compare(baseline, manifest), table) if baseline else None,
         "duplicates": duplicates(table),
         "insides": insides(manifest, table),
@@ -49,7 +50,7 @@ def report_data(manifest: Manifest, baseline: Manifest | None = None, budget: Bu
         "configuration": _pretty(manifest.configuration),
         "archives": [[each.name, each.format, each.size, each.sha256] for each in manifest.packed],
         "companions": [[each.path, each.size, each.sha256] for each in manifest.companions],
-        **columns(table),
+        **columns(table, len(manifest.steps)),
     }
 
 
@@ -92,9 +93,10 @@ def _suggestion(row: SuggestionRow) -> dict[str, Any]:
     }
 
 
-def _limit(row: BudgetRow) -> dict[str, Any]:
-    """Return what the manifest says of a limit as if it had been checked just now."""
-    return {**asdict(row), "key": row.limit, "note": ""}
+def _limit(row: LimitResult | BudgetRow) -> dict[str, Any]:
+    """Return a limit that was checked just now, or what the manifest says of one as if it had been."""
+    kept = {"key": row.limit, "note": "", **asdict(row)}
+    return {**kept, "allowed": finite(row.allowed), "actual": finite(row.actual)}
 
 
 def _finding(finding: Finding, table: Table) -> dict[str, Any]:

@@ -5,6 +5,7 @@
   const { element, formatSize, formatCount } = MLB;
   const { panel, table, file, share, details, growth, sum, counted } = MLB.parts;
   const SHOWN = 15;
+  const GROUPS = 10; // about as many as there are kinds: the two tables stand side by side
 
   MLB.panels.packages = (report) => groups(report, "packages", "By package", "Package", report.owner, report.owners, MLB.parts.owner);
   MLB.panels.kinds = (report) => groups(report, "kinds", "By kind", "Kind", report.kind, report.kinds, MLB.visible);
@@ -33,7 +34,7 @@
     return panel(
       id,
       title,
-      table({ caption: `${title}, after all steps`, hideCaption: true, columns, items, shown: SHOWN, last: [...structure(report), last] }),
+      table({ caption: `${title}, after all steps`, hideCaption: true, columns, items, shown: GROUPS, last: [...structure(report), last] }),
     );
   }
 
@@ -114,6 +115,9 @@
       "duplicates",
       "Duplicates",
       element("p", {}, `Files that are there more than once take ${formatSize(wasted)} more than they would once.`),
+      ["folder", "frozen"].includes(report.artifactKind)
+        ? element("p", { class: "quiet" }, "A hard link counts as a file: on this disk it takes nothing more, but where the folder is copied or packed it may.")
+        : null,
       table({
         caption: "Files with the same bytes",
         hideCaption: true,

@@ -8,7 +8,7 @@
   MLB.panels.findings = (report) => {
     if (!report.findings.length) return null;
     const columns = [
-      { title: "Code", cell: (finding) => element("code", {}, MLB.visible(finding.code)) },
+      { title: "Code", class: "short", cell: (finding) => element("code", {}, MLB.visible(finding.code)) },
       { title: "Finding", class: "prose", cell: (finding) => [MLB.visible(finding.message), place(finding)] },
       {
         title: "Size of the file",

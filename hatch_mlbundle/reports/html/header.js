@@ -42,11 +42,10 @@
 
   function difference(size, base) {
     const grown = size - base;
-    const percent = `${grown > 0 ? "+" : ""}${formatPercent(grown, base)}`;
     return element(
       "strong",
       { class: grown > 0 ? "bad" : grown < 0 ? "good" : null },
-      grown ? `${MLB.formatGrowth(grown)} (${percent})` : "the same size",
+      grown ? `${MLB.formatGrowth(grown)} (${change(size, base)})` : "the same size",
     );
   }
 
@@ -66,6 +65,7 @@
   }
 
   function change(size, whole) {
+    if (!whole) return "new";
     const text = formatPercent(size - whole, whole);
     return size > whole ? `+${text}` : text;
   }
@@ -142,7 +142,7 @@
           cell: (limit) => element("span", { class: `badge ${STATUS[limit.status][1]}` }, STATUS[limit.status][0]),
         },
         { title: "Allowed", number: true, cell: (limit) => amount(limit.allowed, limit.unit) },
-        { title: "Actual", number: true, cell: (limit) => (limit.actual === null ? "-" : amount(limit.actual, limit.unit)) },
+        { title: "Actual", number: true, cell: (limit) => amount(limit.actual, limit.unit) },
         {
           title: "Used",
           number: true,
@@ -161,6 +161,7 @@
   }
 
   function amount(value, unit) {
+    if (value === null) return "-";
     if (unit === "bytes") return formatSize(value);
     if (unit === "percent") return `${MLB.fixed(value, 1)} %`;
     return unit === "seconds" ? `${MLB.fixed(value, 2)} s` : formatCount(value);

@@ -99,7 +99,8 @@ MLB.hierarchy = (() => {
   function find(tree, path) {
     let node = tree.root;
     for (const name of path) {
-      const next = node.children.find((child) => child.name.toWellFormed() === name);
+      const called = node.children.filter((child) => child.name.toWellFormed() === name);
+      const next = called.find((child) => child.row < 0) ?? called[0]; // a file can have become a folder
       if (!next) break;
       node = next;
     }

@@ -91,7 +91,7 @@
     const svg = element("svg", { viewBox: "0 0 1000 10", preserveAspectRatio: "none", class: "strip", "aria-hidden": "true" });
     let x = 0;
     for (const [name, size] of parts) {
-      const width = whole ? (1000 * size) / whole : 0;
+      const width = whole > 0 ? Math.max(0, (1000 * size) / whole) : 0;
       svg.append(element("rect", { class: hue(hues.get(name)), x, y: 0, width, height: 10 }));
       x += width;
     }

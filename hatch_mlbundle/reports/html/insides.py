@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, get_args
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from hatch_mlbundle.manifest import ContentsRow, Manifest, View
+from hatch_mlbundle.contents.parts import by_size
+from hatch_mlbundle.contents.totals import totals
+from hatch_mlbundle.manifest import ContentsRow, Manifest
 
 from .columns import Table
 
@@ -18,30 +19,27 @@ _MOST_PARTS = 16
 
 def insides(manifest: Manifest, table: Table) -> list[dict[str, Any]]:
     """Return each view that there is with its parts, and its files, the largest first."""
-    views = {view: [row for row in manifest.contents if row.view == view] for view in get_args(View)}
-    return [_view(view, rows, table) for view, rows in views.items() if rows]
+    return [
+        {"view": view, "parts": _parts(parts), **_files([row for row in manifest.contents if row.view == view], table)}
+        for view, parts in totals(manifest).items()
+    ]
 
 
-def _view(view: str, rows: Iterable[ContentsRow], table: Table) -> dict[str, Any]:
-    ordered = sorted(rows, key=lambda row: (-sum(row.parts.values()), row.path))
-    rest = ordered[_MOST_FILES:]
+def _files(rows: Sequence[ContentsRow], table: Table) -> dict[str, Any]:
+    ordered = sorted(rows, key=lambda row: (-_size(row), row.path))
+    shown, rest = ordered[:_MOST_FILES], ordered[_MOST_FILES:]
     return {
-        "view": view,
-        "parts": _parts(_total(ordered)),
-        "files": [{"file": table.place(row.path), "parts": _parts(row.parts)} for row in ordered[:_MOST_FILES]],
-        "others": {"count": len(rest), "size": _total(rest).total()},
+        "files": [{"file": table.place(row.path), "parts": _parts(row.parts)} for row in shown],
+        "others": {"count": len(rest), "size": sum(map(_size, rest))},
     }
 
 
-def _total(rows: Sequence[ContentsRow]) -> Counter[str]:
-    total: Counter[str] = Counter()
-    for row in rows:
-        total.update(row.parts)
-    return total
+def _size(row: ContentsRow) -> int:
+    return sum(row.parts.values())
 
 
 def _parts(parts: Mapping[str, int]) -> list[tuple[str, int]]:
     """Return the largest parts, and what is left as one."""
-    ordered = sorted(parts.items(), key=lambda part: (-part[1], part[0]))
+    ordered = by_size(parts)
     rest = ordered[_MOST_PARTS:]
     return [*ordered[:_MOST_PARTS], *([(f"[{len(rest):,} others]", sum(size for _, size in rest))] if rest else [])]

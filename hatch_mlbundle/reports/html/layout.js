@@ -69,14 +69,15 @@ MLB.layout = (() => {
   }
 
   // Lays out items `{node, value}`, the largest first; those too small to be seen become one item `{rest: position of the first, count}`.
+  // A single one that is too small stays: with it, one that can be seen would have to go.
   function divide(items, area, room = BOXES) {
     let kept = visibleCount(items, area, room);
     for (;;) {
       const merged = withRest(items, kept);
       const rectangles = squarify(merged.map((item) => item.value), area);
       const thin = merged.findIndex((item, at) => item.node && narrow(rectangles[at]));
-      const fewer = Math.min(merged.slice(0, Math.max(thin, 0)).filter((item) => item.node).length, items.length - 2);
-      if (fewer < 1) return merged.map((item, at) => ({ ...item, ...rectangles[at] }));
+      const fewer = merged.slice(0, Math.max(thin, 0)).filter((item) => item.node).length;
+      if (fewer < 1 || items.length - fewer < 2) return merged.map((item, at) => ({ ...item, ...rectangles[at] }));
       kept = fewer;
     }
   }

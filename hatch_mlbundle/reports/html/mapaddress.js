@@ -4,20 +4,20 @@
 MLB.mapaddress = (() => {
   const LONGEST = 4000;
 
-  // The address of a view `{path, from, packed, paint, find}`; what is as at the start is left out.
-  function write({ path, from, packed, paint, find }) {
+  // The address of a view `{path, from, packed, paint, find}`; what is as at the start is left out, as the paint named `first` is.
+  function write({ path, from, packed, paint, find }, first) {
     const parts = [];
     if (path.length) parts.push(`at=${path.map(encodeURIComponent).join("/")}`);
     if (from) parts.push(`from=${from}`);
     if (packed) parts.push("size=compressed");
-    if (paint !== "kind") parts.push(`colour=${paint}`);
+    if (paint !== first) parts.push(`colour=${paint}`);
     if (find) parts.push(`find=${encodeURIComponent(find.toWellFormed())}`);
     return `#${parts.join("&")}`;
   }
 
-  // The view of an address, null where it is none of ours.
+  // The view of an address, null where it is none of ours; its paint is empty where it is the first.
   function read(hash) {
-    const view = { path: [], from: 0, packed: false, paint: "kind", find: "" };
+    const view = { path: [], from: 0, packed: false, paint: "", find: "" };
     if (hash.length < 2) return view;
     if (hash.length > LONGEST) return null;
     try {

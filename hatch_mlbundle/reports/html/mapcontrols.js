@@ -2,7 +2,7 @@
 "use strict";
 
 MLB.mapcontrols = (() => {
-  const { element, formatSize, formatPercent, formatCount, visible } = MLB;
+  const { element, formatCount, visible } = MLB;
 
   // The choices of size and colour that the report has something for; `choose` takes a part of a view.
   function choices(report, view, choose) {
@@ -51,10 +51,14 @@ MLB.mapcontrols = (() => {
     return element("li", {}, element("button", { type: "button", "aria-pressed": String(pressed), onclick: press }, swatch, visible(label), figure));
   }
 
-  // What a search found: "128 files, 45.2 MB (4.6 %)".
-  function matches(files, bytes, total) {
+  // What a search found in the whole, and how many of it are in the nodes that are shown: "128 files, 45.2 MB, 4.6 %; 3 of them here".
+  function matches(numbers, shown) {
+    const { root } = numbers.tree;
+    const files = numbers.litCount([root]);
     if (!files) return "no file";
-    return `${formatCount(files)} file${files === 1 ? "" : "s"}, ${formatSize(bytes)} (${formatPercent(bytes, total)})`;
+    const found = `${MLB.parts.counted(files, "file")}, ${numbers.tell(numbers.litSums())}`;
+    const here = numbers.litCount(shown);
+    return here === files ? found : `${found}; ${here ? formatCount(here) : "none"} of them here`;
   }
 
   return { choices, crumbs, legend, matches };

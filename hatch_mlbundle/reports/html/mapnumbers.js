@@ -35,10 +35,18 @@ MLB.MapNumbers = class {
 
   // The sums of all columns over some nodes; `now`, `was` and `old` (the baseline's) are those of the size that is chosen.
   sums(nodes) {
+    return this.sumsBy((running) => nodes.reduce((sum, node) => sum + running[node.last] - running[node.first], 0));
+  }
+
+  // The same of all files that are lit.
+  litSums() {
+    const at = [...this.tree.order.keys()].filter((place) => this.lit[this.tree.order[place]]);
+    return this.sumsBy((running) => at.reduce((sum, place) => sum + running[place + 1] - running[place], 0));
+  }
+
+  sumsBy(total) {
     const sums = {};
-    for (const [key, running] of Object.entries(this.running)) {
-      sums[key] = nodes.reduce((sum, node) => sum + running[node.last] - running[node.first], 0);
-    }
+    for (const [key, running] of Object.entries(this.running)) sums[key] = total(running);
     const [now, was, old] = this.packed ? [sums.packed, sums.packedBefore, sums.packedBase] : [sums.size, sums.before, sums.base];
     return { ...sums, now, was, old };
   }
@@ -71,11 +79,16 @@ MLB.MapNumbers = class {
     this.litBytes = this.lit && this.runningSums((row) => this.lit[row] * paint.weight(row));
   }
 
+  // How many files of some nodes are lit.
+  litCount(nodes) {
+    return nodes.reduce((total, { first, last }) => total + this.litFiles[last] - this.litFiles[first], 0);
+  }
+
   // How much of some nodes is lit, from 0 to 1, null where no file is.
   litShare(nodes) {
     if (!this.lit) return 1;
     const sum = (running) => nodes.reduce((total, node) => total + running[node.last] - running[node.first], 0);
-    return sum(this.litFiles) ? sum(this.litBytes) / sum(this.running.weight) : null;
+    return this.litCount(nodes) ? sum(this.litBytes) / sum(this.running.weight) : null;
   }
 
   // The row of the largest file that is lit, -1 where none is.

@@ -9,6 +9,8 @@ const MLB = (() => {
   const SVG_TAGS = new Set(["svg", "g", "rect", "line", "path", "circle", "text", "tspan", "title", "desc"]);
   const UNSEEN = /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202f\u205f-\u206f\ufeff\ufff9-\uffff]|\p{Cs}/gu;
 
+  const BLANK = /(?<=^|[ /]) | (?=[ /]|$)/g;
+
   const listeners = new Map();
 
   // Reads the document that lies in the page into MLB.report; rejects where the browser cannot unpack it.
@@ -51,6 +53,7 @@ const MLB = (() => {
 
   // A number with that many digits after the point; of two equally near ones the even one, as Python does it.
   function fixed(number, digits) {
+    if (number < 0) return `-${fixed(-number, digits)}`;
     const halves = number * 2 ** (digits + 1);
     if (!Number.isInteger(halves) || halves % 2 === 0) return number.toFixed(digits);
     const below = Math.floor(number * 10 ** digits);
@@ -87,14 +90,21 @@ const MLB = (() => {
     return String(count).replace(/\B(?=(\d{3})+$)/g, ",");
   }
 
-  // A text with what cannot be seen in it, or turns the writing around, written out: "\u{202e}".
+  // A name with what cannot be seen in it, or turns the writing around, written out: "\u{202e}"; blanks, too, at an end of a name or in a row.
   function visible(text) {
-    return text.replace(UNSEEN, (character) => `\\u{${character.codePointAt(0).toString(16)}}`);
+    return text.replace(UNSEEN, written).replace(BLANK, written);
   }
 
-  // The same for a text of several lines.
+  // The same for a text of several lines, whose blanks are told as they are.
   function visibleLines(text) {
-    return text.split("\n").map(visible).join("\n");
+    return text
+      .split("\n")
+      .map((line) => line.replace(UNSEEN, written))
+      .join("\n");
+  }
+
+  function written(character) {
+    return `\\u{${character.codePointAt(0).toString(16)}}`;
   }
 
   function on(event, listener) {

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from hatch_mlbundle.manifest import Manifest
-from hatch_mlbundle.reports.accuracy import Model, models_of
+from hatch_mlbundle.reports.models import Model, Tensor, finite, models_of
 
 from .columns import Table
 
@@ -17,7 +18,7 @@ _MOST_TENSORS = 200
 
 def models(manifest: Manifest, table: Table) -> dict[str, Any]:
     """Return the models that the manifest's details tell of, the bound that their searches kept, and how many are left out."""
-    known = [model for model in models_of(manifest) if model.size or model.search]
+    known = list(models_of(manifest))
     return {
         "bound": _bound(manifest.configuration.get("accuracy")),
         "models": [_model(model, table) for model in known[:_MOST_MODELS]],
@@ -29,32 +30,26 @@ def _bound(settings: object) -> dict[str, Any] | None:
     """Return which bound the configuration sets, None where nothing was measured."""
     if not isinstance(settings, Mapping):
         return None
-    key = next((key for key in ("at-least", "at-most") if key in settings), None)
-    return {"key": key, "value": settings[key], "metric": settings.get("metric")} if key else None
+    metric = settings.get("metric")
+    bounds = {key: value for key in ("at-least", "at-most") if (value := finite(settings.get(key))) is not None}
+    return next(({"key": key, "value": bounds[key], "metric": metric if isinstance(metric, str) else None} for key in bounds), None)
 
 
 def _model(model: Model, table: Table) -> dict[str, Any]:
-    first = model.details[0].detail
-    taken = next((row for row in model.search if row["keeps"]), None)
+    taken = next((trial for trial in model.search if trial.keeps), None)
     return {
         "step": model.step,
         "files": [table.place(row.path) for row in model.details],
-        "setting": first.get("setting") or first.get("dtype") or "",
+        "setting": model.setting,
         "size": model.size,
-        "search": [{**row, "taken": row is taken} for row in model.search],
-        **_tensors(sorted(_all_tensors(model), key=lambda row: -row["size"][0])),
+        "search": [{**asdict(trial), "taken": trial == taken} for trial in model.search],
+        **_tensors(model.tensors),
     }
 
 
-def _all_tensors(model: Model) -> Iterator[Mapping[str, Any]]:
-    for row in model.details:
-        yield from row.detail.get("tensors", ())
-
-
-def _tensors(rows: list[Mapping[str, Any]]) -> dict[str, Any]:
-    keys = ("name", "shape", "before", "after", "size", "sqnr")
-    rest = [row["size"] for row in rows[_MOST_TENSORS:]]
+def _tensors(tensors: Sequence[Tensor]) -> dict[str, Any]:
+    rest = [tensor.size for tensor in tensors[_MOST_TENSORS:]]
     return {
-        "tensors": [[row.get(key) for key in keys] for row in rows[:_MOST_TENSORS]],
+        "tensors": [[each.name, each.shape, each.before, each.after, each.size, each.sqnr] for each in tensors[:_MOST_TENSORS]],
         "otherTensors": {"count": len(rest), "size": [sum(each[side] for each in rest) for side in (0, 1)]},
     }

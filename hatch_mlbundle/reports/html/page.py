@@ -11,6 +11,7 @@ from string import Template
 
 from hatch_mlbundle.budget import BudgetCheck
 from hatch_mlbundle.manifest import ArtifactRow, Manifest
+from hatch_mlbundle.printable import printable
 from hatch_mlbundle.units import format_size
 
 from .data import data_script, report_data
@@ -58,7 +59,7 @@ def _hashes(texts: Iterable[str]) -> str:
 
 
 def _escaped(text: str) -> str:
-    return html.escape(text.encode(errors="backslashreplace").decode())
+    return html.escape(printable(text))
 
 
 def _totals(artifact: ArtifactRow) -> str:

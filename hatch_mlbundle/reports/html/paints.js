@@ -36,6 +36,11 @@ MLB.paints = (() => {
     };
   }
 
+  // The paint to begin with: what a reader asks first is what changed, where there is something to hold against.
+  function first(report) {
+    return report.baseline ? "change" : "kind";
+  }
+
   // A paint for sizes installed or compressed:
   // `weight(row)` is a file's area, `present(row)` whether it is there to be counted, `slot(row)` its place in `legend`,
   // `split(row, add)` what it brings to which places of the legend, `fill(rows, sums)` a box's background and pattern,
@@ -177,5 +182,5 @@ MLB.paints = (() => {
     return `linear-gradient(to right, ${stops.join(", ")})`;
   }
 
-  return { available, create };
+  return { available, first, create };
 })();

@@ -5,7 +5,10 @@
   const { element, formatSize, formatCount } = MLB;
   const { panel, table, choice, details, growth } = MLB.parts;
   const MEASURES = { installed: 0, compressed: 1 };
-  const REMAINDERS = { wheel: "RECORD, zip headers", frozen: "archive headers" };
+  const REMAINDERS = new Map([
+    ["wheel", "RECORD, zip headers"],
+    ["frozen", "archive headers"],
+  ]);
 
   MLB.panels.waterfall = (report) => {
     if (!report.steps.length) return null;
@@ -48,7 +51,7 @@
       rows.push({ ...row, from, to: from - saved(pair) });
     };
     for (const step of report.steps) next({ name: step.name, files: step.files, lossy: !step.lossless }, step.saved);
-    if (saved(report.remainder)) next({ name: REMAINDERS[report.artifactKind] ?? "other" }, report.remainder);
+    if (saved(report.remainder)) next({ name: REMAINDERS.get(report.artifactKind) ?? "other" }, report.remainder);
     rows.push({ name: "after", from: 0, to: size(report.totals.after), files: report.totals.after.files, total: true });
     return rows;
   }

@@ -17,7 +17,7 @@
       this.report = report;
       this.container = container;
       this.numbers = new MLB.MapNumbers(report);
-      this.view = { node: this.numbers.tree.root, from: 0, packed: false, paint: "kind", find: "" };
+      this.view = { node: this.numbers.tree.root, from: 0, packed: false, paint: "", find: "" };
       this.drawn = { boxes: [], elements: new Map(), byElement: new Map(), area: { width: 0, height: 0 } };
       this.slot = -1; // the place of the legend that alone is lit
       this.current = null; // the node whose box takes the focus
@@ -68,11 +68,11 @@
 
     // Takes over a view, or parts of one, and draws it. `write` is how the address tells of it: as a new entry ("push"), or not.
     apply({ path, ...wanted }, { write = "push" } = {}) {
-      const before = this.view.node;
+      const before = this.view;
       this.view = { ...this.view, ...(path && { node: find(this.numbers.tree, path) }), ...wanted };
       const { view } = this;
       if (view.node.row >= 0) [view.node, this.current] = [view.node.parent, view.node];
-      if (!Object.hasOwn(MLB.paints.available(this.report), view.paint)) view.paint = "kind";
+      if (!Object.hasOwn(MLB.paints.available(this.report), view.paint)) view.paint = MLB.paints.first(this.report);
       view.packed &&= this.report.packs && (view.paint !== "change" || this.report.baseline.packs);
       this.choosePaint();
       if (view.from >= this.numbers.ranked(view.node).length) view.from = 0;
@@ -93,7 +93,7 @@
 
     writeAddress(how) {
       const { node, ...view } = this.view;
-      const address = MLB.mapaddress.write({ path: names(node), ...view });
+      const address = MLB.mapaddress.write({ path: names(node), ...view }, MLB.paints.first(this.report));
       if (address === (location.hash || "#")) return;
       try {
         history[`${how}State`](null, "", address);
@@ -112,7 +112,13 @@
       return this.numbers.ranked(this.view.node).slice(this.view.from);
     }
 
-    draw(before = this.view.node) {
+    // The nodes of all files that the view is about, those without a size, too.
+    shown() {
+      const { node, from } = this.view;
+      return from ? this.items().map((item) => item.node) : [node];
+    }
+
+    draw(before = this.view) {
       const area = { x: 0, y: 0, width: this.stage.clientWidth, height: this.stage.clientHeight };
       if (!area.width || !area.height) return;
       const focused = this.stage.contains(document.activeElement);
@@ -125,7 +131,7 @@
       this.details.hide();
       this.dim();
       this.setCurrent(this.boxOf(this.current) ?? boxes[0], { focus: focused });
-      if (before !== this.view.node) this.zoomed(before, last);
+      if (before.node !== this.view.node || before.from !== this.view.from) this.zoomed(before.node, last);
     }
 
     makeBox(box, area) {
@@ -162,7 +168,7 @@
 
     zoomed(before, last) {
       const rows = [];
-      this.numbers.eachRow([this.view.node], (row) => rows.push(row));
+      this.numbers.eachRow(this.shown(), (row) => rows.push(row));
       MLB.emit("zoom", { rows });
       const { layer, area } = this.drawn;
       this.announce();
@@ -189,7 +195,7 @@
       const { numbers } = this;
       for (const [box, each] of this.drawn.elements) MLB.mapboxes.light(each, numbers.litShare(this.nodesOf(box)));
       const asked = this.view.find.trim() !== "";
-      this.matches.textContent = asked ? MLB.mapcontrols.matches(numbers.litFiles.at(-1), numbers.litBytes.at(-1), numbers.total) : "";
+      this.matches.textContent = asked ? MLB.mapcontrols.matches(numbers, this.shown()) : "";
     }
 
     drawControls() {

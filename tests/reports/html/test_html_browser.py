@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -135,10 +136,25 @@ def test_whatever_can_be_used_has_a_name(page_for: Page) -> None:
 @pytest.mark.parametrize("manifest", [full_manifest, hostile_manifest], ids=["full", "hostile"])
 @pytest.mark.parametrize("width", [400, 1280])
 def test_nothing_sticks_out_of_the_page(page_for: Page, manifest: Callable[[], Manifest], width: int) -> None:
-    page = page_for(manifest(), baseline_manifest(), BUDGET, width=width)
+    former = baseline_manifest()
+    long = replace(former, artifact=replace(former.artifact, name=f"{'x' * 80}-manylinux_2_17_x86_64.whl"))
+    page = page_for(manifest(), long, BUDGET, width=width)
     page.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")
     page.wait_for_timeout(100)
     assert page.evaluate("document.documentElement.scrollWidth") == width
+
+
+def test_a_sheet_of_paper_is_wide_enough(page_for: Page) -> None:
+    page = page_for(full_manifest(), baseline_manifest(), BUDGET, width=718)  # A4 with margins of 1 cm
+    page.emulate_media(media="print")
+    page.wait_for_timeout(100)
+    assert page.evaluate("document.documentElement.scrollWidth") == 718
+    assert page.evaluate("[...document.querySelectorAll('.scroll')].filter(each => each.scrollWidth > each.clientWidth).length") == 0
+
+
+def test_tables_are_seen_whole_on_an_ordinary_screen(full_page: Any) -> None:
+    wide = "[...document.querySelectorAll('.scroll')].filter(each => each.scrollWidth > each.clientWidth).map(each => each.innerText)"
+    assert full_page.evaluate(wide) == []
 
 
 def test_what_is_wider_than_the_page_can_be_scrolled_by_keyboard(page_for: Page) -> None:

@@ -5,27 +5,32 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import math
 import re
 import zlib
+from dataclasses import replace
 from html.parser import HTMLParser
 from importlib.resources import files
 from typing import Any
 
 import pytest
 
-from hatch_mlbundle.manifest import Manifest
+from hatch_mlbundle.manifest import BudgetRow, DetailRow, Manifest
+from hatch_mlbundle.reports.accuracy import models_report
 from hatch_mlbundle.reports.html import page as page_module
 from hatch_mlbundle.reports.html.data import PLAIN, data_script, report_data
 from hatch_mlbundle.reports.html.page import html_report
 from tests.reports.html.reportsmith import (
     BUDGET,
     HOSTILE,
+    TRIALS,
     Entry,
     baseline_manifest,
     full_manifest,
     hostile_manifest,
     manifest_of,
     many_files,
+    tensor,
 )
 
 
@@ -195,6 +200,39 @@ def test_a_file_belongs_to_the_step_that_saved_most_of_it() -> None:
     assert steps["app/tests/data.bin"] == 0
     assert steps["app/__init__.py"] == -1
     assert steps["app/model/config.json"] == -1  # it was added
+
+
+def test_a_step_that_is_not_there_is_none() -> None:
+    document = report_data(replace(full_manifest(), steps=(), details=()))
+    assert set(document["columns"]["step"]) == {-1}
+
+
+ODD = [None, True, -1, 2**80, 10**400, 0.5, float("nan"), float("inf"), "", "constructor", [], [1], [None, None], [{}], {}, {"a": 1}]
+
+
+@pytest.mark.parametrize("value", ODD, ids=repr)
+def test_details_in_any_words_have_a_page(value: object) -> None:
+    """A step may say what it likes, and JSON can hold it: what is not as docs/manifest.md describes it is passed over."""
+    trial, weights = TRIALS[0], tensor("w", 400, 100)
+    told: list[dict[str, Any]] = [
+        {"search": value},
+        {"tensors": value},
+        {"size": value},
+        {"setting": value},
+        {"dtype": value},
+        {"sqnr": value},
+    ]
+    told += [{"search": [trial, {**trial, key: value}]} for key in trial]
+    told += [{"tensors": [weights, {**weights, key: value}]} for key in weights]
+    details = tuple(DetailRow(step=step, path="app/model/model.safetensors", detail=each) for each in told for step in (2, -1, 99))
+    accuracy = {"metric": value, "at-least": value, "at-most": value}
+    limit = BudgetRow(limit="installed", unit="percent", allowed=math.nan, actual=math.inf, status="over")
+    manifest = replace(full_manifest(), details=details, configuration={"accuracy": accuracy}, budget=(limit,))
+    loaded = Manifest.from_json(manifest.to_json())
+    document = data_of(html_report(loaded))
+    assert document["budget"][0]["actual"] is document["budget"][0]["allowed"] is None
+    assert len(document["models"]["models"]) == 20
+    assert models_report(loaded) is not None
 
 
 def test_what_is_too_much_to_list_is_one_row() -> None:

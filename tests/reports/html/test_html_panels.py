@@ -65,11 +65,23 @@ def test_sizes_and_percents_read_as_those_of_python(full_page: Any) -> None:
     ]
 
 
+def test_numbers_read_as_those_of_python(full_page: Any) -> None:
+    numbers = [-12.25, -0.25, -0.35, 0.25, 0.75, 12.25, -3.0]
+    assert full_page.evaluate("numbers => numbers.map((each) => MLB.fixed(each, 1))", numbers) == [f"{each:.1f}" for each in numbers]
+
+
 def test_every_path_is_read_back(page_for: Page) -> None:
     paths = sorted([*HOSTILE[:6], "/a", "a//b", "a/b/c", " "])
     page = page_for(manifest_of([unchanged(path, 1) for path in paths]))
     assert page.evaluate("Array.from({ length: MLB.report.count }, (_, row) => MLB.path(row))") == paths
     assert page.evaluate("MLB.visible('lone\\udc80 ' + 'right\\u202eto \\n')") == "lone\\u{dc80} right\\u{202e}to \\u{a}"
+    assert page.evaluate("['  ', ' / a', 'a  b/ ', 'a b'].map(MLB.visible)") == [
+        "\\u{20}\\u{20}",
+        "\\u{20}/\\u{20}a",
+        "a\\u{20}\\u{20}b/\\u{20}",
+        "a b",
+    ]
+    assert page.evaluate("MLB.visibleLines('  a\\n b')") == "  a\n b"
 
 
 def test_the_head_tells_the_totals_and_the_difference(full_page: Any) -> None:
@@ -138,11 +150,11 @@ def test_groups_beyond_the_largest_are_one_row_until_they_are_asked_for(page_for
     entries = [unchanged(f"p{at}/file", 1_000 * (at + 1), owner=f"p{at}") for at in range(40)]
     page = page_for(manifest_of(entries))
     rows = table(page, "By package")
-    assert (len(rows), rows[15][:2]) == (18, ["[25 others]", size(sum(1_000 * (at + 1) for at in range(25)))])
+    assert (len(rows), rows[10][:2]) == (13, ["[30 others]", size(sum(1_000 * (at + 1) for at in range(30)))])
     page.locator("#packages .more").click()
     assert [row[0] for row in table(page, "By package")[:40]] == [f"p{at}" for at in reversed(range(40))]
     assert page.locator("#packages .more").is_hidden()
-    assert page.evaluate("document.activeElement.cells[0].innerText") == "p24"
+    assert page.evaluate("document.activeElement.cells[0].innerText") == "p29"
 
 
 def test_the_largest_files_can_be_ranked_otherwise(page_for: Page) -> None:
@@ -210,6 +222,8 @@ def test_the_remainder_is_a_step_of_its_own(page_for: Page) -> None:
     manifest = replace(full_manifest(), remainder=Saved(installed=-2_000, compressed=-1_000))
     rows = table(page_for(manifest), "Bytes installed")
     assert rows[-2][:3] == ["RECORD, zip headers", "", "+2.00 kB"]
+    odd = replace(manifest, artifact=replace(manifest.artifact, kind="constructor"))
+    assert table(page_for(odd), "Bytes installed")[-2][0] == "other"
 
 
 def test_changes_against_the_baseline(full_page: Any) -> None:
@@ -229,6 +243,11 @@ def test_a_baseline_that_is_the_same_changes_nothing(page_for: Page) -> None:
     page = page_for(full_manifest(), full_manifest())
     assert page.locator("#changes").inner_text().split("\n")[-1] == "No file differs."
     assert page.locator(".headline").inner_text().startswith("the same size installed, the same size compressed")
+
+
+def test_what_was_empty_before_is_new(page_for: Page) -> None:
+    page = page_for(manifest_of([unchanged("new.bin", 5_000)]), manifest_of([]))
+    assert page.locator(".headline").inner_text().startswith("+5.00 kB (new) installed")
 
 
 def test_many_changes_add_up(page_for: Page) -> None:

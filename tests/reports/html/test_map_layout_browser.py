@@ -64,6 +64,14 @@ def test_nothing_to_squarify(page_for: PageFor) -> None:
     assert [area(each) for each in squarified(page, [0, 0], 10, 10)] == [0, 0]
 
 
+def test_a_large_box_does_not_go_for_a_single_small_one(page_for: PageFor) -> None:
+    page = page_for(layers())
+    values = [65_200_000, 40_900_000, 100_000]
+    script = "values => MLB.layout.divide(values.map((value) => ({ node: {}, value })), { x: 0, y: 0, width: 350, height: 558 })"
+    assert [box["value"] for box in page.evaluate(script, values)] == values
+    assert [box["value"] for box in page.evaluate(script, [*values, 90_000])] == [*values[:2], 190_000]
+
+
 def test_boxes_too_small_to_see_are_one(page_for: PageFor) -> None:
     page = page_for(layers())
     found = page.evaluate(

@@ -164,7 +164,7 @@ def test_search_dims_the_others_and_tells_count_and_size(page_for: PageFor) -> N
     page.keyboard.press("/")
     page.keyboard.type("INNER/")
     page.wait_for_selector(".map-box.dim")
-    assert page.locator(".map-matches").text_content() == "4 files, 100 MB (50.0 %)"
+    assert page.locator(".map-matches").text_content() == "4 files, 100 MB, 50.0 %"
     lit = {box["name"].split(",")[0] for box in boxes(page) if not box["dim"]}
     assert lit == {"lib", "deep/inner", "a.so", "b.so", "c.so", "d.so"}
     page.fill(".map-search input", "*.py")
@@ -173,6 +173,11 @@ def test_search_dims_the_others_and_tells_count_and_size(page_for: PageFor) -> N
     page.press(".map-search input", "Enter")
     assert place(page)[-1] == "app"
     assert focused(page).startswith("main.py")
+    assert page.locator(".map-matches").text_content() == "2 files, 50.0 MB, 25.0 %"
+    page.fill(".map-search input", "i")
+    until(page, "document.querySelector('.map-matches').textContent.endsWith('2 of them here')")
+    page.fill(".map-search input", "inner")
+    until(page, "document.querySelector('.map-matches').textContent.endsWith('none of them here')")
     page.press(".map-search input", "Escape")
     assert not [box for box in boxes(page) if box["dim"]]
     assert address(page) == "#at=app"
@@ -411,7 +416,11 @@ def test_others_can_be_entered_until_every_file_was_seen(page_for: PageFor) -> N
         if not (others := [name for name in names(page) if name.endswith("others")]):
             break
         click(page, others[0])
+        assert page.locator(".map-live").text_content().startswith("Others in ")
+        left = 1_000 - len(seen)
+        assert page.locator("#largest caption").text_content() == f"The largest of {left} files that the map shows"
     assert len(seen) == 1_000
+    assert page.locator("#largest tbody th").first.text_content() in {f"app/{name}" for name in names(page)}
 
 
 def test_a_file_that_is_gone_is_shown_where_it_can_be_seen(page_for: PageFor) -> None:
@@ -424,6 +433,7 @@ def test_a_file_that_is_gone_is_shown_where_it_can_be_seen(page_for: PageFor) ->
 def test_the_table_tells_the_same(page_for: PageFor) -> None:
     page = page_for(layers())
     page.click(".map-table summary")
+    page.wait_for_selector(".map-table tbody tr")
     rows = page.locator(".map-table tbody tr").all_text_contents()
     assert rows == ["libfolder150 MB75.0 MB75.0 %5", "appfolder50.0 MB25.0 MB25.0 %2"]
     page.locator(".map-table tbody button").first.click()
@@ -434,6 +444,7 @@ def test_the_table_tells_the_same(page_for: PageFor) -> None:
 def test_the_table_tells_changes_where_the_map_does(page_for: PageFor) -> None:
     page = page_for(full_manifest(), baseline_manifest())
     page.click(".map-table summary")
+    page.wait_for_selector(".map-table tbody tr")
     choose(page, "Change")
     numpy = page.locator(".map-table tbody tr", has_text="numpy").text_content()
     assert numpy == "numpyfolder7.00 MB3.50 MB6.50 MB+500 kB4.5 %3"
@@ -449,6 +460,24 @@ def test_a_shared_address_opens_the_same_view(page_for: PageFor) -> None:
     assert page.locator(".map-matches").text_content().startswith("2 files, 23.5 MB")
     assert page.input_value(".map-search input") == "*core*"
     assert {box["name"].split(",")[0] for box in boxes(page) if not box["dim"]} == {"libs/libcore.so"}
+
+
+def test_a_file_that_became_a_folder_can_be_shared(page_for: PageFor) -> None:
+    page = page_for(manifest_of([unchanged(f"app/x/{name}", 1_000) for name in "ab"]), manifest_of([unchanged("app/x", 500)]))
+    page.evaluate("location.hash = 'at=x'")
+    until(page, "document.querySelector('.map-crumbs li:last-child').textContent.startsWith('x')")
+    assert names(page) == ["a", "b"]
+
+
+def test_changes_are_what_is_shown_first_where_there_is_a_baseline(page_for: PageFor) -> None:
+    page = page_for(full_manifest(), baseline_manifest())
+    assert page.locator(".map-legend-title").text_content().startswith("Change since")
+    assert address(page) == ""
+    choose(page, "Kind")
+    assert address(page) == "#colour=kind"
+    page.reload()
+    page.wait_for_selector(".map-box")
+    assert page.locator(".map-choices").get_by_role("radio", name="Kind").is_checked()
 
 
 def test_an_address_of_another_release_opens_what_is_left_of_it(page_for: PageFor) -> None:
