@@ -15,7 +15,7 @@ from typing import TypeAlias
 from . import __version__
 from .accounting import Ledger
 from .atomic import replace_atomically
-from .beside import COMPANIONS, beside, manifest_sink, replacing_companions, replacing_report
+from .beside import COMPANIONS, beside, replacing_companions, replacing_report, write_manifest
 from .budgeting import held
 from .built_reports import replacing_reports
 from .bundles.archives.pack import archive_of, packing
@@ -161,10 +161,7 @@ def _install(job: Job, finished: Finished, path: Path, target: Path) -> bool:
         return False
     try:
         with ExitStack() as commits:
-            sink = manifest_sink(job, target, finished.manifest, commits)
-            if sink:
-                sink.write(finished.text)
-                commits.enter_context(replacing_reports(job, target, finished.manifest))
+            _tell(job, target, finished.manifest, finished.text, commits)
             if finished.wheel:
                 commits.enter_context(replacing_companions((), beside(job, target, COMPANIONS)))
                 copy = commits.enter_context(replace_atomically(target))
@@ -205,12 +202,16 @@ def _make(job: Job, session: Session, path: Path | None, target: Path, findings:
             manifest = _manifest(job, session, target.name, before, written.side, outcome, told, companions, packed)
             manifest = _within_budget(job, manifest, verification)
             text = manifest.to_json().encode(errors="backslashreplace")
-            sink = manifest_sink(job, target, manifest, commits)
-            if sink:
-                sink.write(text)
-                commits.enter_context(replacing_reports(job, target, manifest))
+            _tell(job, target, manifest, text, commits)
             commits.enter_context(replacing_report(verification, job, target, written.side.account.sha256))
     return _Made(result=Result(manifest=manifest, verification=verification), text=text, lasting=_is_lasting(manifest, outcome))
+
+
+def _tell(job: Job, target: Path, manifest: Manifest, text: bytes, commits: ExitStack) -> None:
+    """Write the manifest, of which this is the text, and the reports made from what is written."""
+    written = write_manifest(job, target, manifest, text, commits)
+    if written:
+        commits.enter_context(replacing_reports(job, target, written))
 
 
 def _within_budget(job: Job, manifest: Manifest, verification: Verification | None) -> Manifest:

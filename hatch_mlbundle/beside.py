@@ -6,9 +6,9 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
 
 from .atomic import make_folder, replace_atomically
+from .budgeting import held_anew
 from .canonical import sha256_of_file
 from .config import ReportFormat
 from .errors import ManifestError
@@ -39,10 +39,11 @@ def beside(job: Job, artifact: Path, suffix: str = "") -> Path:
     return (job.project / Path(folder).expanduser() if folder else artifact.parent) / f"{artifact.name}{suffix}"
 
 
-def manifest_sink(job: Job, target: Path, manifest: Manifest, commits: ExitStack) -> BinaryIO | None:
-    """Return where to write the manifest, None where none is wanted, or where the one there tells more of the same artifact.
+def write_manifest(job: Job, target: Path, manifest: Manifest, text: bytes, commits: ExitStack) -> Manifest | None:
+    """Write a manifest, of which this is the text, to where one is wanted; it takes its place when `commits` end well.
 
-    A second run finds nothing to save; the manifest of the first, which says what was saved and why, must outlive it.
+    A second run finds nothing to save; the manifest of the first, which says what was saved and why, must outlive it. Then only what came
+    of the budget is told anew. Returns what is written, None where nothing is.
     """
     place = saved_manifest_path(job, target)
     if place is None:
@@ -51,9 +52,14 @@ def manifest_sink(job: Job, target: Path, manifest: Manifest, commits: ExitStack
     with suppress(ManifestError):
         former = load_artifact(place)
         if row.before.sha256 == row.after.sha256 == former.after.sha256 != former.before.sha256:
-            return None
+            earlier = Manifest.load(place)
+            manifest = held_anew(earlier, manifest)
+            if manifest == earlier:
+                return None
+            text = manifest.to_json().encode()
     make_folder(place.parent)
-    return commits.enter_context(replace_atomically(place))
+    commits.enter_context(replace_atomically(place)).write(text)
+    return manifest
 
 
 @contextmanager

@@ -14,10 +14,12 @@ from .model import Finding
 from .printable import printable
 from .units import format_size
 
-__all__ = ["BudgetCheck", "LimitResult", "Performance", "breach_line", "check_budget", "findings_of", "format_amount"]
+__all__ = ["ABOUT_THE_BUDGET", "BudgetCheck", "LimitResult", "Performance", "breach_line", "check_budget", "findings_of", "format_amount"]
 
 FORMAT = "mlbundle-budget"
 FORMAT_VERSION = "1.0"
+ABOUT_THE_BUDGET = "MB82"
+"""What the codes of all findings on a budget begin with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,13 +7,15 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
+from packaging.utils import canonicalize_name
+
 from .budget_limits import Sized
 from .budget_settings import BudgetRule
 from .globs import matcher
 from .manifest import ArtifactRow, FileRow, FileState, Manifest
+from .releases import owner_name
 
 _RELEASE = re.compile(r"[-_]v?\d[\w.]*")
-_VERSION = re.compile(r"-[^-]+(?=\.(dist-info|data)$)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,23 +29,18 @@ class Group:
     def size(self, sized: Sized) -> int | None:
         """Return the number of bytes or files; None of compressed bytes where the artifact compresses nothing."""
         totals = self.manifest.artifact.after
-        if sized == "compressed" and not compresses(self.manifest):
+        if sized == "compressed" and not self.manifest.compresses:
             return None
         if self.whole:
             return {"installed": totals.installed, "compressed": totals.size, "files": totals.files}[sized]
         return sum(_count(state, sized) for _, state in self.files)
 
     def parts(self, sized: Sized, *, by_path: bool) -> Mapping[str, int]:
-        """Return the same by owner, of which metadata has no version, or by path."""
+        """Return the same by owner, by the name that it goes by in every release and kind of artifact, or by path."""
         found: defaultdict[str, int] = defaultdict(int)
         for row, state in self.files:
-            found[row.path if by_path else _versionless(row.owner)] += _count(state, sized)
+            found[row.path if by_path else owner_name(row.owner)] += _count(state, sized)
         return found
-
-
-def compresses(manifest: Manifest) -> bool:
-    """Say whether the artifact is one file with sizes of its own: a wheel, a one-file executable; a folder compresses nothing."""
-    return manifest.remainder.compressed is not None
 
 
 def group_of(manifest: Manifest, rule: BudgetRule | None) -> Group:
@@ -55,7 +52,7 @@ def group_of(manifest: Manifest, rule: BudgetRule | None) -> Group:
 
 def uploads(manifest: Manifest) -> Iterator[tuple[str, str, int]]:
     """Yield name, format and bytes of each file that a release would consist of."""
-    if compresses(manifest):
+    if manifest.compresses:
         artifact = manifest.artifact
         yield artifact.name, "one-file" if artifact.kind == "frozen" else artifact.kind, artifact.after.size
     for packed in manifest.packed:
@@ -64,29 +61,19 @@ def uploads(manifest: Manifest) -> Iterator[tuple[str, str, int]]:
 
 def project_name(artifact: ArtifactRow) -> str:
     """Return what stays the same of an artifact's name from release to release: of a wheel's its distribution (PEP 427)."""
-    return normalized(artifact.name.partition("-")[0]) if artifact.kind == "wheel" else _RELEASE.sub("", artifact.name)
-
-
-def normalized(owner: str) -> str:
-    """Return the one form of a distribution's name (PEP 503, "Normalized Names")."""
-    return re.sub(r"[-_.]+", "-", owner).lower()
+    return canonicalize_name(artifact.name.partition("-")[0]) if artifact.kind == "wheel" else _RELEASE.sub("", artifact.name)
 
 
 def _selector(rule: BudgetRule | None) -> Callable[[FileRow], bool]:
     if rule is None:
         return lambda _: True
     if rule.owner:
-        owner = normalized(_versionless(rule.owner))
-        return lambda row: normalized(_versionless(row.owner)) == owner
+        owner = owner_name(rule.owner)
+        return lambda row: owner_name(row.owner) == owner
     if rule.kind:
         return lambda row: row.kind == rule.kind
     matches = matcher([rule.files])
     return lambda row: matches(row.path)
-
-
-def _versionless(owner: str) -> str:
-    """Return an owner as it is called in every release: `app-1.0.dist-info` (PEP 427, "The .dist-info directory") is `app.dist-info`."""
-    return _VERSION.sub("", owner)
 
 
 def _count(state: FileState, sized: Sized) -> int:

@@ -35,6 +35,9 @@ VARYING: Mapping[str, Unit] = {"startup": "seconds", "peak-memory": "bytes"}
 
 _LEAST_WORDS = 2
 
+_MOST = 10**12
+"""The most files, percent or seconds that a limit is about."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limit:
@@ -124,14 +127,15 @@ def _overridden(limit: Limit, override: BudgetOverride | None) -> Limit:
 def _number_faults(settings: BudgetSettings | BudgetRule, path: str) -> Iterator[str]:
     for key in ("files", "count", "startup", "installed_growth_percent", "compressed_growth_percent"):
         value = getattr(settings, key, None)
-        if isinstance(value, int | float) and not (0 <= value < math.inf):
-            yield f"{path}.{key.replace('_', '-')}: must be 0 or more, not {value}"
+        if isinstance(value, int | float) and not 0 <= value <= _MOST:
+            told = "0 or more" if not value >= 0 else f"at most {_MOST:,}"
+            yield f"{path}.{key.replace('_', '-')}: must be {told}, not {str(value)[:40]}"
 
 
 def _baseline_faults(baseline: str, path: str) -> Iterator[str]:
     if PurePosixPath(baseline).is_absolute() or PureWindowsPath(baseline).is_absolute():
         yield f"{path}.baseline: must be relative to the project, not {baseline!r}"
-    elif baseline and PurePosixPath(baseline).suffix != ".json":
+    elif baseline and (PurePosixPath(baseline).suffix != ".json" or "\0" in baseline):
         yield f"{path}.baseline: must be a manifest (.json), not {baseline!r}"
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from .budget_groups import Group, compresses, group_of, normalized, project_name, uploads
+from .budget_groups import Group, group_of, project_name, uploads
 from .budget_limits import Limit
 from .budget_presets import Preset
 from .budget_settings import BudgetRule
 from .manifest import Manifest
 from .printable import shortened
+from .releases import owner_name
 from .schema import suggestion
 from .units import format_size
 
@@ -68,7 +69,7 @@ class Measuring:
 
     def most(self, limit: Limit) -> str:
         """Return what counts most for a limit that is exceeded: what grew most since the baseline, else what is largest."""
-        if limit.varying or (limit.preset and limit.sized == "compressed" and not compresses(self.manifest)):
+        if limit.varying or (limit.preset and limit.sized == "compressed" and not self.manifest.compresses):
             return self.read(limit).note
         by_path = limit.rule is not None and bool(limit.rule.owner)
         now = self._group(limit.rule).parts(limit.sized, by_path=by_path)
@@ -87,7 +88,7 @@ class Measuring:
         if not found:
             return Reading(actual=None, note=preset.remedy)
         size, name = max(found)
-        return Reading(actual=size, note="" if compresses(self.manifest) else shortened(name, _NAME))
+        return Reading(actual=size, note="" if self.manifest.compresses else shortened(name, _NAME))
 
     def _varying(self, limit: Limit) -> Reading:
         if self.performance is None:
@@ -121,14 +122,14 @@ class Measuring:
             return ""
         if not rule.owner:
             return "selects no file; correct it, or delete the rule"
-        owners = {normalized(row.owner): row.owner for row in self.manifest.files if row.after}
-        near = suggestion(normalized(rule.owner), owners)
+        owners = {owner_name(row.owner): row.owner for row in self.manifest.files if row.after}
+        near = suggestion(owner_name(rule.owner), owners)
         return f"no file belongs to {rule.owner!r}{near or '; correct it, or delete the rule'}"
 
     def _comparable(self, limit: Limit) -> bool:
         if self.baseline is None or self.baseline.artifact.kind != self.manifest.artifact.kind:
             return False
-        return limit.sized != "compressed" or compresses(self.baseline)
+        return limit.sized != "compressed" or self.baseline.compresses
 
     def _group(self, rule: BudgetRule | None, *, before: bool = False) -> Group:
         """Return the group that a rule selects; each is made once, for globs take their time."""

@@ -26,7 +26,10 @@ class BudgetRule(SizeLimits):
     """The limits of a part of the artifact, which one of `owner`, `kind` and `files` selects."""
 
     name: str = option("What messages call it; empty means what it selects.", default="")
-    owner: str = option("Selects the files of this distribution or top-level package, however its name is written.", default="")
+    owner: str = option(
+        "Selects the files of this distribution or top-level package, however its name is written, with its metadata and `NAME.libs`.",
+        default="",
+    )
     kind: str = option("Selects the files of this kind, as `mlbundle analyze` names it: `elf`, `model`, `python`, ...", default="")
     files: Glob = option("Selects the files that this glob (as in .gitignore) matches.", default=Glob(""))
     count: int | None = option("The number of files, at most.", default=None)

@@ -22,11 +22,12 @@ from .atomic import make_folder, replace_atomically
 from .beside import saved_manifest_path
 from .bundles.atomic_folder import recover
 from .bundles.folder import check_target
-from .errors import ArtifactError
+from .errors import ArtifactError, BudgetError
 from .invocation import check_apart, check_path, config_of, job_of, project_of
 from .job import cache_of
 from .model import Change
 from .plugins import load_registry, optimizer_entries
+from .printable import printable
 from .standard_output import standard_output
 from .units import format_size
 
@@ -47,10 +48,14 @@ def plan(options: argparse.Namespace) -> None:
 
 def optimize(options: argparse.Namespace) -> None:
     """Make artifacts small, and show what was saved."""
+    several = len(options.artifacts) > 1
     for artifact in options.artifacts:
-        output = output_for(artifact, options.output, several=len(options.artifacts) > 1)
+        output = output_for(artifact, options.output, several=several)
         with job_of(options, artifact) as job:
-            result = application.optimize(job, artifact, output)
+            try:
+                result = application.optimize(job, artifact, output)
+            except BudgetError as error:  # its lines are about limits alone
+                raise error.of(printable(artifact.name)) if several else error from None
         if not options.quiet:
             from .reports.terminal import show, summary
 

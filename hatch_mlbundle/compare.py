@@ -83,6 +83,11 @@ class GroupChange:
         """Bytes in the artifact that came to it, negative where it shrank; None where not both sides compress."""
         return _difference(self.before.compressed, self.after.compressed)
 
+    @property
+    def changed(self) -> bool:
+        """Whether its sizes or the number of its files are other ones."""
+        return bool(self.growth or self.compressed_growth or self.before.files != self.after.files)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VersionChange:
@@ -192,7 +197,7 @@ def _difference(before: int | None, after: int | None) -> int | None:
 
 def _side(manifest: Manifest) -> Side:
     totals = manifest.artifact.after
-    compressed = None if manifest.remainder.compressed is None else totals.size
+    compressed = totals.size if manifest.compresses else None
     sizes = Sizes(installed=totals.installed, compressed=compressed, files=totals.files)
     return Side(name=manifest.artifact.name, kind=manifest.artifact.kind, sizes=sizes, structure=totals.structure)
 

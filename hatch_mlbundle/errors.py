@@ -124,6 +124,10 @@ class BudgetError(MlbundleError):
         self.breaches = tuple(breaches)
         super().__init__("\n".join(breaches))
 
+    def of(self, artifact: str) -> BudgetError:
+        """Return the same, each line with the artifact that it is about."""
+        return BudgetError([f"{artifact}: {breach}" for breach in self.breaches])
+
 
 def without_path(message: object, *paths: Path) -> str:
     """Return a message without the paths that it begins with: those on disk mean nothing to a reader."""

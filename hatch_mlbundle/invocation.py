@@ -45,7 +45,7 @@ def settings_of(options: argparse.Namespace, places: Places = WHEEL) -> Settings
 def places_for(artifact: Path) -> Places:
     """Return where the configuration of an artifact may stand beside [tool.mlbundle]; raises ArtifactError for what can be no path."""
     check_path(artifact)
-    if not artifact.is_dir():
+    if artifact.suffix == ".whl" and not artifact.is_dir():
         return WHEEL
     from .bundles.executable import is_frozen
 

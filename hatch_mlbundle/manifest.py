@@ -229,6 +229,11 @@ class Manifest:
     budget: tuple[BudgetRow, ...] = ()
     layers: tuple[LayerRow, ...] = ()
 
+    @property
+    def compresses(self) -> bool:
+        """Whether the artifact is one file with sizes of its own, a wheel, a one-file executable; a folder compresses nothing."""
+        return self.remainder.compressed is not None
+
     def to_json(self) -> str:
         """Return the manifest's JSON text: one line for each file, so that two of them compare well. Any UTF-8 stream takes it."""
         head = {"format": FORMAT, "format_version": FORMAT_VERSION}

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
-from itertools import product, takewhile
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from itertools import product
 from typing import NamedTuple, TypeAlias
 
 from .manifest import FileState, Manifest
 from .releases import owner_name, release_free
 
-_MOST = 1 << 12
+_MOST = 1 << 10
 """Pairs of which the nearest are looked for; of more files that could each be any other, the order of their paths decides."""
 
 _TELLING = 256
@@ -112,17 +112,24 @@ def _nearest(olds: list[Present], news: list[Present]) -> Iterator[tuple[Present
     elif len(olds) * len(news) > _MOST:
         yield from zip(sorted(olds), sorted(news), strict=False)
     else:
-        taken: set[tuple[bool, str]] = set()
-        for old, new in sorted(product(olds, news), key=_distance):
-            ends = {(False, old.path), (True, new.path)}
-            if not ends & taken:
-                taken |= ends
-                yield old, new
+        parts = {file.path: file.path.split("/") for file in (*olds, *news)}
+        left, there = ({file.path: file for file in files} for files in (olds, news))
+        for _, _, _, old, new in sorted(_distance(parts, old, new) for old, new in product(left, there)):
+            if old in left and new in there:
+                yield left.pop(old), there.pop(new)
 
 
-def _distance(pair: tuple[Present, Present]) -> tuple[int, list[str]]:
+def _distance(parts: Mapping[str, Sequence[str]], old: str, new: str) -> tuple[int, str, str, str, str]:
     """Return the smallest for the paths that have most parts in common at both ends; which of the two is which has no part in it."""
-    first, second = (file.path.split("/") for file in pair)
-    shared = sum(1 for _ in takewhile(lambda parts: parts[0] == parts[1], zip(first, second, strict=False)))
-    shared += sum(1 for _ in takewhile(lambda parts: parts[0] == parts[1], zip(reversed(first), reversed(second), strict=False)))
-    return -shared, sorted(file.path for file in pair)
+    shared = _shared(parts[old], parts[new]) + _shared(reversed(parts[old]), reversed(parts[new]))
+    return -shared, min(old, new), max(old, new), old, new
+
+
+def _shared(first: Iterable[str], second: Iterable[str]) -> int:
+    """Return how many of the first parts are the same."""
+    count = 0
+    for one, other in zip(first, second, strict=False):
+        if one != other:
+            break
+        count += 1
+    return count

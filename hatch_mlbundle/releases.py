@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable
+from functools import lru_cache
 
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 from packaging.version import InvalidVersion, Version
@@ -28,6 +29,7 @@ _DIGIT = re.compile(r"\d")
 _MINOR = re.compile(r"python3\.?(\d+)|(?:cpython-|\.cp)3(\d+)")
 
 
+@lru_cache(maxsize=8_192)  # asked of every file, of which a package has many
 def owner_name(owner: str) -> str:
     """Return the name that an owner goes by in every kind of artifact, normalized (PEP 503): that of a distribution for its
     `NAME-1.0.dist-info`, `NAME.libs` and `_name`, too.

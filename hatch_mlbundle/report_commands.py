@@ -13,7 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from .adapters.project import places_of
 from .atomic import replace_atomically
+from .budget_baseline import read_baseline
 from .config import selected
 from .errors import BudgetError, ConfigurationError
 from .invocation import check_apart, project_of, real_path
@@ -108,10 +110,8 @@ def _baseline(options: argparse.Namespace, project: Path, configured: str) -> Ma
     """Return what growth is counted from: what the command line names, else the manifest that the configuration does, if it is there."""
     if options.baseline:
         return load_subject(options.baseline, options).manifest
-    place = project / configured
-    if not configured or not place.exists():
-        return None
-    return load_subject(place, options).manifest
+    former = read_baseline(project / configured) if configured else None
+    return former.manifest if former else None
 
 
 def _tell(options: argparse.Namespace, to_json: _Text, report: Callable[[], RenderableType]) -> None:
@@ -207,4 +207,4 @@ def _sarif(checked: BudgetCheck, manifest: Manifest, project: Path) -> str:
     place = (project / "pyproject.toml").resolve()
     root = next((folder for folder in place.parents if (folder / ".git").exists()), place.parent)
     text = place.read_text(encoding="utf-8") if place.is_file() else ""
-    return sarif_report(checked, manifest, text, place.relative_to(root).as_posix())
+    return sarif_report(checked, manifest, text, place.relative_to(root).as_posix(), overlays=places_of(manifest.artifact.kind))

@@ -13,7 +13,7 @@ from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, Literal, NewType, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from .globs import is_glob
-from .units import parse_size, write_size
+from .units import LARGEST, parse_size, write_size
 
 Size = NewType("Size", int)
 """A number of bytes; in TOML an integer, or a string like "250 MB"."""
@@ -164,7 +164,7 @@ def _convert(hint: Any, value: object, path: str, faults: list[str]) -> Any:
 
 
 def _convert_size(value: object) -> int:
-    if type(value) is int and value >= 0:
+    if type(value) is int and 0 <= value <= LARGEST:
         return value
     if isinstance(value, str):
         try:

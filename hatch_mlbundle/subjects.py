@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import __version__
-from .adapters.project import FROZEN, WHEEL, place_of
+from .adapters.project import place_of, places_of
 from .config import Config, decisive_settings, selected
 from .errors import ConfigurationError, ManifestError, without_path
 from .invocation import check_path, config_of, places_for, project_of, reading_job, settings_of
@@ -54,7 +54,7 @@ def settings_for(path: Path, options: argparse.Namespace) -> Settings:
     """Return the settings of the project for what is at `path`, as `load_subject` takes it; raises MlbundleError."""
     if not _is_manifest(path):
         return settings_of(options, places_for(path))
-    return settings_of(options, FROZEN if load_artifact(path).kind == "frozen" else WHEEL)
+    return settings_of(options, places_of(load_artifact(path).kind))
 
 
 def _is_image(path: Path) -> bool:

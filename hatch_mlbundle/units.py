@@ -17,17 +17,22 @@ _UNITS = {
     "B": 1,
 }
 """From large to small."""
+LARGEST = 2**63 - 1
+"""Bytes of the largest file that any system knows."""
 _LOWER = {"": 1, **{unit.lower(): size for unit, size in _UNITS.items()}}
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*")
 
 
 def parse_size(text: str) -> int:
-    """Return the number of bytes in `"250 MB"`, `"2 GiB"`, `"4096"`; raises ValueError for anything else."""
+    """Return the number of bytes in `"250 MB"`, `"2 GiB"`, `"4096"`; raises ValueError for anything else, and above LARGEST."""
     match = _SIZE.fullmatch(text)
     unit = _LOWER.get(match[2].lower()) if match else None
     if match is None or unit is None:
         raise ValueError(f"{text!r} is not a size; write it like '250 MB' or '2 GiB'")
-    return round(Decimal(match[1]) * unit)
+    size = round(Decimal(match[1]) * unit)
+    if size > LARGEST:
+        raise ValueError(f"{text[:40]!r} is more than any file has")
+    return size
 
 
 def write_size(size: int) -> str:

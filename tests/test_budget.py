@@ -101,11 +101,17 @@ def test_names_of_owners_are_compared_normalized(name: str) -> None:
     assert only(checked({"rules": [{"owner": name, "installed": 7}]}, manifest)).actual == 7
 
 
-def test_metadata_is_the_same_owner_in_every_release() -> None:
-    before, after = (manifest_of([file_row("x", size, owner=f"app-{size}.dist-info")]) for size in (10, 14))
-    check = checked({"rules": [{"owner": "app.dist-info", "installed-growth": 4}], "installed-growth": 3}, after, before)
-    assert [result.actual for result in check.results] == [4, 4]
-    assert check.lines() == ("budget: installed-growth is 4 B, 1 B over the 3 B allowed (app.dist-info +4 B)",)
+def test_metadata_and_bundled_libraries_belong_to_their_distribution_in_every_release() -> None:
+    before, after = (
+        manifest_of([file_row("x", size, owner=f"My_App-{size}.dist-info"), file_row("y", 2 * size, owner="my_app.libs")])
+        for size in (10, 14)
+    )
+    check = checked({"rules": [{"owner": "my-app", "installed-growth": 11}], "installed-growth": 11}, after, before)
+    assert [result.actual for result in check.results] == [12, 12]
+    assert check.lines() == (
+        "budget: installed-growth is 12 B, 1 B over the 11 B allowed (my-app +12 B)",
+        "budget: my-app: installed-growth is 12 B, 1 B over the 11 B allowed (y +8 B, x +4 B)",
+    )
 
 
 @pytest.mark.parametrize(

@@ -133,7 +133,7 @@ def test_all_faults_at_once_each_with_its_path() -> None:
             f"{PATH}.preset[2]: 'pypi' is listed twice",
             f"{PATH}.files: must be 0 or more, not -1",
             f"{PATH}.startup: must be 0 or more, not nan",
-            f"{PATH}.installed-growth-percent: must be 0 or more, not inf",
+            f"{PATH}.installed-growth-percent: must be at most 1,000,000,000,000, not inf",
             f"{PATH}.baseline: must be a manifest (.json), not 'sizes/app.whl'",
             f"{PATH}.rules[0]: needs exactly one of owner, kind and files, not owner and kind",
             f"{PATH}.rules[1]: needs exactly one of owner, kind and files, to say what it is about",
@@ -150,6 +150,17 @@ def test_all_faults_at_once_each_with_its_path() -> None:
             f"{PATH}.overrides[3].limit: must name a limit, like 'installed'",
         ]
     )
+
+
+@pytest.mark.parametrize("key", ["installed", "files", "startup", "installed-growth-percent"])
+def test_a_number_that_nothing_could_be_told_of(key: str) -> None:
+    (fault,) = faults_of({key: 10**400})
+    assert fault.startswith(f"{PATH}.{key}: must be ")
+    assert len(fault) < 150
+
+
+def test_a_baseline_that_no_file_can_be_called() -> None:
+    assert faults_of({"baseline": "a\0.json"}) == [f"{PATH}.baseline: must be a manifest (.json), not 'a\\x00.json'"]
 
 
 @pytest.mark.parametrize("baseline", ["/sizes/app.json", "C:\\sizes\\app.json"])

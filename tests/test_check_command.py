@@ -111,3 +111,17 @@ def test_a_baseline_that_is_none_is_one_line(tmp_path: Path, content: str, capsy
     assert check(folder) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "base.json" in line
+
+
+def test_the_configured_baseline_is_a_manifest_as_in_a_build(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = project(tmp_path, f'{TABLE}baseline = "base.json"\n')
+    (folder / "base.json").mkdir()
+    assert check(folder) == 2
+    assert "base.json: cannot be read (Is a directory)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--baseline", "--junit", "--project"])
+def test_a_name_that_is_too_long_is_one_line(tmp_path: Path, option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        check(project(tmp_path), option, f"{'x' * 300}.json")
+    assert capsys.readouterr().err.endswith(".json has a name that is too long\n")

@@ -31,6 +31,11 @@ _HATCHS_OWN = ("dependencies", "enable-by-default", "require-runtime-dependencie
 """Keys of a hook's table that hatch itself reads."""
 
 
+def places_of(kind: str) -> Places:
+    """Return where the configuration for artifacts of this kind may stand beside [tool.mlbundle]."""
+    return FROZEN if kind == "frozen" else WHEEL
+
+
 def project_config(root: Path, registry: Registry, override: Mapping[str, object] | None = None, places: Places = WHEEL) -> Config:
     """Return the configuration of the project in the folder `root`, the table at one of `places` and `override` laid over it.
 

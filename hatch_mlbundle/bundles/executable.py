@@ -153,10 +153,13 @@ def open_executables(folder: Path) -> Iterator[dict[str, Executable]]:
         yield found
 
 
-def is_frozen(folder: Path) -> bool:
-    """Say whether this is a one-folder bundle of PyInstaller's; a damaged one is, too."""
+def is_frozen(path: Path) -> bool:
+    """Say whether this is a one-folder bundle or a one-file executable of PyInstaller's; a damaged one is, too."""
     try:
-        with open_executables(folder) as found:
+        if not path.is_dir():
+            with closing(SharedFile(path)) as file:
+                return find_carchive(file) is not None
+        with open_executables(path) as found:
             return bool(found)
     except ArtifactError:
         return True

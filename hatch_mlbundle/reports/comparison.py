@@ -87,7 +87,7 @@ def _groups(title: str, comparison: Comparison, groups: Sequence[GroupChange], t
     """Return what the largest differences are, with a row for all others and one for the bytes that belong to no file."""
     packs = comparison.compressed
     table = labelled(["change", "", "to", *(["compressed", ""] if packs else [])], title)
-    changed, rest = _split(groups, packs=packs)
+    changed, rest = [group for group in groups if group.changed], [group for group in groups if not group.changed]
     for group in changed[:top]:
         table.add_row(*_cells(group, packs=packs), plain(group.name))
     if len(changed) > top or rest:
@@ -100,16 +100,6 @@ def _groups(title: str, comparison: Comparison, groups: Sequence[GroupChange], t
     whole = GroupChange(name="total", before=comparison.before.sizes, after=comparison.after.sizes)
     table.add_row(*_cells(whole, packs=packs), Text("total", style="bold"))
     return table
-
-
-def _split(groups: Sequence[GroupChange], *, packs: bool) -> tuple[list[GroupChange], list[GroupChange]]:
-    """Return the groups that changed, and those that did not."""
-    changed: list[GroupChange] = []
-    rest: list[GroupChange] = []
-    for group in groups:
-        differs = group.growth or (packs and group.compressed_growth) or group.before.files != group.after.files
-        (changed if differs else rest).append(group)
-    return changed, rest
 
 
 def _cells(group: GroupChange, *, packs: bool) -> list[Text]:

@@ -8,7 +8,7 @@ from itertools import chain
 
 from hatch_mlbundle.budget import BudgetCheck
 from hatch_mlbundle.compare import Comparison
-from hatch_mlbundle.manifest import FileRow, FileState, Manifest
+from hatch_mlbundle.manifest import FileRow, FileState, Manifest, Saved
 from hatch_mlbundle.model import Finding
 from hatch_mlbundle.units import format_percent, format_size
 
@@ -55,19 +55,15 @@ def _analysis(manifest: Manifest, rows: int) -> list[str]:
         folded("By kind", _groups("kind", manifest, present, lambda row: row.kind, rows)),
         folded("Largest files", _groups("file", manifest, present, lambda row: row.path, rows)),
         folded("Duplicates", _duplicates(present, rows)),
-        folded("What each step saved", _steps(manifest)),
-        folded("What other steps would save", _suggestions(manifest)),
+        folded("What each step saved", _steps(manifest, rows)),
+        folded("What other steps would save", _suggestions(manifest, rows)),
         folded(f"Findings: {len(manifest.findings):,}", _findings(manifest.findings, rows)),
     ]
 
 
-def _packs(manifest: Manifest) -> bool:
-    return manifest.remainder.compressed is not None
-
-
 def _headline(manifest: Manifest) -> str:
     before, after = manifest.artifact.before, manifest.artifact.after
-    packed = f", compressed {format_size(after.size)}" if _packs(manifest) else ""
+    packed = f", compressed {format_size(after.size)}" if manifest.compresses else ""
     saved = before.installed - after.installed
     told = f", {format_percent(saved, before.installed)} less than before all steps" if saved > 0 else ""
     return f"**{format_size(after.installed)} installed**{packed}, {after.files:,} files{told}: {code(manifest.artifact.name)}"
@@ -79,7 +75,7 @@ def _groups(title: str, manifest: Manifest, files: Iterable[FileRow], label: Cal
         if row.after:
             groups[label(row)].append(row.after)
     ordered = sorted(groups.items(), key=lambda group: (-sum(state.size for state in group[1]), group[0]))
-    packs, totals = _packs(manifest), manifest.artifact.after
+    packs, totals = manifest.compresses, manifest.artifact.after
     lines = [[code(name), *_sums(states, totals.installed, packs=packs)] for name, states in ordered[:rows]]
     if rest := ordered[rows:]:
         others = list(chain.from_iterable(states for _, states in rest))
@@ -128,26 +124,35 @@ def _duplicates(files: Iterable[FileRow], rows: int) -> str:
     return table(["file", "copies", "wasted"], lines)
 
 
-def _steps(manifest: Manifest) -> str:
+def _steps(manifest: Manifest, rows: int) -> str:
     if not manifest.steps:
         return ""
-    named = [(code(step.optimizer), step.saved) for step in manifest.steps]
+    named = [(code(step.optimizer), step.saved) for step in manifest.steps[:rows]]
+    if rest := manifest.steps[rows:]:
+        named.append((f"[{len(rest):,} others]", _together([step.saved for step in rest])))
     lines = [[name, *_saved(saved.installed, saved.compressed)] for name, saved in [*named, ("(writing)", manifest.remainder)]]
     before, after = manifest.artifact.before, manifest.artifact.after
-    sizes = _saved(before.installed - after.installed, before.size - after.size if _packs(manifest) else None)
+    sizes = _saved(before.installed - after.installed, before.size - after.size if manifest.compresses else None)
     lines.append(["**total**", *(f"**{size}**" for size in sizes)])
-    return table(["step", "installed", *(["compressed"] if _packs(manifest) else [])], lines)
+    return table(["step", "installed", *(["compressed"] if manifest.compresses else [])], lines)
+
+
+def _together(parts: Sequence[Saved]) -> Saved:
+    compressed = [saved.compressed for saved in parts if saved.compressed is not None]
+    return Saved(installed=sum(saved.installed for saved in parts), compressed=sum(compressed) if compressed else None)
 
 
 def _saved(installed: int, compressed: int | None) -> list[str]:
     return [format_size(-size) for size in (installed, compressed) if size is not None]
 
 
-def _suggestions(manifest: Manifest) -> str:
+def _suggestions(manifest: Manifest, rows: int) -> str:
     lines = [
         [code(each.optimizer), f"{each.files:,}", format_size(-each.saved.installed), "no change" if each.lossless else "changes numbers"]
-        for each in manifest.suggestions
+        for each in manifest.suggestions[:rows]
     ]
+    if rest := len(manifest.suggestions) - len(lines):
+        lines.append([f"[{rest:,} others]", "", "", ""])
     return table(["step", "files", "installed", "to what is computed"], lines, words=(3,))
 
 

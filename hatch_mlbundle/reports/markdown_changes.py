@@ -46,7 +46,7 @@ def _sides(comparison: Comparison) -> str:
 def _groups(title: str, comparison: Comparison, groups: Sequence[GroupChange], rows: int) -> str:
     """Return the groups that changed, the rest as one row, and the total: nothing where none changed."""
     packs = comparison.compressed
-    changed = [group for group in groups if _differs(group, packs=packs)]
+    changed = [group for group in groups if group.changed]
     if not changed:
         return ""
     lines = [[code(group.name), *_numbers([group], packs=packs)] for group in changed[:rows]]
@@ -60,10 +60,6 @@ def _groups(title: str, comparison: Comparison, groups: Sequence[GroupChange], r
     whole = GroupChange(name="", before=before.sizes, after=after.sizes)
     lines.append(["**total**", *(f"**{number}**" for number in _numbers([whole], packs=packs))])
     return table([title, "installed", "change", *(["compressed", "change"] if packs else [])], lines)
-
-
-def _differs(group: GroupChange, *, packs: bool) -> bool:
-    return bool(group.growth or group.before.files != group.after.files or (packs and group.compressed_growth))
 
 
 def _numbers(groups: Sequence[GroupChange], *, packs: bool) -> list[str]:

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 from hatch_mlbundle import __version__
-from hatch_mlbundle.budget import BudgetCheck, LimitResult, breach_line, findings_of
+from hatch_mlbundle.budget import ABOUT_THE_BUDGET, BudgetCheck, LimitResult, breach_line, findings_of
 from hatch_mlbundle.budget_groups import project_name
 from hatch_mlbundle.canonical import digest
 from hatch_mlbundle.manifest import Manifest
@@ -24,28 +24,25 @@ from hatch_mlbundle.toml_lines import Key, line_of, toml_lines
 
 _SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 _BUDGET = "budget"
-_TABLES: Sequence[Key] = (
-    ("tool", "hatch", "build", "targets", "wheel", "hooks", "mlbundle"),
-    ("tool", "hatch", "build", "targets", "frozen", "mlbundle"),
-    ("tool", "hatch", "build", "hooks", "mlbundle"),
-)
-"""Tables that are laid over [tool.mlbundle]."""
 _OURS: Key = ("tool", "mlbundle")
-_ABOUT_THE_BUDGET = "MB82"
-"""The codes of findings on the budget: those of the check count, not those of the build that the manifest is of."""
 _MOST = 5_000
 """Results that GitHub takes of one upload."""
 
 _Json = dict[str, Any]
 
 
-def sarif_report(check: BudgetCheck, manifest: Manifest, pyproject: str, place: str = "pyproject.toml") -> str:
+def sarif_report(
+    check: BudgetCheck, manifest: Manifest, pyproject: str, place: str = "pyproject.toml", *, overlays: Sequence[Sequence[str]] = ()
+) -> str:
     """Return the JSON text, ASCII alone.
 
     `pyproject` is the text of the file that the locations point into, `place` its path in the repository, with `/` between its parts.
+    Of `overlays`, the tables that may be laid over [tool.mlbundle] for this artifact, the first that is there counts.
     """
-    source = _Source(uri=quote(place.encode(errors="surrogateescape")), lines=toml_lines(pyproject))
-    findings = [each for each in manifest.findings if not each.code.startswith(_ABOUT_THE_BUDGET)]
+    lines = toml_lines(pyproject)
+    there = (tuple(table) for table in overlays if any(key[: len(table)] == tuple(table) for key in lines))
+    source = _Source(uri=quote(place.encode(errors="surrogateescape")), lines=lines, overlay=next(there, _OURS))
+    findings = [each for each in manifest.findings if not each.code.startswith(ABOUT_THE_BUDGET)]  # those of the check count
     results = [_of_limit(each, source) for each in check.results if each.status in ("over", "overridden")]
     keys = {finding: tuple(_key(each.key)) for each in check.results for finding in findings_of(each)}
     results += [_of_finding(each, (_BUDGET, *keys.get(each, ())), source) for each in check.findings]
@@ -62,15 +59,17 @@ def sarif_report(check: BudgetCheck, manifest: Manifest, pyproject: str, place: 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Source:
-    """The file that locations point into, and the lines of its keys."""
+    """The file that locations point into, the lines of its keys, and the table that is laid over [tool.mlbundle]."""
 
     uri: str
     lines: Mapping[Key, int]
+    overlay: Key
 
     def location(self, key: Key) -> _Json:
-        """Return where a key of [tool.mlbundle] is, or where a table that is laid over it has one of its own."""
-        over = (table for table in _TABLES if key and (*table, key[0]) in self.lines)
-        line = line_of(self.lines, (*next(over, _OURS), *key))
+        """Return where a key of [tool.mlbundle] is, or where the table that is laid over it has one of its own."""
+        depth = len(self.overlay) + 1
+        overlaid = any(each[:depth] == (*self.overlay, *key[:1]) for each in self.lines)
+        line = line_of(self.lines, (*(self.overlay if overlaid else _OURS), *key))
         artifact = {"uri": self.uri, "uriBaseId": "%SRCROOT%"}
         return {"physicalLocation": {"artifactLocation": artifact, "region": {"startLine": line}}}
 

@@ -24,11 +24,6 @@ class _Space(NamedTuple):
     files: int
 
 
-def packs(manifest: Manifest) -> bool:
-    """Say whether a manifest has compressed sizes."""
-    return manifest.remainder.compressed is not None
-
-
 def by_group(title: str, manifest: Manifest, label: Callable[[FileRow], str], top: int) -> Table:
     """Return the sizes of the files grouped by their labels: the `top` largest groups, and all others in a row."""
     groups: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
@@ -83,7 +78,7 @@ def _others(groups: Sequence[_Space]) -> tuple[_Space, int]:
 
 def _table(title: str, manifest: Manifest, rows: Sequence[_Space], rest: tuple[_Space, int], *, counted: bool) -> Table:
     """Return a table whose rows add up to what the artifact takes, those with the number of their files where it is `counted`."""
-    compresses, totals = packs(manifest), manifest.artifact.after
+    compresses, totals = manifest.compresses, manifest.artifact.after
     table = labelled(["installed", "", *(["compressed", ""] if compresses else []), *(["files"] if counted else [])], title)
 
     def add(row: _Space, label: Text) -> None:

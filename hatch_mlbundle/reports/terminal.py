@@ -23,7 +23,7 @@ from .accuracy import models_report
 from .budget import budget_line
 from .contents import contents_report
 from .layers import layers_report
-from .space import by_group, duplicates, largest_files, packs
+from .space import by_group, duplicates, largest_files
 from .structure import REMAINDERS
 from .tables import others, plain, unbroken
 from .verification import verification_report
@@ -56,7 +56,7 @@ def show(report: RenderableType) -> None:
 def summary(manifest: Manifest, place: Path | None = None, verification: Verification | None = None) -> RenderableType:
     """Return what was saved, step by step, what was done to models, what was found, how it was verified, and where the manifest lies."""
     before, after = manifest.artifact.before, manifest.artifact.after
-    compresses = packs(manifest)
+    compresses = manifest.compresses
     table = _table("step", "files", "installed", *(["compressed"] if compresses else []))
     for step in manifest.steps:
         changed = sum(count for action, count in step.changes.items() if action != "keep")
@@ -94,7 +94,7 @@ def analysis(manifest: Manifest, *, top: int) -> RenderableType:
     a manifest saved, what it was packed into, and its findings.
     """
     totals = manifest.artifact.after
-    packed = f", {format_size(totals.size)} compressed" if packs(manifest) else ""
+    packed = f", {format_size(totals.size)} compressed" if manifest.compresses else ""
     inside = contents_report(manifest, top=top)
     parts: list[RenderableType] = [
         unbroken(manifest.artifact.name),

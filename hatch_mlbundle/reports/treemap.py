@@ -75,7 +75,7 @@ class Scene:
 def scene(manifest: Manifest) -> Scene:
     """Return the picture of an artifact as it is after all steps."""
     after = manifest.artifact.after
-    packed = f", {format_size(after.size)} compressed" if manifest.remainder.compressed is not None else ""
+    packed = f", {format_size(after.size)} compressed" if manifest.compresses else ""
     sizes = f"{format_size(after.installed)} installed{packed}, {after.files:,} files"
     title = printable(manifest.artifact.name)
     left = WIDTH - text_width(sizes, 15)

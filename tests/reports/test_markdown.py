@@ -14,7 +14,7 @@ from markdown_it.token import Token
 
 from hatch_mlbundle.budget import BudgetCheck, LimitResult
 from hatch_mlbundle.compare import Comparison, FileChange, GroupChange, Side, Sizes, VersionChange
-from hatch_mlbundle.manifest import ArtifactRow, BudgetStatus, FileRow, FileState, Manifest, Saved, StepRow, Totals
+from hatch_mlbundle.manifest import ArtifactRow, BudgetStatus, FileRow, FileState, Manifest, Saved, StepRow, SuggestionRow, Totals
 from hatch_mlbundle.model import Finding
 from hatch_mlbundle.reports.markdown import analysis_markdown, check_markdown, comparison_markdown
 from hatch_mlbundle.reports.markdown_parts import LIMIT, code, marker
@@ -332,6 +332,20 @@ def test_20_000_files_and_thousands_of_limits_stay_within_a_comment() -> None:
         assert len(text.encode()) > LIMIT / 4
     listed = rows_of(comparison_markdown(compared, top=20_000))[-1]
     assert listed[-1] == ["total", "", "", "", f"+{format_size(400_000)}"]
+
+
+def test_thousands_of_steps_and_suggestions_stay_within_a_comment() -> None:
+    plain = manifest({"a": 7})
+    (step,) = plain.steps
+    advice = SuggestionRow(optimizer="s" * 100, lossless=True, files=1, saved=step.saved, configuration="")
+    text = analysis_markdown(replace(plain, steps=(step,) * 2_000, suggestions=(advice,) * 2_000), top=2)
+    check_sound(text)
+    tables = rows_of(text)
+    saved = ["-1.00 kB", "-400 B"]
+    assert [["strip", *saved], ["strip", *saved], ["[1,998 others]", "-2.00 MB", "-799 kB"], ["(writing)", "0 B", "0 B"]] in [
+        each[1:-1] for each in tables
+    ]
+    assert ["[1,998 others]", "", "", ""] in [each[-1] for each in tables]
 
 
 def test_the_same_comparison_is_the_same_text() -> None:

@@ -11,6 +11,7 @@ from urllib.parse import unquote
 import jsonschema
 import pytest
 
+from hatch_mlbundle.adapters.project import places_of
 from hatch_mlbundle.manifest import Manifest
 from hatch_mlbundle.model import Finding
 from hatch_mlbundle.reports.sarif import sarif_report
@@ -94,7 +95,7 @@ def told(run: dict[str, Any]) -> list[tuple[str, str, int]]:
 
 
 def report(table: dict[str, Any] = TABLE, manifest: Manifest = NOW, text: str = PYPROJECT, place: str = "pyproject.toml") -> dict[str, Any]:
-    return valid(sarif_report(checked(table, manifest), manifest, text, place))
+    return valid(sarif_report(checked(table, manifest), manifest, text, place, overlays=places_of(manifest.artifact.kind)))
 
 
 def test_breaches_and_findings_stand_at_the_lines_that_they_come_from() -> None:
@@ -120,6 +121,19 @@ def test_documents_are_held_to_the_schema_that_github_uses() -> None:
 def test_a_table_that_is_laid_over_is_where_its_keys_are() -> None:
     text = "[tool.mlbundle.budget]\nfiles = 9\n[tool.hatch.build.targets.wheel.hooks.mlbundle]\nbudget = { startup = 1,\\\n files = 1 }\n"
     assert told(report({"files": 1}, manifest_of(ROWS), text.replace("\\\n", ""))) == [("budget", "error", 4)]
+
+
+@pytest.mark.parametrize(("kind", "line"), [("wheel", 4), ("frozen", 2), ("folder", 4)])
+def test_a_table_counts_for_the_artifacts_that_it_is_for(kind: str, line: int) -> None:
+    tables = ("targets.frozen.mlbundle", "targets.wheel.hooks.mlbundle", "hooks.mlbundle")
+    text = "".join(f"[tool.hatch.build.{table}.budget]\nfiles = 1\n" for table in tables)
+    assert told(report({"files": 1}, manifest_of(ROWS, kind=kind), text)) == [("budget", "error", line)]
+
+
+def test_only_the_first_table_is_laid_over_as_hatch_does_it() -> None:
+    hooks = "[tool.hatch.build.targets.wheel.hooks.mlbundle]\n[tool.hatch.build.hooks.mlbundle.budget]\nfiles = 1\n"
+    text = f"{hooks}[tool.mlbundle]\nbudget.files = 1\n"
+    assert told(report({"files": 1}, manifest_of(ROWS), text)) == [("budget", "error", 5)]
 
 
 @pytest.mark.parametrize("text", ["", "[tool.poetry]\n", "no toml at all ["])

@@ -36,7 +36,7 @@ def report_data(manifest: Manifest, baseline: Manifest | None = None, budget: Bu
         "artifactKind": artifact.kind,
         "structureLabel": structure_label(artifact.kind),
         "remainderLabel": REMAINDERS.get(artifact.kind, "other"),
-        "packs": manifest.remainder.compressed is not None,
+        "packs": manifest.compresses,
         "hashed": all(row.after.sha256 is not None for row in manifest.files if row.after),
         "generator": manifest.generator,
         "totals": {"before": _totals(artifact.before), "after": _totals(artifact.after)},
@@ -119,6 +119,6 @@ def _pretty(settings: Mapping[str, Any]) -> str:
 def _baseline(baseline: Manifest) -> dict[str, Any]:
     return {
         "name": baseline.artifact.name,
-        "packs": baseline.remainder.compressed is not None,
+        "packs": baseline.compresses,
         "totals": _totals(baseline.artifact.after),
     }
