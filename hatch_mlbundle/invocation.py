@@ -67,6 +67,7 @@ def project_of(options: argparse.Namespace) -> Path:
     Raises ConfigurationError where the named one is none: without its limits, everything would be allowed.
     """
     if options.project:
+        check_path(Path(options.project))
         if not (folder := Path(options.project)).is_dir():
             raise ConfigurationError([f"--project: {printable(str(folder))}: is no folder; name the one with the pyproject.toml"])
         return folder

@@ -20,7 +20,6 @@ from hatch_mlbundle.units import format_percent, format_size
 from hatch_mlbundle.verification.report import Verification
 
 from .accuracy import models_report
-from .budget import budget_line
 from .contents import contents_report
 from .layers import layers_report
 from .space import by_group, duplicates, largest_files
@@ -72,6 +71,8 @@ def summary(manifest: Manifest, place: Path | None = None, verification: Verific
     parts += [_finding(finding) for finding in manifest.findings]
     parts += [unbroken(f"{packed.format}: {packed.name}, {format_size(packed.size)}") for packed in manifest.packed]
     parts += [verification_report(verification)] if verification else []
+    from .budget import budget_line  # it knows of releases, which takes packaging's time: an analysis needs none
+
     budget = budget_line(manifest, verified=verification is not None)
     parts += [budget] if budget else []
     if place is not None:
