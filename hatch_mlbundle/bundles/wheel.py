@@ -93,13 +93,18 @@ class WheelSource(AbstractContextManager["WheelSource"]):
         return Bundle(self._file(member, facts[path]) for path, member in self.members.items())
 
     def owner_of(self, path: str) -> str:
-        """Return the top-level package or module that a path belongs to; dist-info's name, or a `.data` scheme's, for the others."""
+        """Return the top-level package or module that a path belongs to, or a `.data` scheme's name.
+
+        What lies in dist-info and in `NAME.libs` belongs to what the wheel is named for: mostly the package.
+        """
         parts = path.split("/")
         if parts[0] == f"{self.dist_info.removesuffix('.dist-info')}.data" and len(parts) > 2:
             if parts[1] not in _IMPORTABLE:
                 return parts[1]
             parts = parts[2:]
-        return parts[0] if len(parts) > 1 else parts[0].partition(".")[0] or parts[0]
+        if len(parts) == 1:
+            return parts[0].partition(".")[0] or parts[0]
+        return self.dist_info.partition("-")[0] if parts[0] == self.dist_info else parts[0].removesuffix(".libs")
 
     def fault(self, problem: str) -> ArtifactError:
         """Return the error that says `problem` of this wheel."""

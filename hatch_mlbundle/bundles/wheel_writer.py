@@ -84,7 +84,7 @@ def _record(source: WheelSource, files: Sequence[File]) -> File:
         sha256=hashlib.sha256(data).hexdigest(),
         mode=source.members[source.record_path].mode,
         kind=Kind.METADATA,
-        owner=source.dist_info,
+        owner=source.owner_of(source.record_path),
         content=MemoryContent(data),
     )
 

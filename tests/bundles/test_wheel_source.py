@@ -63,7 +63,7 @@ def test_owners(tmp_path: Path) -> None:
         "demo/_native.so": "demo",
         "demo/noise.bin": "demo",
         "demo/empty.py": "demo",
-        "demo.libs/libx.so": "demo.libs",
+        "demo.libs/libx.so": "demo",
         "top.py": "top",
         "demo-1.0.data/purelib/extra/__init__.py": "extra",
         "demo-1.0.data/scripts/run": "scripts",
@@ -72,7 +72,7 @@ def test_owners(tmp_path: Path) -> None:
         "demo-1.0.data/platlib/single.py": "single",
         "demo-1.0.data/data/share/x": "data",
         "other-1.0.data/data/x": "other-1.0.data",
-        **{f"{DIST_INFO}/{name}": DIST_INFO for name in ("METADATA", "WHEEL", "RECORD")},
+        **{f"{DIST_INFO}/{name}": "demo" for name in ("METADATA", "WHEEL", "RECORD")},
     }
 
 
