@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar
@@ -25,51 +26,57 @@ _FATBINS = frozenset({".nv_fatbin", "__nv_relfatbin", ".nv_fatb", "__nv_rel"})
 _OFFLOAD_BUNDLES = frozenset({".hip_fatbin", ".hip_fat"})
 
 
-class ElfInspector(Inspector):
+class _NativeInspector(Inspector):
+    """Reads the headers of native libraries and programs."""
+
+    def inspect(self, path: Path) -> Iterable[Inside]:
+        """Yield the sections, and GPU code where there is some; raises BinaryError."""
+        with Reader(path) as reader:
+            headers, sections = self._read(reader)
+            yield _sections(headers, sections)
+            yield from _gpu_code(reader, sections)
+
+    @abstractmethod
+    def _read(self, reader: Reader) -> tuple[Iterable[Extent], Sequence[Extent]]:
+        """Return where headers and sections lie; raises BinaryError."""
+
+
+class ElfInspector(_NativeInspector):
     """Reads the section headers of ELF files."""
 
     name: ClassVar[str] = "elf"
     version: ClassVar[str] = "1"
     kinds: ClassVar[frozenset[Kind]] = frozenset({Kind.ELF})
 
-    def inspect(self, path: Path) -> Iterable[Inside]:
-        """Yield the sections, and GPU code where there is some; raises BinaryError."""
-        with Reader(path) as reader:
-            elf = read_tables(reader)
-            sections = [Extent(each.offset, each.end, each.name) for each in elf.sections if each.filesz]
-            yield _sections(_elf_headers(elf), sections)
-            yield from _gpu_code(reader, sections)
+    def _read(self, reader: Reader) -> tuple[Iterable[Extent], Sequence[Extent]]:
+        elf = read_tables(reader)
+        return _elf_headers(elf), [Extent(each.offset, each.end, each.name) for each in elf.sections if each.filesz]
 
 
-class PeInspector(Inspector):
+class PeInspector(_NativeInspector):
     """Reads the section headers of Windows libraries and programs."""
 
     name: ClassVar[str] = "pe"
     version: ClassVar[str] = "1"
     kinds: ClassVar[frozenset[Kind]] = frozenset({Kind.PE})
 
-    def inspect(self, path: Path) -> Iterable[Inside]:
-        """Yield the sections, and GPU code where there is some; raises BinaryError."""
-        with Reader(path) as reader:
-            found = read_pe(reader).sections
-            sections = [Extent(each.offset, each.offset + each.size, each.name) for each in found if each.size]
-            yield _sections(_pe_headers(sections), sections)
-            yield from _gpu_code(reader, sections)
+    def _read(self, reader: Reader) -> tuple[Iterable[Extent], Sequence[Extent]]:
+        found = read_pe(reader).sections
+        sections = [Extent(each.offset, each.offset + each.size, each.name) for each in found if each.size]
+        return _pe_headers(sections), sections
 
 
-class MachoInspector(Inspector):
+class MachoInspector(_NativeInspector):
     """Reads the load commands of Mach-O libraries and programs; the sections of all slices of a universal one."""
 
     name: ClassVar[str] = "macho"
     version: ClassVar[str] = "1"
     kinds: ClassVar[frozenset[Kind]] = frozenset({Kind.MACHO})
 
-    def inspect(self, path: Path) -> Iterable[Inside]:
-        """Yield the sections; raises BinaryError."""
-        with Reader(path) as reader:
-            sections = {part.offset: list(_macho_sections(part)) for part in read_macho(reader)}
-            headers = [Extent(offset, min(found)[0], HEADERS) for offset, found in sections.items() if found]
-            yield _sections(headers, [extent for found in sections.values() for extent in found])
+    def _read(self, reader: Reader) -> tuple[Iterable[Extent], Sequence[Extent]]:
+        slices = {part.offset: list(_macho_sections(part)) for part in read_macho(reader)}
+        headers = [Extent(offset, min(found)[0], HEADERS) for offset, found in slices.items() if found]
+        return headers, [extent for found in slices.values() for extent in found]
 
 
 def _sections(headers: Iterable[Extent], sections: Iterable[Extent]) -> Inside:
