@@ -26,7 +26,7 @@ def table(entries: Iterable[OptionEntry], prefix: str = "") -> str:
 
 def sections() -> dict[str, str]:
     tables = {"packing": PackingSettings, "limits": Limits, "cache": CacheSettings}
-    settings = table(option_entries(Settings, without=[*tables, "accuracy", "budget", "verify"]))
+    settings = table(option_entries(Settings, without=[*tables, "accuracy", "budget", "image", "verify"]))
     nested = [table(option_entries(cls), f"{name}.").split("\n", 2)[2] for name, cls in tables.items()]
     ours = [entry for entry in optimizer_entries(load_registry()) if entry.distribution == OURS]
     optimizers = (f"### `{entry.name}`\n\n{entry.summary}\n\n{table(entry.options)}" for entry in ours)

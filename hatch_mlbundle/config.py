@@ -12,6 +12,7 @@ from .accuracy_settings import AccuracySettings, accuracy_faults
 from .budget_limits import budget_faults
 from .budget_settings import BudgetSettings
 from .errors import ConfigurationError
+from .image_settings import ImageSettings
 from .model import Finding
 from .optimizer import Options, option
 from .schema import Size, read_fields, read_table, suggestion, toml_names, unknown_key
@@ -88,6 +89,7 @@ class Settings:
     verify: VerifySettings = option("The commands that prove that the result still works.", default=VerifySettings())
     accuracy: AccuracySettings = option("How far lossy steps may lead, measured on samples.", default=AccuracySettings())
     budget: BudgetSettings = option("How large the result may be, and how much it may grow.", default=BudgetSettings())
+    image: ImageSettings = option("What may be changed in a container image, and how it is written.", default=ImageSettings())
     cache: CacheSettings = option("The cache of results.", default=CacheSettings())
 
 

@@ -18,7 +18,7 @@ from .model import Finding
 from .printable import printable
 
 FORMAT = "mlbundle-manifest"
-FORMAT_VERSION = "1.3"
+FORMAT_VERSION = "1.4"
 """Major and minor: a new minor adds keys, a new major changes what there is."""
 
 _ONE_LINE = json.JSONEncoder(ensure_ascii=False)
@@ -144,7 +144,8 @@ class LayerRow:
     """A layer of a container image, from the lowest on: the digest and number of its stored bytes, and the instruction that made it.
 
     `installed` and `compressed` are bytes of its `files` that a container sees, unpacked and as stored; the `hidden` ones those
-    of files that this or a later layer hides.
+    of files that this or a later layer hides; the `repeated` ones those of files whose very bytes a lower layer, or a file before
+    them, has as well.
     """
 
     digest: str
@@ -155,6 +156,55 @@ class LayerRow:
     compressed: int
     hidden_installed: int
     hidden_compressed: int
+    repeated_installed: int = 0
+    repeated_compressed: int = 0
+
+
+ComponentKind: TypeAlias = Literal["system", "python", "package", "cuda", "model", "cache", "application"]
+"""Packages of the distribution; Python itself; packages of Python; NVIDIA's libraries; models; what programs keep to be faster; the rest"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComponentRow:
+    """A part of a container image as a person would name it, with its version where that is known; bytes that a container sees.
+
+    `detail` is what else there is to say: GPU architectures, the format of a model, the place of a cache. `layers` are the numbers, from 1,
+    of the layers that have files of it.
+    """
+
+    name: str
+    kind: ComponentKind
+    version: str
+    detail: str
+    files: int
+    installed: int
+    compressed: int
+    layers: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EditRow:
+    """Lines to write: into the file `where` (`Dockerfile`, `.dockerignore`, `compose.yaml`, `pod.yaml`), or to run (`sh`)."""
+
+    where: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdviceRow:
+    """What could be done about a container image: what it saves by itself, and what of that no option before it saves.
+
+    `pros` and `cons` are sentences; `edits` the exact change.
+    """
+
+    name: str
+    title: str
+    saved: Saved
+    adds: Saved
+    files: int
+    pros: tuple[str, ...]
+    cons: tuple[str, ...]
+    edits: tuple[EditRow, ...]
 
 
 View: TypeAlias = Literal["sections", "gpu", "tensors"]
@@ -228,6 +278,8 @@ class Manifest:
     suggestions: tuple[SuggestionRow, ...] = ()
     budget: tuple[BudgetRow, ...] = ()
     layers: tuple[LayerRow, ...] = ()
+    components: tuple[ComponentRow, ...] = ()
+    advice: tuple[AdviceRow, ...] = ()
 
     @property
     def compresses(self) -> bool:
@@ -300,7 +352,7 @@ def _plain(value: Any) -> Any:
 
 
 def _text(key: str, value: Any) -> str:
-    if key in ("files", "details", "contents", "layers"):
+    if key in ("files", "details", "contents", "layers", "components"):
         write = _detail_text if key == "details" else _line
         rows = ",\n".join(f"    {write(_plain(row))}" for row in value)
         return f"[\n{rows}\n  ]" if rows else "[]"
