@@ -117,7 +117,7 @@ def test_a_server_without_ranges_begins_anew(target: Target) -> None:
     assert target.told.count(-1000) == 1
 
 
-def cut(after: int, status: int = 200) -> Answer:
+def cut(after: int) -> Answer:
     """Answer as a good server does, and break the connection after some bytes of the body."""
 
     def answer(handler: Handler) -> None:
@@ -286,8 +286,6 @@ def test_redirects(target: Target, status: int) -> None:
 
 
 def test_a_redirect_may_be_relative_and_hold_blanks(target: Target) -> None:
-    with serving(files({"/a%20b/c?d=1": BODY})) as server:
-        pass
     answer = in_turn(lambda handler: reply(handler, 302, {"Location": "a b/c?d=1"}), files({"/x/a%20b/c?d=1": BODY}))
     with serving(answer) as server:
         target.fetch(server.url + "/x/y")

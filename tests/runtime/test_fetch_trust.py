@@ -139,6 +139,7 @@ def test_a_proxy_carries_http_and_https(tmp_path: Path, trusted: Path, monkeypat
         assert len(proxy.asked) == 2
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Python 3.10 leaves the refused connection open
 def test_a_proxy_that_refuses_or_is_not_there(tmp_path: Path, trusted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with proxying(refuse=True) as proxy, serving(files({"/x": BODY}), trusted) as server:
         monkeypatch.setenv("https_proxy", proxy.url)

@@ -249,7 +249,7 @@ def _ask(url: str, headers: dict[str, str], timeout: float) -> http.client.HTTPR
     """Ask for one URL, through the environment's proxies; follows no redirect and returns whatever the status is."""
     environ = os.environ.get
     if not url.startswith(("https://", "http://")):
-        raise ValueError
+        raise ValueError("neither http nor https")
     if url.startswith("https://"):
         trust = _trust(environ("REQUESTS_CA_BUNDLE") or environ("CURL_CA_BUNDLE"), environ("SSL_CERT_FILE"), environ("SSL_CERT_DIR"))
     else:
