@@ -81,7 +81,7 @@ class Runner:
     def tend(self, command: VerifyCommand) -> None:
         """Undo what a command did to the bundle, and remove its working folder."""
         remove_folder(self.work)
-        if changed := self.subject.stand.mend():
+        if changed := self.subject.mend():
             self.disturbed.setdefault(title(command), changed)
 
     def _run(
@@ -118,9 +118,14 @@ class Runner:
         return Command(
             arguments=tuple(_filled(argument, places) for argument in command.run),
             folder=self.work,
-            environment={**self._passed(), **_FIXED, **homely, **named, **extra},
+            environment={**self._passed(), **_FIXED, **homely, **self._models(), **named, **extra},
             stdin=command.stdin.encode(),
         )
+
+    def _models(self) -> dict[str, str]:
+        """Return what tells an application where the models are that left it: nothing is fetched while it is tried."""
+        folders = self.subject.model_folders()
+        return {"MLBUNDLE_MODELS": os.pathsep.join(map(str, folders)), "MLBUNDLE_OFFLINE": "1"} if folders else {}
 
     def _passed(self) -> dict[str, str]:
         """Return what is passed on of this process's environment; a wheel's console scripts are found by their names."""
