@@ -25,8 +25,8 @@ class ExternalizeOptions(Options):
     """Which models leave, and how the application is to come by them."""
 
     mode: Mode = option(
-        "How a model comes to the application: `mount` (a folder that is given when it runs), `download` (from its `sources`, at first use) "
-        "or `beside` (it lies beside the artifact). Whatever it is, what is given and what lies beside are looked into first.",
+        "How a model comes to the application: `mount` (a folder that is given when it runs), `download` (from its `sources`, at first "
+        "use) or `beside` (it lies beside the artifact). Whatever it is, what is given and what lies beside are looked into first.",
         default="beside",
     )
     models: tuple[Glob, ...] = option("Globs of the models that leave; one that matches a file of a model takes all of it.", default=())
