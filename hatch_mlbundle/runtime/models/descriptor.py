@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
+
+from .errors import ModelFileError
 
 FILE_NAME = "mlbundle.models.json"
 FORMAT = "mlbundle-models"
@@ -13,6 +19,13 @@ FORMAT_VERSION = "1.0"
 
 Mode: TypeAlias = Literal["mount", "download", "beside"]
 """How a model is to come to the application: a folder that is given when it runs, by its sources at first use, or beside the artifact."""
+
+_MODES = ("mount", "download", "beside")
+_PLAIN = re.compile(r"[^\x00-\x1f\x7f\\\ud800-\udfff]+")
+"""What a path or a URL is made of: no control characters, nothing that is no UTF-8, and no `\\`, which separates on Windows."""
+_DRIVE = re.compile("[A-Za-z]:")
+_SHA256 = re.compile("[0-9a-f]{64}")
+_VERSION = re.compile("[0-9]{1,9}[.][0-9]{1,9}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,14 +64,131 @@ class Model:
     @property
     def digest(self) -> str:
         """SHA-256 in hex that tells these files from any others: of the lines `SHA256  PATH\\n`, sorted by path in code points."""
-        raise NotImplementedError
+        lines = (f"{file.sha256}  {file.path}\n" for file in sorted(self.files, key=lambda file: file.path))
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def parse(text: str | bytes, where: str) -> tuple[Model, ...]:
     """Return the models of a descriptor's text; raises ModelFileError, also for paths that lead out, names that are no file name."""
-    raise NotImplementedError
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ModelFileError(f"{where}: is no JSON ({error}); get the application anew") from error
+    top = _Table(data, f"{where}: ")
+    if top.get("format", str) != FORMAT:
+        raise top.fault("format", f"is not '{FORMAT}'")
+    version = top.get("version", str)
+    if not _VERSION.fullmatch(version) or version.partition(".")[0] != FORMAT_VERSION.partition(".")[0]:
+        raise ModelFileError(f"{where}: is of version {version!r}, this release reads {FORMAT_VERSION}; install a newer hatch-mlbundle")
+    models = tuple(_model(_Table(row, f"{where}: models[{number}].")) for number, row in enumerate(top.get("models", list)))
+    _check_once((model.name for model in models), where)
+    return models
 
 
 def text_of(models: Sequence[Model]) -> str:
-    """Return the descriptor's text: the same models, in any order, give the same bytes."""
-    raise NotImplementedError
+    """Return the descriptor's text: the same models, in any order, give the same bytes; raises ModelFileError as `parse` would."""
+    rows = [_row(model) for model in sorted(models, key=lambda model: model.name)]
+    text = json.dumps({"format": FORMAT, "version": FORMAT_VERSION, "models": rows}, indent=2, ensure_ascii=False) + "\n"
+    parse(text, FILE_NAME)
+    return text
+
+
+def _row(model: Model) -> dict[str, Any]:
+    """Return what stands for a model; what is empty is left out."""
+    files = [_file_row(file) for file in sorted(model.files, key=lambda file: file.path)]
+    row = {"name": model.name, "path": model.path, "mode": model.mode, "is_file": model.is_file, "mount": model.mount}
+    row |= {"sources": list(model.sources), "archive": model.archive and _file_row(model.archive)}
+    return {key: value for key, value in row.items() if value not in ("", [], None)} | {"files": files}
+
+
+def _file_row(file: ModelFile) -> dict[str, Any]:
+    row = {"path": file.path, "size": file.size, "sha256": file.sha256}
+    return row | ({"sources": list(file.sources)} if file.sources else {})
+
+
+class _Table:
+    """An object of the JSON text, and where it is, as keys follow it; raises ModelFileError where a key is not what it should be."""
+
+    def __init__(self, value: object, where: str) -> None:
+        if not isinstance(value, dict):
+            raise ModelFileError(f"{where.rstrip('.: ')}: is no object; get the application anew")
+        self._value = value
+        self.where = where
+
+    def fault(self, key: str, problem: str) -> ModelFileError:
+        return ModelFileError(f"{self.where}{key}: {problem}; get the application anew")
+
+    def get(self, key: str, kind: type, default: Any = None) -> Any:
+        value = self._value.get(key, default)
+        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+            raise self.fault(key, "is missing" if value is None else f"is no {kind.__name__}")
+        return value
+
+    def path(self, key: str, *, is_name: bool = False) -> str:
+        """Return a relative path that leads to below where it starts; a name is one without `/`."""
+        value: str = self.get(key, str)
+        parts = value.split("/")
+        leads_out = not {"", ".", ".."}.isdisjoint(parts) or _DRIVE.match(value) or (os.name == "nt" and ":" in value)
+        if leads_out or not _PLAIN.fullmatch(value) or (is_name and len(parts) > 1):
+            raise self.fault(key, f"{value!r} is no {'file name' if is_name else 'path within a folder'}")
+        return value
+
+    def sources(self) -> tuple[str, ...]:
+        values = self.get("sources", list, [])
+        if not all(isinstance(value, str) and _PLAIN.fullmatch(value) for value in values):
+            raise self.fault("sources", "is no list of URLs")
+        return tuple(values)
+
+
+def _model(table: _Table) -> Model:
+    name = table.path("name", is_name=True)
+    table.where = f"{table.where[:-1]} ({name})."
+    mode = table.get("mode", str)
+    if mode not in _MODES:
+        raise table.fault("mode", f"{mode!r} is none of {', '.join(_MODES)}")
+    files = tuple(_file(_Table(row, f"{table.where}files[{number}].")) for number, row in enumerate(table.get("files", list)))
+    _check_files([file.path for file in files], table)
+    is_file = table.get("is_file", bool)
+    if is_file and (len(files) != 1 or "/" in files[0].path):
+        raise table.fault("is_file", "is true, and there is more than one file")
+    archive = table._value.get("archive")
+    return Model(
+        name=name,
+        path=table.path("path"),
+        mode=mode,
+        is_file=is_file,
+        files=files,
+        sources=table.sources(),
+        archive=None if archive is None else _file(_Table(archive, f"{table.where}archive.")),
+        mount=table.get("mount", str, ""),
+    )
+
+
+def _file(table: _Table) -> ModelFile:
+    path, size, sha256 = table.path("path"), table.get("size", int), table.get("sha256", str)
+    if size < 0:
+        raise table.fault("size", "is negative")
+    if not _SHA256.fullmatch(sha256):
+        raise table.fault("sha256", "is no SHA-256 in lower-case hex")
+    return ModelFile(path=path, size=size, sha256=sha256, sources=table.sources())
+
+
+def _check_files(paths: Sequence[str], table: _Table) -> None:
+    """Refuse a model without files, and a file that is a folder of another one, too."""
+    if not paths:
+        raise table.fault("files", "is empty")
+    _check_once(paths, table.where[:-1])
+    known = set(paths)
+    for path in paths:
+        parts = path.split("/")
+        above = next((folder for end in range(1, len(parts)) if (folder := "/".join(parts[:end])) in known), None)
+        if above is not None:
+            raise table.fault("files", f"{above!r} is a file and a folder")
+
+
+def _check_once(names: Iterable[str], where: str) -> None:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise ModelFileError(f"{where}: has {name!r} twice; get the application anew")
+        seen.add(name)
