@@ -6,9 +6,11 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 
-from .models import checking, places, store
-from .models.descriptor import FILE_NAME, Model
+from .models import checking, places
+from .models.descriptor import FILE_NAME, Model, ModelFile
 from .models.errors import ModelFileError, ModelUnavailableError, UnknownModelError
+from .models.folders import roots
+from .models.making import Making, held, ready_path
 
 _USAGE = """\
 usage: python -m hatch_mlbundle.runtime warm|verify [DESCRIPTOR|PACKAGE ...]
@@ -58,18 +60,27 @@ def verify(model: Model, home: places.Home) -> str:
     if found is None:
         raise ModelUnavailableError(f"{model.name}: is in none of its places ({', '.join(looked)})")
     model, path = found
-    if path != store.find(model):
-        wrong = [file.path for file in checking.damaged(str(path), model)]
-        if wrong:
-            raise ModelFileError(f"{model.name}: {path} has damaged files ({', '.join(wrong)}); get it anew")
-        return f"{model.name}: {path} is right, {model.size:,} bytes"
-    wrong = store.take_out_damaged(model)
+    making = next((Making(root, model) for root in roots() if str(path).startswith(ready_path(root, model))), None)
+    wrong = [file.path for file in model.files if _is_damaged(file, model, str(path), making)]
     if not wrong:
         return f"{model.name}: {path} is right, {model.size:,} bytes"
+    told = f"{model.name}: {path} had damaged files ({', '.join(wrong)})"
+    if making is None:
+        raise ModelFileError(f"{told}; get it anew")
     try:
-        return f"{model.name}: {places.ready(model, home)} had damaged files ({', '.join(wrong)}), and is right again"
+        with held(making.root):
+            making.reopen([file for file in model.files if file.path in wrong])
+        places.ready(model, home)
     except OSError as error:
-        raise ModelFileError(f"{model.name}: {path} had damaged files ({', '.join(wrong)}); {error}") from error
+        raise ModelFileError(f"{told}; {error}") from error
+    return f"{told}; they are right again"
+
+
+def _is_damaged(file: ModelFile, model: Model, path: str, making: Making | None) -> bool:
+    """Say whether a file is not what it should be, or what the store has for other models to share."""
+    if checking.is_damaged(checking.place_of(file, path, model), file):
+        return True
+    return making is not None and os.path.lexists(making.blob(file)) and checking.is_damaged(making.blob(file), file)
 
 
 def _descriptor(named: str) -> str:

@@ -65,7 +65,10 @@ NAME, PATH = ("models", 0, "name"), ("models", 0, "files", 0, "path")
         (_set("models", 0, to=[]), r"models\[0\]: is no object"),
         *((_set(*NAME, to=name), "is no file name") for name in ("", ".", "..", "a/b", "a\\b", "a\0", "\x1b[2J", "C:x", "\ud800")),
         (_set(*NAME, to=3), "name: is no str"),
-        *((_set(*PATH, to=path), "is no path") for path in ("", "/etc/passwd", "../x", "a/../../x", "a//b", "a/.", "c:/x", "a\\..\\b", "a\nb")),
+        *(
+            (_set(*PATH, to=path), "is no path")
+            for path in ("", "/etc/passwd", "../x", "a/../../x", "a//b", "a/.", "c:/x", "a\\..\\b", "a\nb")
+        ),
         (_set("models", 0, "path", to="../out"), "is no path within a folder"),
         (_set("models", 0, "mode", to="magic"), "'magic' is none of"),
         (_set("models", 0, "is_file", to=1), "is_file: is no bool"),
@@ -77,7 +80,7 @@ NAME, PATH = ("models", 0, "name"), ("models", 0, "files", 0, "path")
         (_set("models", 0, "files", 0, "sha256", to="A" * 64), "no SHA-256"),
         (_set("models", 0, "files", 0, "sha256", to=None), "sha256: is missing"),
         (_set(*PATH, to="vocab.txt"), "has 'vocab.txt' twice"),
-        (_set(*PATH, to="weights"), "'weights' is a file and a folder"),
+        (_set(*PATH, to="weights"), "has 'weights' twice, or as a folder, too"),
         (_set("models", 0, "sources", to="https://x/"), "sources: is no list"),
         (_set("models", 0, "sources", to=[3]), "sources: is no list of URLs"),
         (_set("models", 0, "sources", to=["https://x/\r\nHost: y"]), "sources: is no list of URLs"),

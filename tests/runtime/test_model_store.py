@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import io
 import os
@@ -21,14 +20,19 @@ from pathlib import Path
 import pytest
 
 from hatch_mlbundle.runtime import place_lock
-from hatch_mlbundle.runtime.models import making, store
+from hatch_mlbundle.runtime.model_commands import verify
+from hatch_mlbundle.runtime.models import making, places, store
 from hatch_mlbundle.runtime.models.descriptor import FILE_NAME, Model, ModelFile
 from hatch_mlbundle.runtime.models.errors import ModelFileError, ModelUnavailableError
 from tests.modelsmith import FILES, Server, files_of, model_of, serving, write_descriptor, write_model, wrong_files
 
 ROOT = Path(__file__).parents[2]
 POSIX = pytest.mark.skipif(os.name != "posix", reason="about links, signals and limits")
-ONNX = {"model.onnx": b"graph", "model.onnx_data": random.Random(2).randbytes(200_000), "twin.onnx_data": random.Random(2).randbytes(200_000)}
+ONNX = {
+    "model.onnx": b"graph",
+    "model.onnx_data": random.Random(2).randbytes(200_000),
+    "twin.onnx_data": random.Random(2).randbytes(200_000),
+}
 
 
 @pytest.fixture(autouse=True)
@@ -122,7 +126,7 @@ def test_what_another_model_has_of_its_own_is_copied_not_fetched(tmp_path: Path)
 
 def _clones(root: Path) -> bool:
     probe = root / "partial" / "probe"
-    return making._cloned(str(probe), str(next((root / "blobs").iterdir())))
+    return making._done(making._clone, str(next((root / "blobs").iterdir())), str(probe))
 
 
 def test_onnx_loads_what_lies_in_the_store(tmp_path: Path) -> None:
@@ -131,7 +135,9 @@ def test_onnx_loads_what_lies_in_the_store(tmp_path: Path) -> None:
     from onnx import TensorProto, helper, numpy_helper
 
     weights = numpy_helper.from_array(numpy.arange(4096, dtype="f4"), "w")
-    graph = helper.make_graph([helper.make_node("Identity", ["w"], ["y"])], "g", [], [helper.make_tensor_value_info("y", TensorProto.FLOAT, [4096])], [weights])
+    graph = helper.make_graph(
+        [helper.make_node("Identity", ["w"], ["y"])], "g", [], [helper.make_tensor_value_info("y", TensorProto.FLOAT, [4096])], [weights]
+    )
     folder = tmp_path / "made"
     folder.mkdir()
     onnx.save_model(helper.make_model(graph), folder / "m.onnx", save_as_external_data=True, location="m.bin", size_threshold=0)
@@ -165,18 +171,38 @@ def test_what_was_taken_out_of_a_model_is_put_back(server: Server) -> None:
     assert server.asked.total() == len(FILES)
 
 
-def test_damage_is_found_and_mended(root: Path, server: Server) -> None:
+@pytest.mark.parametrize("place", ["model", "blob"])
+def test_damage_is_found_and_mended(tmp_path: Path, root: Path, server: Server, place: str) -> None:
     model = of(server)
     path = store.obtain(model)
-    assert store.take_out_damaged(model) == []
-    (path / "weights/model.bin").chmod(0o644)
-    with (path / "weights/model.bin").open("r+b") as stream:
+    write_descriptor(tmp_path / "app", model)
+    home = places.home_of(str(tmp_path / "app" / FILE_NAME))
+    assert verify(model, home) == f"blip: {path} is right, 300,006 bytes"
+    damaged = path / "weights/model.bin"
+    if place == "blob":
+        damaged = root / "blobs" / hashlib.sha256(FILES["weights/model.bin"]).hexdigest()
+        data = damaged.read_bytes()
+        damaged.unlink()  # as where the model has a clone of it
+        damaged.write_bytes(data)
+    damaged.chmod(0o644)
+    with damaged.open("r+b") as stream:
         stream.write(b"damaged")
-    assert store.take_out_damaged(model) == ["weights/model.bin"]
+    assert verify(model, home) == f"blip: {path} had damaged files (weights/model.bin); they are right again"
+    assert wrong_files(root, model) == []
+    assert server.asked == {"blip/config.json": 1, "blip/weights/model.bin": 2, "blip/vocab.txt": 1}
+
+
+def test_damage_that_cannot_be_mended_takes_the_model_away(tmp_path: Path, root: Path, server: Server) -> None:
+    model = of(server)
+    (store.obtain(model) / "vocab.txt").chmod(0o644)
+    (root / "ready" / model.digest / "blip/vocab.txt").write_bytes(b"b\na\n")
+    write_descriptor(tmp_path / "app", model)
+    server.files.clear()
+    result = subprocess.run(command(tmp_path / "app", does="verify"), cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert "had damaged files (vocab.txt)" in result.stderr
     assert store.find(model) is None
     assert wrong_files(root, model) == []
-    assert files_of(store.obtain(model)) == FILES
-    assert server.asked == {"blip/config.json": 1, "blip/weights/model.bin": 2, "blip/vocab.txt": 1}
 
 
 def tar_of(path: Path, members: Sequence[tuple[tarfile.TarInfo, bytes]], **options: object) -> Path:
@@ -279,17 +305,6 @@ def test_files_are_fetched_where_the_archive_is_not_there(tmp_path: Path, server
     model = model_of(sources=(f"{server.address}none/blip.tar", f"{server.address}blip/"), archive=archive)
     assert files_of(store.obtain(model)) == FILES
     assert server.asked["none/blip.tar"] == 1
-
-
-def test_a_layout_of_blobs_is_as_good(tmp_path: Path) -> None:
-    blobs = tmp_path / "blip/blobs/sha256"
-    blobs.mkdir(parents=True)
-    for data in FILES.values():
-        (blobs / hashlib.sha256(data).hexdigest()).write_bytes(data)
-    assert files_of(store.unpacked(model_of(), str(blobs))) == FILES
-    (blobs / hashlib.sha256(b"{}").hexdigest()).write_bytes(b"[]")
-    with pytest.raises(ModelFileError, match="has other bytes"):
-        store.unpacked(model_of({"config.json": b"{}", "more": b"more"}), str(blobs))
 
 
 def test_a_store_that_cannot_be_written_gives_what_it_has(root: Path, server: Server) -> None:
@@ -415,7 +430,10 @@ def test_too_small_a_disk_is_told_before_anything_is_fetched(tmp_path: Path, ser
 
 
 def _can_mount() -> bool:
-    return bool(shutil.which("unshare")) and subprocess.run(["unshare", "-m", "mount", "-t", "tmpfs", "none", "/mnt"], check=False).returncode == 0
+    return (
+        bool(shutil.which("unshare"))
+        and subprocess.run(["unshare", "-m", "mount", "-t", "tmpfs", "none", "/mnt"], check=False).returncode == 0
+    )
 
 
 def test_leftovers_go_after_a_week_or_when_asked(root: Path, server: Server) -> None:
@@ -440,8 +458,3 @@ def test_threads_are_as_processes(server: Server) -> None:
         paths = set(pool.map(lambda _: store.obtain(of(server)), range(8)))
     assert len(paths) == 1
     assert server.asked.total() == len(FILES)
-
-
-def test_errors_have_numbers_that_this_system_knows() -> None:
-    assert errno.ENOSPC in making.FULL
-    assert FILE_NAME == "mlbundle.models.json"

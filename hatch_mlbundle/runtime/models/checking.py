@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -25,12 +24,9 @@ def fault(path: str, model: Model) -> str:
     return ""
 
 
-def damaged(path: str, model: Model) -> Iterator[ModelFile]:
-    """Yield the files of a model at a path whose bytes are wrong, or that are not there; every byte is read."""
-    for file in model.files:
-        place = place_of(file, path, model)
-        if size_of(place) != file.size or sha256_of(place) != file.sha256:
-            yield file
+def is_damaged(path: str, file: ModelFile) -> bool:
+    """Say whether what lies at a path is not a file's bytes; all of them are read."""
+    return size_of(path) != file.size or sha256_of(path) != file.sha256
 
 
 def loaded_from(path: str, model: Model) -> Path:

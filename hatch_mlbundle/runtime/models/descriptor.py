@@ -6,8 +6,9 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 from .errors import ModelFileError
@@ -81,29 +82,23 @@ def parse(text: str | bytes, where: str) -> tuple[Model, ...]:
     if not _VERSION.fullmatch(version) or version.partition(".")[0] != FORMAT_VERSION.partition(".")[0]:
         raise ModelFileError(f"{where}: is of version {version!r}, this release reads {FORMAT_VERSION}; install a newer hatch-mlbundle")
     models = tuple(_model(_Table(row, f"{where}: models[{number}].")) for number, row in enumerate(top.get("models", list)))
-    _check_once((model.name for model in models), where)
+    twice = _clash([model.name for model in models])
+    if twice is not None:
+        raise top.fault("models", f"has {twice!r} twice")
     return models
 
 
 def text_of(models: Sequence[Model]) -> str:
     """Return the descriptor's text: the same models, in any order, give the same bytes; raises ModelFileError as `parse` would."""
-    rows = [_row(model) for model in sorted(models, key=lambda model: model.name)]
+    ordered = [replace(model, files=tuple(sorted(model.files, key=lambda file: file.path))) for model in models]
+    rows = [asdict(model, dict_factory=_row) for model in sorted(ordered, key=lambda model: model.name)]
     text = json.dumps({"format": FORMAT, "version": FORMAT_VERSION, "models": rows}, indent=2, ensure_ascii=False) + "\n"
     parse(text, FILE_NAME)
     return text
 
 
-def _row(model: Model) -> dict[str, Any]:
-    """Return what stands for a model; what is empty is left out."""
-    files = [_file_row(file) for file in sorted(model.files, key=lambda file: file.path)]
-    row = {"name": model.name, "path": model.path, "mode": model.mode, "is_file": model.is_file, "mount": model.mount}
-    row |= {"sources": list(model.sources), "archive": model.archive and _file_row(model.archive)}
-    return {key: value for key, value in row.items() if value not in ("", [], None)} | {"files": files}
-
-
-def _file_row(file: ModelFile) -> dict[str, Any]:
-    row = {"path": file.path, "size": file.size, "sha256": file.sha256}
-    return row | ({"sources": list(file.sources)} if file.sources else {})
+def _row(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    return {key: value for key, value in pairs if value not in ("", (), None)}
 
 
 class _Table:
@@ -143,15 +138,15 @@ class _Table:
 def _model(table: _Table) -> Model:
     name = table.path("name", is_name=True)
     table.where = f"{table.where[:-1]} ({name})."
-    mode = table.get("mode", str)
+    mode, is_file, archive = table.get("mode", str), table.get("is_file", bool), table.get("archive", object)
     if mode not in _MODES:
         raise table.fault("mode", f"{mode!r} is none of {', '.join(_MODES)}")
     files = tuple(_file(_Table(row, f"{table.where}files[{number}].")) for number, row in enumerate(table.get("files", list)))
-    _check_files([file.path for file in files], table)
-    is_file = table.get("is_file", bool)
+    twice = _clash([file.path for file in files])
+    if twice is not None or not files:
+        raise table.fault("files", f"has {twice!r} twice, or as a folder, too" if files else "is empty")
     if is_file and (len(files) != 1 or "/" in files[0].path):
         raise table.fault("is_file", "is true, and there is more than one file")
-    archive = table._value.get("archive")
     return Model(
         name=name,
         path=table.path("path"),
@@ -173,22 +168,8 @@ def _file(table: _Table) -> ModelFile:
     return ModelFile(path=path, size=size, sha256=sha256, sources=table.sources())
 
 
-def _check_files(paths: Sequence[str], table: _Table) -> None:
-    """Refuse a model without files, and a file that is a folder of another one, too."""
-    if not paths:
-        raise table.fault("files", "is empty")
-    _check_once(paths, table.where[:-1])
-    known = set(paths)
-    for path in paths:
-        parts = path.split("/")
-        above = next((folder for end in range(1, len(parts)) if (folder := "/".join(parts[:end])) in known), None)
-        if above is not None:
-            raise table.fault("files", f"{above!r} is a file and a folder")
-
-
-def _check_once(names: Iterable[str], where: str) -> None:
-    seen: set[str] = set()
-    for name in names:
-        if name in seen:
-            raise ModelFileError(f"{where}: has {name!r} twice; get the application anew")
-        seen.add(name)
+def _clash(paths: Sequence[str]) -> str | None:
+    """Return a path that is there twice, or that is a folder of another one; None for none."""
+    taken = Counter(paths)
+    taken.update({"/".join(parts[:end]) for parts in (path.split("/") for path in paths) for end in range(1, len(parts))})
+    return next((path for path in paths if taken[path] > 1), None)

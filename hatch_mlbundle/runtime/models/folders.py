@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-import sys
 from collections.abc import Iterator
 
+from ..user_cache import user_cache
 from .errors import ModelUnavailableError
 
 STORE = "MLBUNDLE_STORE"
-PARTS = ("blobs", "ready", "records", "partial")
+PARTS = ("blobs", "ready", "partial")
 """Folders of a store (store.py)."""
 
 
@@ -21,7 +21,7 @@ def roots() -> Iterator[str]:
     if chosen:
         yield os.path.abspath(chosen)
         return
-    user = _user_cache()
+    user = user_cache()
     if user:
         yield os.path.join(user, "mlbundle", "models")
     temporary = _temporary()
@@ -54,19 +54,6 @@ def _prepared(root: str) -> str:
     return root
 
 
-def _user_cache() -> str:
-    """Return the user's cache folder, as the XDG base directory specification, Apple and Microsoft have it; empty where none is known."""
-    home = os.environ.get("USERPROFILE" if os.name == "nt" else "HOME", "")
-    if os.name == "nt":
-        found = os.environ.get("LOCALAPPDATA") or (home and os.path.join(home, "AppData", "Local"))
-    elif sys.platform == "darwin":
-        found = home and os.path.join(home, "Library", "Caches")
-    else:
-        found = os.environ.get("XDG_CACHE_HOME", "")
-        found = found if os.path.isabs(found) else home and os.path.join(home, ".cache")
-    return found if os.path.isabs(found) else ""
-
-
 def _temporary() -> str:
     """Return this user's folder in the temporary one; empty where nothing can be written at all."""
     import tempfile
@@ -82,6 +69,5 @@ def _temporary() -> str:
 def _is_private(path: str) -> bool:
     """Say whether a path is a folder, no link to one, that is this user's and that nobody else can reach into."""
     info = os.lstat(path)
-    if not hasattr(os, "geteuid"):
-        return stat.S_ISDIR(info.st_mode)
-    return stat.S_ISDIR(info.st_mode) and info.st_uid == os.geteuid() and not info.st_mode & 0o077
+    is_ours = os.name == "nt" or (info.st_uid == os.geteuid() and not info.st_mode & 0o077)
+    return stat.S_ISDIR(info.st_mode) and is_ours

@@ -40,7 +40,7 @@ def home_of(descriptor: str) -> Home:
         return Home(descriptor=descriptor, neighbours=(folder + NEIGHBOUR,))
     executable = os.path.realpath(sys.executable)
     above = os.path.dirname(executable)
-    if os.path.realpath(folder).startswith(above + os.sep):
+    if os.path.join(os.path.realpath(folder), "").startswith(os.path.join(above, "")):
         return Home(descriptor=descriptor, neighbours=(above + NEIGHBOUR,))
     names = dict.fromkeys((executable, executable.removesuffix(".exe")))
     return Home(descriptor=descriptor, neighbours=tuple(name + NEIGHBOUR for name in names))
@@ -154,8 +154,6 @@ def _at(path: str, model: Model, home: Home, looked: list[str]) -> tuple[Model, 
             return model, loaded_from(path, model)
         if os.path.isfile(f"{path}.tar"):
             return model, store.unpacked(model, f"{path}.tar")
-        if os.path.isfile(os.path.join(path, "oci-layout")):
-            return model, store.unpacked(model, os.path.join(path, "blobs", "sha256"))
     except ModelFileError as error:
         looked.append(str(error))
     else:

@@ -2,7 +2,6 @@
 
     blobs/SHA256           a file that was checked, for all models that have it
     ready/DIGEST/NAME/     a model that can be loaded from; its files are clones of blobs, hard links to them, or were blobs
-    records/DIGEST.json    which files those are, and their sources: a descriptor of one model
     partial/               what is not finished
     lock                   held while files go from one of these folders to another
 
@@ -26,8 +25,8 @@ from .descriptor import Model, ModelFile
 from .errors import ModelFileError, ModelUnavailableError
 from .fetch import Told, fetch
 from .folders import STORE, roots, writable_root
-from .making import FULL, Making, ready_path
-from .progress import shown
+from .making import FULL, Making, held, ready_path
+from .progress import Progress
 from .transports import url_of
 
 _ARCHIVE = ".tar"
@@ -50,24 +49,13 @@ def obtain(model: Model) -> Path:
 
 
 def unpacked(model: Model, source: str) -> Path:
-    """Return the model from the store, where it is not there yet out of a tar file, or of a folder with a file for each SHA-256."""
-    return find(model) or _made(model, partial(_read_archive if os.path.isfile(source) else _read_blobs, source))
-
-
-def take_out_damaged(model: Model) -> list[str]:
-    """Read every byte of a model in the store; where some are wrong, it is taken out to be mended, and the paths of these files returned.
-
-    Raises OSError, where the store cannot be written.
-    """
-    for root in roots():
-        if os.path.isdir(ready_path(root, model)):
-            return Making(root, model).take_out_damaged()
-    return []
+    """Return the model from the store, where it is not there yet out of a tar file. Raises ModelFileError, OSError."""
+    return find(model) or _made(model, partial(_read_archive, source))
 
 
 def sweep(root: str, seconds: float = _ABANDONED) -> None:
     """Take away what killed processes left as many seconds ago, and that none goes on with. Raises OSError."""
-    with place_lock.resumed(os.path.join(root, "lock")):
+    with held(root):
         for entry in os.scandir(os.path.join(root, "partial")):
             with contextlib.suppress(OSError):
                 if time.time() - entry.stat(follow_symlinks=False).st_mtime < seconds:
@@ -105,18 +93,6 @@ def _read_archive(source: str, making: Making) -> None:
         archive.read(stream, making.model, source, making.take)
 
 
-def _read_blobs(source: str, making: Making) -> None:
-    for file in making.missing():
-        path = os.path.join(source, file.sha256)
-        try:
-            with open(path, "rb") as stream:
-                is_right = making.take(file, stream)
-        except FileNotFoundError:
-            is_right = False
-        if not is_right:
-            raise ModelFileError(f"{path}: is not there, or has other bytes; get it anew")
-
-
 def _fetched(making: Making) -> None:
     """Fetch what is missing: file by file, or as an archive where that is the first source, and in the other way where that fails."""
     model = making.model
@@ -124,11 +100,10 @@ def _fetched(making: Making) -> None:
     ways += [_fetch_archive] if _archive_urls(model) else []
     if model.sources and model.sources[0].endswith(_ARCHIVE):
         ways.reverse()
-    needed = sum(file.size for file in making.missing())
-    if shutil.disk_usage(making.root).free < needed - making.begun():
+    if shutil.disk_usage(making.root).free < making.lacking():
         raise _no_space(making)
     failures = []
-    with shown(model.name, needed) as told:
+    with Progress(model.name, sum(file.size for file in making.missing())) as told:
         for way in ways:
             try:
                 return way(making, told)
@@ -146,7 +121,7 @@ def _fetch_archive(making: Making, told: Told) -> None:
     """Fetch the archive whole, so that its own SHA-256 is checked before it is read."""
     file = making.model.archive
     assert file is not None  # noqa: S101 - what mypy cannot see
-    with place_lock.resumed(making.partial_of(file)) as place:
+    with making.incomplete(file) as place:
         if making.missing():
             fetch(file, _archive_urls(making.model), place.descriptor, told)
             with open(place.descriptor, "rb", closefd=False) as stream:
