@@ -1,58 +1,121 @@
-"""Models of every sort as libraries save them, made small: real safetensors, ONNX and zip files, the rest by their names."""
+"""Models outside applications: their files, descriptors, a server that has them and counts, and a look at every byte of a store."""
 
 from __future__ import annotations
 
-import io
-import json
-import zipfile
-from collections.abc import Mapping
+import hashlib
+import random
+import threading
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import numpy as np
-import onnx
-import safetensors.numpy
+from hatch_mlbundle.runtime.models.descriptor import FILE_NAME, Model, ModelFile, text_of
 
-TENSORS = {"layer.weight": np.arange(64, dtype=np.float32).reshape(8, 8)}
+FILES = {"config.json": b"{}", "weights/model.bin": random.Random(1).randbytes(300_000), "vocab.txt": b"a\nb\n"}
 
 
-def safetensors_file(scale: float = 1.0) -> bytes:
-    return safetensors.numpy.save({name: values * np.float32(scale) for name, values in TENSORS.items()})
+def model_of(files: Mapping[str, bytes] = FILES, name: str = "blip", **values: object) -> Model:
+    """Return what a descriptor tells of a model with these files."""
+    rows = tuple(ModelFile(path=path, size=len(data), sha256=hashlib.sha256(data).hexdigest()) for path, data in files.items())
+    settings: dict[str, object] = {"path": f"models/{name}", "mode": "download", "is_file": False, **values}
+    return Model(name=name, files=rows, **settings)  # type: ignore[arg-type]
 
 
-def torch_file() -> bytes:
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w") as archive:
-        archive.writestr(zipfile.ZipInfo("archive/data.pkl"), b"\x80\x02}.")
-    return stream.getvalue()
-
-
-def onnx_files(name: str, *, outside: str | None = None) -> dict[str, bytes]:
-    """Return an ONNX model that multiplies by a matrix, its tensor in the file or `outside`, in a file of that name."""
-    matrix = onnx.numpy_helper.from_array(TENSORS["layer.weight"], "matrix")
-    files = {}
-    if outside:
-        files[outside] = matrix.raw_data
-        onnx.external_data_helper.set_external_data(matrix, location=outside)
-        matrix.ClearField("raw_data")
-        matrix.data_location = onnx.TensorProto.EXTERNAL
-    value = [onnx.helper.make_tensor_value_info(each, onnx.TensorProto.FLOAT, [1, 8]) for each in ("x", "y")]
-    node = onnx.helper.make_node("MatMul", ["x", "matrix"], ["y"])
-    graph = onnx.helper.make_graph([node], "graph", value[:1], value[1:], [matrix])
-    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 13)], ir_version=8)
-    return {name: model.SerializeToString(), **files}
-
-
-def transformers_files(scale: float = 1.0) -> dict[str, bytes]:
-    config = json.dumps({"model_type": "bert"}).encode()
-    return {"config.json": config, "model.safetensors": safetensors_file(scale), "tokenizer.json": b"{}", "vocab.txt": b"a\nb\n"}
-
-
-def below(folder: str, files: Mapping[str, bytes]) -> dict[str, bytes]:
-    return {f"{folder}/{path}": data for path, data in files.items()}
-
-
-def write_files(root: Path, files: Mapping[str, bytes | str]) -> Path:
+def write_model(folder: Path, files: Mapping[str, bytes] = FILES) -> Path:
+    """Write a model's files."""
     for path, data in files.items():
-        (root / path).parent.mkdir(parents=True, exist_ok=True)
-        (root / path).write_bytes(data if isinstance(data, bytes) else data.encode())
-    return root
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(data)
+    return folder
+
+
+def write_descriptor(folder: Path, *models: Model) -> Path:
+    """Write a descriptor."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / FILE_NAME
+    path.write_text(text_of(models), encoding="utf-8")
+    return path
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    """Return all files below a folder."""
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def wrong_files(store: Path, *models: Model) -> list[str]:
+    """Read every byte of what has a name in a store, by what the models should be, and return what is wrong."""
+    wrong = [path.name for path in (store / "blobs").glob("*") if hashlib.sha256(path.read_bytes()).hexdigest() != path.name]
+    known = {model.digest: {file.path: file.sha256 for file in model.files} for model in models}
+    for folder in [*(store / "ready").glob("*/*"), *(store / "partial").glob("*.files")]:
+        digest = folder.stem if folder.parent.name == "partial" else folder.parent.name
+        found = {path: hashlib.sha256(data).hexdigest() for path, data in files_of(folder).items()}
+        is_whole = folder.parent.name != "partial"
+        if not found.items() <= known[digest].items() or (is_whole and found != known[digest]):
+            wrong.append(str(folder))
+    return wrong
+
+
+@dataclass
+class Server:
+    """A local server: files by path, how often each was asked for, seconds before each 64 kB of an answer."""
+
+    address: str
+    files: dict[str, bytes]
+    delay: float = 0.0
+    asked: Counter[str] = field(default_factory=Counter)
+    """Requests by path."""
+    whole: Counter[str] = field(default_factory=Counter)
+    """Answers by path that were sent to their end."""
+
+
+@contextmanager
+def serving(files: Mapping[str, bytes]) -> Iterator[Server]:
+    """Serve files over HTTP, with ranges, while the body runs."""
+    served = Server("", dict(files))
+    lock = threading.Lock()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            path = self.path.lstrip("/")
+            with lock:
+                served.asked[path] += 1
+            data = served.files.get(path)
+            if data is None:
+                self.send_error(404)
+                return
+            asked = self.headers.get("Range")
+            first = int(asked.removeprefix("bytes=").partition("-")[0]) if asked else 0
+            self.send_response(206 if asked else 200)
+            if asked:
+                self.send_header("Content-Range", f"bytes {first}-{len(data) - 1}/{len(data)}")
+            self.send_header("Content-Length", str(len(data) - first))
+            self.end_headers()
+            try:
+                for at in range(first, len(data), 65536):
+                    if served.delay:
+                        stopped.wait(served.delay)
+                    self.wfile.write(data[at : at + 65536])
+            except OSError:
+                return
+            with lock:
+                served.whole[path] += 1
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    stopped = threading.Event()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    served.address = f"http://127.0.0.1:{server.server_address[1]}/"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield served
+    finally:
+        stopped.set()
+        server.shutdown()
+        thread.join()
+        server.server_close()

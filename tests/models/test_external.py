@@ -10,7 +10,7 @@ from hatch_mlbundle.model import Bundle, DiskContent
 from hatch_mlbundle.models.external import find_models
 from hatch_mlbundle.models.external_names import is_name, key_of
 from tests.builders import bundle_of, file_of
-from tests.modelsmith import below, onnx_files, safetensors_file, torch_file, transformers_files
+from tests.bundledmodels import below, onnx_files, safetensors_file, torch_file, transformers_files
 
 WEIGHTS = safetensors_file()
 

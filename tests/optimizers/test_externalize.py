@@ -22,7 +22,7 @@ from hatch_mlbundle.model import Keep, Leave
 from hatch_mlbundle.plugins import load_registry
 from hatch_mlbundle.runtime.models.descriptor import FILE_NAME, Model, parse
 from tests.bundles.wheelsmith import DIST_INFO, METADATA, build_wheel
-from tests.modelsmith import below, onnx_files, safetensors_file, transformers_files, write_files
+from tests.bundledmodels import below, onnx_files, safetensors_file, transformers_files, write_files
 
 SCHEMA = json.loads((Path(hatch_mlbundle.__file__).parent / "schemas" / "manifest-1.json").read_text())
 ASKS = b"from hatch_mlbundle.runtime.models import model_path\n"
