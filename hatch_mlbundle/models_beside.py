@@ -10,14 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from .atomic import leftovers, make_folder, temporary_name
+from .atomic import leftovers, make_folder, replace_atomically, temporary_name
 from .bundles.atomic_folder import remove_folder, replace_folder
 from .bundles.images.model_image import ModelForm, model_files, write_model
 from .canonical import sha256_of_file
 from .manifest import CompanionRow
 from .model import File, Finding
 from .models.external import BundledModel
+from .models.left_models import entry_beside
 from .pipeline import Done, Stage
+from .runtime.models.descriptor import FILE_NAME, Model, parse, text_of
+from .runtime.models.errors import ModelFileError
 from .storage import storage_errors
 
 MODELS = ".models"
@@ -76,7 +79,27 @@ def replacing_models(left: Sequence[LeftModel], artifact: Path, pool: Executor) 
         if written:
             make_folder(folder)
             stack.callback(_remove_if_empty, folder)
-        yield tuple(row for model, form in written for row in stack.enter_context(_replacing(model, form, folder, pool)))
+        rows = [row for model, form in written for row in stack.enter_context(_replacing(model, form, folder, pool))]
+        stack.enter_context(_replacing_descriptor(left, folder))
+        yield tuple(rows)
+
+
+@contextmanager
+def _replacing_descriptor(left: Sequence[LeftModel], folder: Path) -> Iterator[None]:
+    """Write which version of each model lies in the folder, so that one may change without the application; of others it stays as it is."""
+    path, names = folder / FILE_NAME, {each.model.name for each in left}
+    earlier: Sequence[Model] = ()
+    with suppress(OSError, ModelFileError):
+        earlier = parse(path.read_bytes(), str(path))
+    stay = [model for model in earlier if model.name not in names]
+    told = [entry_beside(each.model) for each in left if each.form]
+    text = text_of([*stay, *told]).encode()
+    if (not told and len(stay) == len(earlier)) or (path.is_file() and path.read_bytes() == text):
+        yield
+        return
+    with replace_atomically(path) as stream:
+        stream.write(text)
+        yield
 
 
 @contextmanager

@@ -21,8 +21,8 @@ from hatch_mlbundle.manifest import SUFFIX
 from hatch_mlbundle.model import Keep, Leave
 from hatch_mlbundle.plugins import load_registry
 from hatch_mlbundle.runtime.models.descriptor import FILE_NAME, Model, parse
-from tests.bundles.wheelsmith import DIST_INFO, METADATA, build_wheel
 from tests.bundledmodels import below, onnx_files, safetensors_file, transformers_files, write_files
+from tests.bundles.wheelsmith import DIST_INFO, METADATA, build_wheel
 
 SCHEMA = json.loads((Path(hatch_mlbundle.__file__).parent / "schemas" / "manifest-1.json").read_text())
 ASKS = b"from hatch_mlbundle.runtime.models import model_path\n"
@@ -46,6 +46,14 @@ def tree(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
+def written(folder: Path) -> list[str]:
+    """Return what lies in a folder of models; the descriptor there tells of just that."""
+    names = sorted(path.name for path in folder.iterdir())
+    models = parse((folder / FILE_NAME).read_bytes(), "")
+    assert sorted(model.name for model in models) == [name.removesuffix(".tar") for name in names if name != FILE_NAME]
+    return [name for name in names if name != FILE_NAME]
+
+
 def told(folder: Path) -> dict[str, Model]:
     path = folder / FILE_NAME
     return {model.name: model for model in parse(path.read_bytes(), str(path))}
@@ -59,7 +67,9 @@ def test_models_leave_whole_and_a_descriptor_says_what_left(tmp_path: Path) -> N
     result = taken_out(tmp_path)
     small = tmp_path / "small"
     assert set(tree(small)) == {"app/__init__.py", "app/words.txt", FILE_NAME}
-    assert tree(tmp_path / "small.models") == {**below("bert", transformers_files()), "yolo/yolo.pt": APP["app/yolo.pt"]}
+    beside = tree(tmp_path / "small.models")
+    assert [(model.name, model.path) for model in parse(beside.pop(FILE_NAME), "")] == [("bert", "bert"), ("yolo", "yolo/yolo.pt")]
+    assert beside == {**below("bert", transformers_files()), "yolo/yolo.pt": APP["app/yolo.pt"]}
     models = told(small)
     assert [(model.path, model.is_file, model.mode) for model in models.values()] == [
         ("app/bert", False, "beside"),
@@ -124,7 +134,7 @@ def test_a_folder_named_in_a_table_leaves_with_all_that_is_in_it(tmp_path: Path)
     taken_out(
         tmp_path, {**APP, "app/voices/a.wav": b"RIFF", "app/voices/b/c.txt": b"c"}, model=[{"path": "/app/voices/"}], **{"min-size": "1 GB"}
     )
-    assert tree(tmp_path / "small.models") == {"voices/a.wav": b"RIFF", "voices/b/c.txt": b"c"}
+    assert tree(tmp_path / "small.models/voices") == {"a.wav": b"RIFF", "b/c.txt": b"c"}
 
 
 def test_archives_are_described_where_sources_name_them(tmp_path: Path) -> None:
@@ -206,7 +216,7 @@ def test_what_left_before_stays_in_the_descriptor(tmp_path: Path) -> None:
         "yolo": "app/yolo.pt",
         "yolo-2": "app/more/yolo.pt",
     }
-    assert sorted(path.name for path in (tmp_path / "small.models").iterdir()) == ["bert", "yolo", "yolo-2"]
+    assert written(tmp_path / "small.models") == ["bert", "yolo", "yolo-2"]
 
 
 def test_a_model_that_comes_back_takes_its_own_place(tmp_path: Path) -> None:
@@ -234,7 +244,7 @@ def test_an_unchanged_model_is_not_written_again(tmp_path: Path) -> None:
         optimize(job(tmp_path, **{"min-size": 0}), source, first / "app")
         (first / "app").rename(tmp_path / f"app{scale}")
     changed = {path.name for path, stamp in before.items() if path.exists() and (path.stat().st_ino, path.stat().st_mtime_ns) != stamp}
-    assert changed == {"yolo.pt", f"app{SUFFIX}"}
+    assert changed == {"yolo.pt", f"app{SUFFIX}", FILE_NAME}
 
 
 @pytest.mark.parametrize("form", ["folder", "tar", "image", "artifact"])
@@ -257,7 +267,7 @@ def test_another_form_takes_the_place_of_the_first(tmp_path: Path) -> None:
     for form, names in (("folder", ["bert", "yolo"]), ("tar", ["bert.tar", "yolo.tar"]), ("artifact", ["bert", "yolo"])):
         optimize(job(tmp_path, form=form, **{"min-size": 0}), source, tmp_path / f"{form}/app")
         (tmp_path / f"{form}/app.models").rename(tmp_path / "keep")
-        assert sorted(path.name for path in (tmp_path / "keep").iterdir()) == names
+        assert written(tmp_path / "keep") == names
         following = {"folder": "tar", "tar": "artifact"}.get(form)
         if following:
             (tmp_path / following).mkdir()
@@ -329,7 +339,7 @@ def test_of_a_wheel_each_package_has_a_descriptor_and_record_is_right(tmp_path: 
         f"other/{FILE_NAME}": ["x.onnx"],
     }
     assert sorted(line.partition(",")[0] for line in record.splitlines()) == sorted(names)
-    assert sorted(path.name for path in (tmp_path / f"in/{wheel.name}.models").iterdir()) == ["bert", "x", "y", "yolo"]
+    assert written(tmp_path / f"in/{wheel.name}.models") == ["bert", "x", "y", "yolo"]
 
 
 def test_a_wheel_that_could_not_find_its_models_is_told(tmp_path: Path) -> None:
