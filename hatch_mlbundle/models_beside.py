@@ -21,10 +21,8 @@ from .models.left_models import entry_beside
 from .pipeline import Done, Stage
 from .runtime.models.descriptor import FILE_NAME, Model, parse, text_of
 from .runtime.models.errors import ModelFileError
+from .runtime.models.places import NEIGHBOUR
 from .storage import storage_errors
-
-MODELS = ".models"
-"""What is appended to an artifact's file name to name the folder of the models that left it, where the runtime looks for them."""
 
 _TAR = ".tar"
 _UNFINISHED = "new"
@@ -43,7 +41,7 @@ class LeftModel:
 
 def models_folder(artifact: Path) -> Path:
     """Return the folder of the models that left an artifact: it lies beside it, wherever manifests lie."""
-    return artifact.with_name(artifact.name + MODELS)
+    return artifact.with_name(artifact.name + NEIGHBOUR)
 
 
 def models_that_left(stages: Iterable[Done]) -> list[LeftModel]:
