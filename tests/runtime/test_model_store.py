@@ -68,7 +68,7 @@ def test_a_model_is_fetched_once_and_then_found(root: Path, server: Server) -> N
     assert store.obtain(model) == store.find(model) == path
     assert server.asked.total() == len(FILES)
     assert list((root / "partial").iterdir()) == []
-    assert not [each for each in path.rglob("*") if each.is_file() and os.stat(each).st_mode & 0o222]
+    assert not [each for each in path.rglob("*") if each.is_file() and each.stat().st_mode & 0o222]
 
 
 def test_a_single_file_is_what_is_loaded(tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ from typing import BinaryIO
 from .. import place_lock
 from .checking import fault, size_of, write_checked
 from .descriptor import Model, ModelFile
-from .errors import ModelFileError
+from .errors import ModelFileError, ModelUnavailableError
+from .folders import STORE
 
 FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 _FICLONE = 0x40049409
@@ -122,6 +123,11 @@ class Making:
                 os.unlink(path)
         shutil.rmtree(self._staging, ignore_errors=True)
         os.rename(self.ready, self._staging)
+
+    def no_space(self) -> ModelUnavailableError:
+        """Return what to raise where the disk is full."""
+        told = f"{self.model.name}: there is no space for its {self.model.size:,} bytes at {self.root}"
+        return ModelUnavailableError(f"{told}; free some, or set {STORE} to a folder on another disk")
 
     def blob(self, file: ModelFile) -> str:
         """Return where a file lies that models share."""
