@@ -24,13 +24,13 @@ _METADATA = re.compile(r"[^/]+\.(?:dist-info|data)")
 
 
 class Descriptors:
-    """The descriptors of a bundle, and the folder that belongs to each."""
+    """The descriptors of a bundle, and the folder that belongs to each; `contents` is a frozen application's folder of contents."""
 
     def __init__(self, bundle: Bundle, kind: ArtifactKind) -> None:
         self._kind = kind
         self._bundle = bundle
         self._roots = {dirname(path) for path, file in bundle.items() if basename(path) == FILE_NAME and file.link is None}
-        self._contents = FrozenModules(bundle).contents.rstrip("/") if kind == "frozen" else ""
+        self.contents = FrozenModules(bundle).contents.rstrip("/") if kind == "frozen" else ""
 
     def root_of(self, path: str, others: Iterable[str]) -> str | None:
         """Return the folder whose descriptor is to tell of a model at `path`, None where it can have none.
@@ -46,7 +46,7 @@ class Descriptors:
                 top = _TOP.match(path)
                 return top[1] if top and not _METADATA.fullmatch(top[1]) else None
             case "frozen":
-                return self._contents if path.startswith(f"{self._contents}/") else ""
+                return self.contents if path.startswith(f"{self.contents}/") else ""
             case "image":
                 return commonpath([f"/{dirname(other)}" for other in others]).strip("/")
         return ""

@@ -97,7 +97,7 @@ class Choice:
         return {file.path: (target_of(file), end.path if (end := resolve(self.bundle, file.path)) else "") for file in links}
 
     def _of_table(self, table: ExternalModel, found: Sequence[BundledModel]) -> Iterator[BundledModel]:
-        models = list(self._matching(table.path, found))
+        models = list(self._matching(self._in_place(table.path), found))
         if not models:
             self._report_idle(f"model.path {table.path!r}")
         if table.name and len(models) > 1:
@@ -108,6 +108,14 @@ class Choice:
             if model.path not in self._tables and not any(path.startswith(f"{model.path}/") for path in self._tables):
                 self._tables[model.path] = table
                 yield model
+
+    def _in_place(self, glob: Glob) -> Glob:
+        """Return a glob as it is written for the bundle: in a frozen application, the same as for the wheel of its packages."""
+        contents, negated = self.descriptors.contents, glob.startswith("!")
+        plain = glob[negated:]
+        if not contents or "/" not in plain.rstrip("/") or any(map(matcher([plain]), self.bundle)):
+            return glob
+        return Glob(f"{'!' * negated}{contents}/{plain.lstrip('/')}")
 
     def _matching(self, glob: Glob, found: Sequence[BundledModel]) -> Iterator[BundledModel]:
         """Yield what a glob chooses: models; else the folder or file of that very name, or the files that match."""
@@ -127,7 +135,7 @@ class Choice:
     def _by_options(self, found: Sequence[BundledModel]) -> Iterator[BundledModel]:
         options = self.options
         if options.models:
-            yield from self._by_globs(options.models, found)
+            yield from self._by_globs([self._in_place(glob) for glob in options.models], found)
         elif options.min_size is not None or not options.model:
             yield from found
 
