@@ -7,13 +7,11 @@ from functools import partial
 
 from . import archive
 from .descriptor import Model, ModelFile
-from .errors import ModelUnavailableError
+from .errors import ModelFileError, ModelUnavailableError
 from .fetch import Told, fetch
 from .making import Making
 from .progress import Progress
 from .transports import url_of
-
-_ARCHIVE = ".tar"
 
 
 def fetch_missing(making: Making) -> None:
@@ -21,7 +19,7 @@ def fetch_missing(making: Making) -> None:
     model = making.model
     ways = [_fetch_files] if all(_urls(file, model) for file in model.files) else []
     ways += [_fetch_archive] if _archive_urls(model) else []
-    if model.sources and model.sources[0].endswith(_ARCHIVE):
+    if model.sources and _is_archive(model.sources[0]):
         ways.reverse()
     if shutil.disk_usage(making.root).free < making.lacking():
         raise making.no_space()
@@ -30,7 +28,7 @@ def fetch_missing(making: Making) -> None:
         for way in ways:
             try:
                 return way(making, told)
-            except ModelUnavailableError as error:
+            except (ModelUnavailableError, ModelFileError) as error:
                 failures.append(str(error))
     raise ModelUnavailableError("; ".join(failures) or "no source is known to fetch it from")
 
@@ -54,11 +52,15 @@ def _fetch_archive(making: Making, told: Told) -> None:
 
 
 def _urls(file: ModelFile, model: Model) -> list[str]:
-    """Return the URLs of a file; those of an archive are no folders that it could be in."""
-    return [*file.sources, *(url_of(source, model, file) for source in model.sources if not source.endswith(_ARCHIVE))]
+    """Return where a file may be, its own sources first; those of an archive are no folders that it could be in."""
+    folders = [source for source in model.sources if not _is_archive(source)]
+    return [url_of(source, model, file) for source in (*file.sources, *folders)]
 
 
 def _archive_urls(model: Model) -> list[str]:
-    if model.archive is None:
-        return []
-    return [*model.archive.sources, *(url_of(source, model, model.archive) for source in model.sources if source.endswith(_ARCHIVE))]
+    file = model.archive
+    return [url_of(source, model, file) for source in (*file.sources, *filter(_is_archive, model.sources))] if file else []
+
+
+def _is_archive(source: str) -> bool:
+    return source.partition("?")[0].endswith(".tar")
