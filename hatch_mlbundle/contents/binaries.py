@@ -26,7 +26,7 @@ _FATBINS = frozenset({".nv_fatbin", "__nv_relfatbin", ".nv_fatb", "__nv_rel"})
 _OFFLOAD_BUNDLES = frozenset({".hip_fatbin", ".hip_fat"})
 
 
-class _NativeInspector(Inspector):
+class NativeInspector(Inspector):
     """Reads the headers of native libraries and programs."""
 
     def inspect(self, path: Path) -> Iterable[Inside]:
@@ -45,7 +45,7 @@ class _NativeInspector(Inspector):
         """Return where headers and sections lie; raises BinaryError."""
 
 
-class ElfInspector(_NativeInspector):
+class ElfInspector(NativeInspector):
     """Reads the section headers of ELF files."""
 
     name: ClassVar[str] = "elf"
@@ -57,7 +57,7 @@ class ElfInspector(_NativeInspector):
         return _elf_headers(elf), [Extent(each.offset, each.end, each.name) for each in elf.sections if each.filesz]
 
 
-class PeInspector(_NativeInspector):
+class PeInspector(NativeInspector):
     """Reads the section headers of Windows libraries and programs."""
 
     name: ClassVar[str] = "pe"
@@ -70,7 +70,7 @@ class PeInspector(_NativeInspector):
         return _pe_headers(sections), sections
 
 
-class MachoInspector(_NativeInspector):
+class MachoInspector(NativeInspector):
     """Reads the load commands of Mach-O libraries and programs; the sections of all slices of a universal one."""
 
     name: ClassVar[str] = "macho"

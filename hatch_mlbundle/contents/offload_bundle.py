@@ -46,6 +46,29 @@ def offload_extents(reader: RangeReader, start: int, end: int) -> Iterator[Exten
     raise BinaryError(f"{reader.path}: a section of GPU code has more than {MOST_BUNDLES} bundles")
 
 
+def measure(data: bytes, begin: int) -> tuple[int, int] | None:
+    """Return the bytes of the header of the bundle that begins there, and of the whole bundle; None where data end within the header.
+
+    Both are 0 where no compiler writes such a header.
+    """
+    at = begin + len(MAGIC) + _COUNT.size
+    if at > len(data):
+        return None
+    (count,) = _COUNT.unpack_from(data, at - _COUNT.size)
+    if not 0 < count <= _MOST_ENTRIES:
+        return 0, 0
+    end = 0
+    for _ in range(count):
+        if at + _ENTRY.size > len(data):
+            return None
+        offset, size, length = _ENTRY.unpack_from(data, at)
+        if length > _LONGEST_TARGET:
+            return 0, 0
+        at += _ENTRY.size + length
+        end = max(end, offset + size)
+    return (at - begin, max(end, at - begin)) if at <= len(data) else None
+
+
 def _bundle(reader: RangeReader, begin: int, end: int) -> Iterator[Extent]:
     if reader.read(begin, min(len(MAGIC), end - begin), "offload bundle") != MAGIC:
         raise BinaryError(f"{reader.path}: there is no offload bundle at byte {begin}")
