@@ -117,7 +117,7 @@ class GpuHeaders:
             self._is_behind = False
         self._at += len(data)
         if leading < len(data):
-            self._zeros = self._at - _leading_zeros(data[::-1])
+            self._zeros = self._at - _trailing_zeros(data)
 
 
 def _first(data: bytes, begin: int, aligned: int) -> tuple[int, bytes]:
@@ -138,3 +138,8 @@ def _first(data: bytes, begin: int, aligned: int) -> tuple[int, bytes]:
 def _leading_zeros(data: bytes) -> int:
     glance = data[:_GLANCE].lstrip(b"\0")
     return min(len(data), _GLANCE) - len(glance) if glance else len(data) - len(data.lstrip(b"\0"))
+
+
+def _trailing_zeros(data: bytes) -> int:
+    glance = data[-_GLANCE:].rstrip(b"\0")
+    return min(len(data), _GLANCE) - len(glance) if glance else len(data) - len(data.rstrip(b"\0"))

@@ -6,7 +6,7 @@ The same inspectors tell it as of files in a folder (contents/), from what is he
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import BinaryIO, Protocol, TypeAlias
 
@@ -16,15 +16,12 @@ from hatch_mlbundle.contents.inspector import Inside
 from hatch_mlbundle.contents.models import gguf_inside, packed_inside, safetensors_inside
 from hatch_mlbundle.contents.parts import by_size, parts_of
 from hatch_mlbundle.errors import MlbundleError
-from hatch_mlbundle.manifest import View
 from hatch_mlbundle.model import Kind
 from hatch_mlbundle.runtime.container import SUFFIX
 
 from .gpu_headers import GpuHeaders
 from .held_ranges import HeldRanges
-
-Told: TypeAlias = Mapping[View, Mapping[str, int]]
-"""The parts of a file by view, as in ContentsRow."""
+from .tree import Told
 
 _SMALL = 1 << 18
 """Bytes of a binary that is held as a whole."""
