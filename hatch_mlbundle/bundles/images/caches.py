@@ -31,7 +31,6 @@ _ANYWHERE = {
 _AT_ROOT = {
     "var/lib/apt/lists": "apt lists",
     "var/cache/apt": "apt",
-    "var/cache/debconf": "debconf",
     "var/cache/apk": "apk",
     "etc/apk/cache": "apk",
     "var/cache/dnf": "dnf",

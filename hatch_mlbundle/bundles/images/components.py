@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from hatch_mlbundle.contents.parts import by_size
 from hatch_mlbundle.manifest import ComponentKind, ComponentRow
 from hatch_mlbundle.model import Bundle
 from hatch_mlbundle.models.external import BundledModel, find_models
@@ -43,6 +44,16 @@ class _Sum:
     compressed: int = 0
     layers: set[int] = field(default_factory=set)
     gpu: Counter[str] = field(default_factory=Counter)
+    tensors: Counter[str] = field(default_factory=Counter)
+
+    def add(self, other: _Sum) -> None:
+        """Add another one to it."""
+        self.files += other.files
+        self.installed += other.installed
+        self.compressed += other.compressed
+        self.layers |= other.layers
+        self.gpu.update(other.gpu)
+        self.tensors.update(other.tensors)
 
 
 def components(bundle: Bundle, leaves: Mapping[str, Leaf], compressed: Mapping[str, int]) -> tuple[ComponentRow, ...]:
@@ -60,7 +71,9 @@ def components(bundle: Bundle, leaves: Mapping[str, Leaf], compressed: Mapping[s
         found.compressed += compressed[path]
         if leaf.stored and file.link is None:
             found.layers.add(leaf.stored.layer)
-            found.gpu.update((leaf.stored.told or {}).get("gpu", {}))
+            told = leaf.stored.told or {}
+            found.gpu.update(told.get("gpu", {}))
+            found.tensors.update(told.get("tensors", {}))
     rows = [_row(part, found) for part, found in _bounded(sums).items()]
     return tuple(sorted(rows, key=lambda row: (-row.installed, row.kind, row.name, row.version, row.detail)))
 
@@ -136,17 +149,13 @@ def _bounded(sums: Mapping[Part, _Sum]) -> dict[Part, _Sum]:
     ordered = sorted(sums.items(), key=lambda item: (-item[1].installed, item[0]))
     bounded, rest = dict(ordered[:_MOST]), dict[Part, _Sum]()
     for part, found in ordered[_MOST:]:
-        other = rest.setdefault(Part(part.kind, "(others)"), _Sum())
-        other.files += found.files
-        other.installed += found.installed
-        other.compressed += found.compressed
-        other.layers |= found.layers
-        other.gpu.update(found.gpu)
+        rest.setdefault(Part(part.kind, "(others)"), _Sum()).add(found)
     return bounded | rest
 
 
 def _row(part: Part, found: _Sum) -> ComponentRow:
-    told = [part.detail, _architectures(found.gpu)]
+    dtypes = [name for name, _ in by_size(found.tensors) if not name.startswith("(")] if part.kind == "model" else []
+    told = [part.detail, ", ".join(dtypes[:_MOST_NAMED]), _architectures(found.gpu)]
     return ComponentRow(
         name=shortened(part.name, _LONGEST) or "(nameless)",
         kind=part.kind,
