@@ -147,7 +147,7 @@ def test_models_have_formats_and_the_hub_s_names_and_dtypes(tmp_path: Path) -> N
     )
     blip = found["model Salesforce/blip"]
     assert blip.version == "rev1"
-    assert blip.detail == f"safetensors in /{HUB}/snapshots/rev1"
+    assert blip.detail == f"safetensors in /{HUB}/snapshots/rev1; F16"
     assert (blip.files, blip.installed) == (4, len(weights) + 2)
     assert found["model large"].detail == "ONNX in /srv/app/weights/large.onnx"
     assert found["application /srv/app"].installed == 1000
