@@ -203,11 +203,13 @@ def test_weights_that_cannot_leave_alone_are_told(tmp_path: Path) -> None:
     assert {"app/a.onnx", "app/a.bin"} < set(tree(tmp_path / "small"))
 
 
-def test_a_second_run_changes_nothing(tmp_path: Path) -> None:
-    taken_out(tmp_path)
+@pytest.mark.parametrize("options", [{}, {"models": ["app/bert/", "*.pt"]}, {"model": [{"path": "app/bert"}, {"path": "app/yolo.pt"}]}])
+def test_a_second_run_changes_nothing(tmp_path: Path, options: dict[str, Any]) -> None:
+    taken_out(tmp_path, **options)
     small, beside = tree(tmp_path / "small"), tree(tmp_path / "small.models")
     stamp = (tmp_path / "small" / FILE_NAME).stat().st_mtime_ns
-    result = optimize(job(tmp_path, **{"min-size": 0}), tmp_path / "small")
+    result = optimize(job(tmp_path, **{"min-size": 0, **options}), tmp_path / "small")
+    assert codes(result) == []
     assert (tree(tmp_path / "small"), tree(tmp_path / "small.models")) == (small, beside)
     assert (tmp_path / "small" / FILE_NAME).stat().st_mtime_ns == stamp
     assert result.manifest.artifact.before == result.manifest.artifact.after
