@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from .documents import Document, check_digest, digest_of, documents, parse, parse_object
 from .layer import Digest
 from .layouts import Layout
-from .platforms import Choice, Platform, choose
+from .platforms import Choice, Platform, choose, images
 
 _INDEXES = frozenset({"application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"})
 _MANIFESTS = frozenset({"application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json"})
@@ -39,11 +39,15 @@ class LayerPart:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Image:
-    """An image: the bytes of its documents, the SHA-256 that tells it from others, and its layers from the lowest on."""
+    """An image: the bytes of its documents, the SHA-256 that tells it from others, and its layers from the lowest on.
+
+    `others` is the number of images that its layout holds besides.
+    """
 
     documents: int
     sha256: str
     layers: tuple[LayerPart, ...]
+    others: int = 0
 
 
 def read_image(layout: Layout) -> Image:
@@ -70,7 +74,7 @@ def _oci_image(layout: Layout) -> Image:
     for each, digest in zip(descriptors, digests, strict=True):
         _check_size(layout, each, _name(digest))
     layers = _layers(layout, config, [(_name(digest), digest) for digest in digests])
-    return Image(documents=size + len(data), sha256=sha256, layers=layers)
+    return Image(documents=size + len(data), sha256=sha256, layers=layers, others=len(images(choices.values())) - 1)
 
 
 def _collect(layout: Layout, index: Document, choices: dict[str, Choice], depth: int) -> None:

@@ -18,12 +18,16 @@ def is_whiteout(path: str) -> bool:
 
 
 class LayerTree:
-    """The tree of the layer of this number. `add` puts a member in; the last one of a name counts."""
+    """The tree of the layer of this number. `add` puts a member in; the last one of a name counts.
+
+    `aliases` are the names under which members are written that lie elsewhere, behind links of the layer, by where they lie.
+    """
 
     def __init__(self, number: int, effort: Effort) -> None:
         self.number = number
         self._effort = effort
         self.root = Folder()
+        self.aliases: dict[str, list[str]] = {}
         self._shared: list[tuple[Folder, str, Leaf, str]] = []
 
     def add(self, member: Member, stored: Stored | None) -> None:
@@ -39,6 +43,8 @@ class LayerTree:
         self._effort.spend(len(member.name) + len(member.link))
         folder, above = walk(self.root, parts, self._effort, make=True)
         place = "/".join([*above, name])
+        if above != parts:
+            self.aliases.setdefault(place, []).append("/".join([*parts, name]))
         if len(place) > LONGEST_PATH:
             raise TreeError(f"of more than {LONGEST_PATH:,} characters, its links followed")
         assert folder is not None  # noqa: S101 - it is made where there is none
@@ -56,6 +62,7 @@ class LayerTree:
             found = find(below, target, self._effort)
             if isinstance(found, Leaf):
                 leaf.stored, leaf.link = found.stored, found.link
+                leaf.is_shared = found.is_shared = True
             elif folder.children.get(name) is leaf:
                 raise TreeError(f"{name[:200]!a} that is a hard link to {target[:200]!a}, which is no file of its or a lower layer")
 
@@ -72,7 +79,7 @@ class LayerTree:
 
     def _leaf(self, member: Member, stored: Stored | None, folder: Folder, name: str) -> Leaf:
         """Return a new leaf, or the one that a hard link names."""
-        leaf = Leaf(mode=member.mode, stored=stored)
+        leaf = Leaf(mode=member.mode, layer=self.number, stored=stored, is_capable=member.is_capable)
         if member.type == SYMBOLIC_LINK:
             if len(member.link) > LONGEST_PATH:
                 raise TreeError(f"that is a link to more than {LONGEST_PATH:,} characters")

@@ -1,0 +1,52 @@
+"""Which layer brings which files: what it takes to change an image that was read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from .layer_tree import LayerTree
+from .tree import GONE, Folder, Leaf
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Members:
+    """What a layer brings, by the places where it lies: files and links, folders, and `whiteouts` by what they hide.
+
+    `aliases` are names under which members are written that lie elsewhere, as in LayerTree.
+    """
+
+    leaves: Mapping[str, Leaf]
+    folders: frozenset[str]
+    whiteouts: tuple[str, ...]
+    aliases: Mapping[str, Sequence[str]]
+
+    def names(self, place: str) -> Iterator[str]:
+        """Yield the names under which the layer may have written what lies at a place."""
+        yield place
+        yield from self.aliases.get(place, ())
+
+
+def members_of(tree: LayerTree) -> Members:
+    """Return what a layer brings, while its tree is still its own."""
+    leaves, folders, whiteouts = dict[str, Leaf](), set[str](), list[str]()
+    waiting = [("", tree.root)]
+    while waiting:
+        path, folder = waiting.pop()
+        prefix = f"{path}/" if path else ""
+        for name, node in folder.children.items():
+            place = prefix + name
+            if isinstance(node, Folder):
+                folders.add(place)
+                waiting.append((place, node))
+            elif isinstance(node, Leaf):
+                leaves[place] = node
+            elif node is GONE:
+                whiteouts.append(place)
+    return Members(leaves=leaves, folders=frozenset(folders), whiteouts=tuple(sorted(whiteouts)), aliases=tree.aliases)
+
+
+def whiteout_name(place: str) -> str:
+    """Return the name of the whiteout that hides a place (OCI image specification, layer.md, "Whiteouts")."""
+    folder, slash, name = place.rpartition("/")
+    return f"{folder}{slash}.wh.{name}"
