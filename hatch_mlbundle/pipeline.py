@@ -89,11 +89,16 @@ class Outcome:
     findings: tuple[Finding, ...]
 
 
+def everything(_: str) -> bool:
+    """Say that a file may be changed, whichever it is."""
+    return True
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
     """What every stage works with. `refuses` returns why the artifact, of this `kind`, cannot have a change, or None.
 
-    `judge` is as in Context.
+    `selects` says which files of the artifact steps may change at all; `judge` is as in Context.
     """
 
     workspace: Workspace
@@ -103,6 +108,7 @@ class Services:
     refuses: Callable[[Change], str | None]
     judge: Judge | None = None
     kind: ArtifactKind = "folder"
+    selects: Callable[[str], bool] = everything
 
 
 class StageContext:
@@ -127,7 +133,7 @@ class StageContext:
 
     def selects(self, path: str) -> bool:
         """Say whether the stage may change the file."""
-        return self._selects(path)
+        return self._selects(path) and self._services.selects(path)
 
     def examine(self, name: str, files: Sequence[File], examiner: Callable[[File], Json]) -> Mapping[str, Json]:
         """Return the examiner's result for each file, by path."""
@@ -276,7 +282,10 @@ def _applied(change: Change, bundle: Bundle, results: Mapping[str, Rewritten]) -
             return [Applied(action="link", path=change.path, reason=reason, before=before, after=_linked(before, change.target))]
         case Leave():
             gone = [bundle[path] for path in change.paths]
-            return [Applied(action="drop", path=file.path, reason=reason, before=file, after=None, group=change.path, leave=change) for file in gone]
+            return [
+                Applied(action="drop", path=file.path, reason=reason, before=file, after=None, group=change.path, leave=change)
+                for file in gone
+            ]
         case Tell():
             return []  # when all others are carried out
         case Rewrite() | Convert() if results[change.path].kept is None:

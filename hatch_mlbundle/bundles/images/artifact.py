@@ -29,7 +29,6 @@ from .tar_layout import open_tar
 from .tree import Effort, Folder, Stored, TreeError, lay_over, leaves
 
 _EMPTY = hashlib.sha256(b"").hexdigest()
-_ADVICE = "which can be analyzed only; make its packages smaller before they are installed in it, or the folder that is copied into it"
 
 
 def open_image(path: Path, pool: Executor, limits: Limits) -> ImageArtifact | None:
@@ -104,12 +103,8 @@ class ImageArtifact:
         """Return None: nothing is unpacked."""
 
     def rewriting(self, bundle: Bundle, target: Path, compressor: Compressor) -> AbstractContextManager[Written]:
-        """Raise ArtifactError."""
-        raise self.refusal()
-
-    def refusal(self) -> ArtifactError:
-        """Return the error that says why nothing can be written."""
-        return self.layout.fault(f"is a container image, {_ADVICE}")
+        """Raise ArtifactError: what only looks at an image does not write it (writable.py does)."""
+        raise self.layout.fault("was opened to be read only")
 
     def _read_layers(self, parts: Sequence[LayerPart], allowance: Allowance) -> list[Layer]:
         def read(position: int, raw: Iterator[bytes], size: int) -> Layer:

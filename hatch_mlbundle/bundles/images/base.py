@@ -15,7 +15,7 @@ _KEY = "tool.mlbundle.image.base"
 
 
 def base_layers(base: str, image: Image, project: Path, pool: Executor, limits: Limits) -> int:
-    """Return the number of the lowest layers that `base`, as in ImageSettings, says are to stay; raises ConfigurationError, ArtifactError."""
+    """Return the number of the lowest layers that stay: `base` is as in ImageSettings. Raises ConfigurationError, ArtifactError."""
     if not base:
         return 0
     if base.isdecimal():

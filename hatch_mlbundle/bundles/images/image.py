@@ -41,11 +41,12 @@ class LayerPart:
 class Image:
     """An image: the bytes of its documents, the SHA-256 that tells it from others, and its layers from the lowest on.
 
-    `others` is the number of images that its layout holds besides.
+    `config` is the name of the part that is its configuration; `others` is the number of images that its layout holds besides.
     """
 
     documents: int
     sha256: str
+    config: str
     layers: tuple[LayerPart, ...]
     others: int = 0
 
@@ -74,7 +75,9 @@ def _oci_image(layout: Layout) -> Image:
     for each, digest in zip(descriptors, digests, strict=True):
         _check_size(layout, each, _name(digest))
     layers = _layers(layout, config, [(_name(digest), digest) for digest in digests])
-    return Image(documents=size + len(data), sha256=sha256, layers=layers, others=len(images(choices.values())) - 1)
+    return Image(
+        documents=size + len(data), sha256=sha256, config=_name(config_digest), layers=layers, others=len(images(choices.values())) - 1
+    )
 
 
 def _collect(layout: Layout, index: Document, choices: dict[str, Choice], depth: int) -> None:
@@ -131,6 +134,7 @@ def _docker_image(layout: Layout) -> Image:
     return Image(
         documents=len(data) + len(config_data),
         sha256=hashlib.sha256(config_data).hexdigest(),
+        config=name,
         layers=_layers(layout, config, [(each, None) for each in names]),
     )
 

@@ -50,3 +50,15 @@ def whiteout_name(place: str) -> str:
     """Return the name of the whiteout that hides a place (OCI image specification, layer.md, "Whiteouts")."""
     folder, slash, name = place.rpartition("/")
     return f"{folder}{slash}.wh.{name}"
+
+
+def folder_places(root: Folder) -> Iterator[str]:
+    """Yield the place of every folder in a tree."""
+    waiting = [("", root)]
+    while waiting:
+        path, folder = waiting.pop()
+        for name, node in folder.children.items():
+            if isinstance(node, Folder):
+                place = f"{path}/{name}" if path else name
+                yield place
+                waiting.append((place, node))

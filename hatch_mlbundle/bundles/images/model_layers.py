@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from hatch_mlbundle.model import Bundle, File, Finding
-from hatch_mlbundle.models.external import BundledModel, find_models
+from hatch_mlbundle.models.external import find_models
 from hatch_mlbundle.units import format_size
 
 from .editing import Layered, new_layer
@@ -29,15 +29,17 @@ def model_layers(bundle: Bundle, image: Layered, movable: Callable[[str], bool],
     """Return a layer for each model of `least` bytes or more that is not in one already; `movable` says which files can be moved."""
     layers, moved, findings = list[NewLayer](), list[File](), list[Finding]()
     for model in find_models(bundle):
-        if model.size < least or _is_alone(model.files, image):
+        files = [bundle[path] for path in (*(file.path for file in model.files), *model.hidden)]
+        size = sum(file.size for file in files)
+        if size < least or not any(movable(file.path) for file in files) or _is_alone(files, image):
             continue
-        problem = next(_problems(model.files, image, movable), None)
+        problem = next(_problems(files, image, movable), None)
         if problem:
-            message = f"the model {model.name!r} ({format_size(model.size)}) gets no layer of its own: {problem}"
+            message = f"the model {model.name!r} ({format_size(size)}) gets no layer of its own: {problem}"
             findings.append(Finding(code="MB914", path=model.path, message=message))
             continue
-        layers.append(new_layer(model.files, f"mlbundle: model {model.name}"))
-        moved += model.files
+        layers.append(new_layer(files, f"mlbundle: model {model.name}"))
+        moved += files
     return ModelLayers(layers=tuple(layers), moved=tuple(moved), findings=tuple(findings))
 
 

@@ -23,14 +23,19 @@ from .editing import Editor, Layered, carry_over, new_layer, settled
 from .edits import ImageEdit, NewLayer
 from .image_writer import write_image
 from .layer_files import layer_contents
-from .members import Members, members_of
+from .members import Members, folder_places, members_of
 from .model_layers import model_layers
 from .replacing import check_image_target, replacing_image
+from .running import Running, running_of
 from .scope import Scope, changeable
 from .tree import Stored, leaves
 
 _LABEL = "io.github.hatch-mlbundle"
 """Begins the labels that say what was done (OCI image specification, annotations.md, "Rules")."""
+
+
+_SMALL = 1 << 20
+"""Bytes of the largest file that is read as a text."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +56,7 @@ class _Scanned:
     reading: Reading
     layered: Layered
     bundle: Bundle
+    folders: frozenset[str]
     free: frozenset[str]
 
 
@@ -83,7 +89,8 @@ class WritableImage:
         contents = layer_contents(self._image.layout, stored, self._work.new_folder())
         bundle = Bundle(_with_bytes(file, visible[file.path].stored, contents) for file in reading.side.bundle.values())
         free = changeable(self._scope, visible, members, base)
-        self._state = _Scanned(reading=reading, layered=layered, bundle=bundle, free=free)
+        folders = frozenset(folder_places(reading.root))
+        self._state = _Scanned(reading=reading, layered=layered, bundle=bundle, folders=folders, free=free)
         findings = (*reading.side.findings, *self._bound())
         return replace(reading.side, bundle=bundle, findings=findings)
 
@@ -110,9 +117,18 @@ class WritableImage:
 
     @property
     def folders(self) -> frozenset[str]:
-        """Return the folders of the image that hold no file, which a program may want all the same."""
-        layers = self._scanned.layered.layers
-        return frozenset[str]().union(*(layer.folders for layer in layers))
+        """The folders that a container sees: a program may want also those that hold no file."""
+        return self._scanned.folders
+
+    def text(self, path: str) -> str:
+        """Return the text of a small file of the image as it is, "" where there is none."""
+        file = self._scanned.bundle.get(path)
+        return file.read().decode("utf-8", "replace") if file and file.size <= _SMALL else ""
+
+    @property
+    def running(self) -> Running:
+        """What the image's configuration says of how a container is started; raises ArtifactError."""
+        return running_of(self._image.layout, self._scanned.reading.image)
 
     def check_target(self, target: Path) -> None:
         """See whether the result may go to `target`; raises ArtifactError."""
@@ -205,4 +221,4 @@ def _check_same(target: Path, expected: Bundle, found: Bundle) -> None:
 
 def _seen(file: File | None) -> tuple[str, int, str | None] | None:
     """Return what a container sees of a file; the mode of a link is nobody's concern."""
-    return file and (file.sha256, file.mode if file.link is None else 0, file.link)
+    return None if file is None else (file.sha256, file.mode if file.link is None else 0, file.link)
