@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hatch_mlbundle.bundles.images.running import Running
@@ -15,20 +15,7 @@ PLACES = {"bundle": Path("/"), "work": Path("/tmp/mlbundle/work"), "project": Pa
 _MOUNTED = ("dev", "proc", "sys", "tmp", "run")
 _HARDWARE = Path("/sys/devices/system")
 """Where libraries look for the processors that there are."""
-_BWRAP = (
-    "--unshare-user",
-    "--unshare-all",
-    "--die-with-parent",
-    "--clearenv",
-    "--dev",
-    "/dev",
-    "--proc",
-    "/proc",
-    "--tmpfs",
-    "/tmp",
-    "--tmpfs",
-    "/run",
-)  # noqa: S108
+_ISOLATION = ("--unshare-user", "--unshare-all", "--die-with-parent", "--clearenv", "--dev", "/dev", "--proc", "/proc", "--tmpfs", "/run")
 
 
 def mount_points(running: Running) -> Iterator[str]:
@@ -40,14 +27,12 @@ def mount_points(running: Running) -> Iterator[str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageRoot:
-    """An unpacked root on disk, and how a container of it starts: `user` and `group` are numbers, `home` is that user's folder."""
+    """An unpacked root on disk, and how a container of it starts."""
 
     root: Path
     bwrap: str
     running: Running
-    user: int
-    group: int
-    home: str
+    user: _User
 
     @classmethod
     def of(cls, root: Path, running: Running, users: str = "", groups: str = "") -> ImageRoot:
@@ -55,15 +40,15 @@ class ImageRoot:
         bwrap = shutil.which("bwrap")
         if bwrap is None:
             raise TrialError("an image is verified in its own root, which needs bubblewrap (bwrap); install it, or use --no-verify")
-        user, group, home = _user(running.user, users, groups)
-        return cls(root=root, bwrap=bwrap, running=running, user=user, group=group, home=home)
+        return cls(root=root, bwrap=bwrap, running=running, user=_user(running.user, users, groups))
 
     def arguments(self, command: Sequence[str], variables: Mapping[str, str], places: Mapping[str, Path]) -> tuple[str, ...]:
         """Return what runs a command in the root with these variables besides the image's own; `places` of this machine are seen there."""
-        environment = {"HOME": self.home, **self.running.environment, **variables}
+        environment = {"HOME": self.user.home, **self.running.environment, **variables}
         shown = [_HARDWARE] if _HARDWARE.is_dir() else []
         return (
-            *(self.bwrap, "--bind", str(self.root), "/", *_BWRAP, "--uid", str(self.user), "--gid", str(self.group)),
+            *(self.bwrap, "--bind", str(self.root), "/", *_ISOLATION, "--tmpfs", "/tmp"),  # noqa: S108 - in the root
+            *("--uid", str(self.user.number), "--gid", str(self.user.group)),
             *(text for each in shown for text in ("--ro-bind", str(each), str(each))),
             *("--bind", str(places["work"]), str(PLACES["work"]), "--ro-bind", str(places["project"]), str(PLACES["project"])),
             *(text for name, value in environment.items() for text in ("--setenv", name, value)),
@@ -71,15 +56,37 @@ class ImageRoot:
         )
 
 
-def _user(named: str, users: str, groups: str) -> tuple[int, int, str]:
-    """Return the numbers of user and group, and the home folder (passwd(5), group(5)); raises TrialError for a user that is not there."""
-    user, _, group = named.partition(":")
-    rows = [row for line in users.splitlines() if len(row := line.split(":")) >= 6 and row[2].isdecimal() and row[3].isdecimal()]
-    row = next((row for row in rows if user in (row[0], row[2])), None) if user else next((row for row in rows if row[2] == "0"), None)
-    if row is None and user and not user.isdecimal():
-        raise TrialError(f"the image is to run as {user!r}, who is not in its /etc/passwd")
-    number, own, home = (int(row[2]), int(row[3]), row[5]) if row else (int(user or 0), 0, "/root" if user in ("", "0") else "/")
-    if group:
-        found = next((line.split(":")[2] for line in groups.splitlines() if line.split(":")[0] == group and line.count(":") >= 3), group)
-        own = int(found) if found.isdecimal() else own
-    return number, own, home
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _User:
+    number: int
+    group: int
+    home: str
+
+
+def _user(named: str, users: str, groups: str) -> _User:
+    """Return the user that a configuration names, `USER` or `USER:GROUP`, by name or number; raises TrialError for one who is not there."""
+    wanted, _, group = named.partition(":")
+    found = next((user for name, user in _users(users) if (wanted or "0") in (name, str(user.number))), None)
+    if found is None and wanted and not wanted.isdecimal():
+        raise TrialError(f"the image is to run as {wanted!r}, who is not in its /etc/passwd")
+    user = found or _User(number=int(wanted or 0), group=0, home="/")
+    return replace(user, group=_group(group, groups)) if group else user
+
+
+def _users(text: str) -> Iterator[tuple[str, _User]]:
+    """Yield the users in a text like that of passwd(5), by name."""
+    for line in text.splitlines():
+        match line.split(":"):
+            case [name, _, number, group, _, home, *_] if number.isdecimal() and group.isdecimal():
+                yield name, _User(number=int(number), group=int(group), home=home)
+
+
+def _group(named: str, text: str) -> int:
+    """Return the number of a group, by the rows of group(5); raises TrialError for one that is not there."""
+    if named.isdecimal():
+        return int(named)
+    for line in text.splitlines():
+        match line.split(":"):
+            case [name, _, number, *_] if name == named and number.isdecimal():
+                return int(number)
+    raise TrialError(f"the image is to run with the group {named!r}, which is not in its /etc/group")

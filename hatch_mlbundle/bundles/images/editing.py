@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from hatch_mlbundle.model import Bundle, File
 
@@ -16,7 +17,7 @@ _WORTH_TAKING_OUT = 10**6
 """Bytes as stored that later layers hide of one and that are worth writing it anew for; a layer that is written anyway loses all."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Layered:
     """The files of an image with where they lie: `visible` are those that a container sees, `layers` what each layer brings.
 
@@ -27,9 +28,9 @@ class Layered:
     layers: Sequence[Members]
     base: int
 
-    @property
+    @cached_property
     def names(self) -> Mapping[str, Sequence[str]]:
-        """Return the names of each file that has several, sorted, by each of these names."""
+        """The names of each file that has several, sorted, by each of these names."""
         groups: defaultdict[int, list[str]] = defaultdict(list)
         for path, leaf in sorted(self.visible.items()):
             if leaf.stored:
@@ -52,8 +53,9 @@ class Editor:
                 self._drop[number].add(path)
 
     def replace(self, path: str, file: File) -> None:
-        """Give a file other bytes, or make it a link."""
-        self._replace[self.image.visible[path].layer][path] = file
+        """Give a file other bytes, under all its names, or make it a link."""
+        for name in self.image.names.get(path, [path]):
+            self._replace[self.image.visible[name].layer][name] = file
 
     def edits(self, *, recompress: bool) -> tuple[LayerEdit | None, ...]:
         """Return what becomes of each layer, None where its stored bytes stay; with `recompress`, those of the base's alone do."""

@@ -12,9 +12,6 @@ from hatch_mlbundle.units import format_size
 from .editing import Layered, new_layer
 from .edits import NewLayer
 
-_FOR_ALL = 0o004
-"""Readable by whoever the container runs as: files of a new layer belong to root."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelLayers:
@@ -58,5 +55,3 @@ def _problems(files: Iterable[File], image: Layered, movable: Callable[[str], bo
             yield f"{file.path} may not be changed (docs/images.md)"
         elif file.path in names:
             yield f"{file.path} has several names (hard links)"
-        elif file.link is None and not file.mode & _FOR_ALL:
-            yield f"{file.path} can be read by its owner only, and would belong to root"
