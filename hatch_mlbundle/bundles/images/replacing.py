@@ -29,7 +29,10 @@ def check_image_target(source: Path, target: Path) -> None:
             raise ArtifactError(str(source), f"has no name of an archive, as {', '.join(_ARCHIVES)} are; give the result one with --output")
         if target.is_file():
             raise ArtifactError(str(target), "is a file there already, and an image of this name is written as a folder; name it .tar")
-        check_target(source if source.is_dir() else source.parent / f"{source.name}.folder", target)
+        if source.is_dir():
+            check_target(source, target)
+        elif target.exists():
+            raise ArtifactError(str(target), "is there already; remove it or choose another name")
     elif target.is_dir():
         raise ArtifactError(str(target), "is a folder, and an image of this name is written as a file; choose another name")
 

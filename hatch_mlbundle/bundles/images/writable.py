@@ -34,6 +34,8 @@ _LABEL = "io.github.hatch-mlbundle"
 """Begins the labels that say what was done (OCI image specification, annotations.md, "Rules")."""
 
 
+_WORTH_TELLING = 10**5
+"""Bytes that an image may grow by without a word: labels and history take some."""
 _SMALL = 1 << 20
 """Bytes of the largest file that is read as a text."""
 
@@ -91,8 +93,7 @@ class WritableImage:
         free = changeable(self._scope, visible, members, base)
         folders = frozenset(folder_places(reading.root))
         self._state = _Scanned(reading=reading, layered=layered, bundle=bundle, folders=folders, free=free)
-        findings = (*reading.side.findings, *self._bound())
-        return replace(reading.side, bundle=bundle, findings=findings)
+        return replace(reading.side, bundle=bundle)
 
     def selects(self, path: str) -> bool:
         """Say whether steps may change a file: in an image, most files are the system's."""
@@ -157,7 +158,7 @@ class WritableImage:
                 raise UnsoundResultError(f"{target}: was written as something that is no image; report this")
             side = written.scan()
             _check_same(target, after, side.bundle)
-            yield Written(side=side, path=place, findings=(*alone, *findings))
+            yield Written(side=side, path=place, findings=(*alone, *self._bound(), *findings, *self._grown(side)))
 
     def _settled(self, bundle: Bundle) -> Bundle:
         return settled(bundle, self._scanned.bundle, self._scanned.layered.names)
@@ -199,6 +200,14 @@ class WritableImage:
             raise self._image.layout.fault(f"holds {others:,} more images, which would be lost; put the result elsewhere with --output")
         if others:
             yield Finding(code="MB911", message=f"the {others:,} other images that lie with this one are not in the result")
+
+
+    def _grown(self, written: Side) -> Iterator[Finding]:
+        """Yield a finding where the result is no smaller: its layers are packed otherwise than those of the image were."""
+        before, after = self._scanned.reading.side.account.size, written.account.size
+        if after > before + _WORTH_TELLING:
+            message = f"the result takes {format_size(after)} as stored, more than the image's {format_size(before)}: its changed layers are "
+            yield Finding(code="MB913", message=f"{message}packed as {self._work.settings.compression}, others were better packed before")
 
 
 def _with_bytes(file: File, stored: Stored | None, contents: Mapping[int, Content]) -> File:
