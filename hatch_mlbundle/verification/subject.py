@@ -56,12 +56,12 @@ def folder_subject(artifact: Artifact, name: str, folder: Path, pool: Executor) 
 def image_subject(artifact: WritableImage, folder: Path, pool: Executor) -> Subject:
     """Return a container image, to be unpacked in `folder`, an empty one, where its commands run as in a container; raises TrialError."""
     root, store = folder / "root", folder / ".store"
-    places = mount_points(artifact.running)
+    folders = {*artifact.folders, *mount_points(artifact.running)}
     with storage_errors(folder):
-        for each in (root, store, *(root / each for each in sorted({*artifact.folders, *places}))):
+        for each in (root, store, *(root / each for each in sorted(folders))):
             each.mkdir(parents=True, exist_ok=True)
     return Subject(
-        stand=Stand(root, Store(folder=store), pool, frozenset({*artifact.folders, *places})),
+        stand=Stand(root, Store(folder=store), pool, folders),
         on_disk=artifact.on_disk,
         places=PLACES,
         root=ImageRoot.of(root, artifact.running, artifact.text("etc/passwd"), artifact.text("etc/group")),

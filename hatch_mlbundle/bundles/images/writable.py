@@ -201,12 +201,13 @@ class WritableImage:
         if others:
             yield Finding(code="MB911", message=f"the {others:,} other images that lie with this one are not in the result")
 
-
     def _grown(self, written: Side) -> Iterator[Finding]:
         """Yield a finding where the result is no smaller: its layers are packed otherwise than those of the image were."""
         before, after = self._scanned.reading.side.account.size, written.account.size
         if after > before + _WORTH_TELLING:
-            message = f"the result takes {format_size(after)} as stored, more than the image's {format_size(before)}: its changed layers are "
+            message = (
+                f"the result takes {format_size(after)} as stored, more than the image's {format_size(before)}: its changed layers are "
+            )
             yield Finding(code="MB913", message=f"{message}packed as {self._work.settings.compression}, others were better packed before")
 
 
