@@ -227,7 +227,7 @@ def _carry_out(changes: Iterable[Change], bundle: Bundle, stage: Stage, context:
         optimizer=stage.optimizer,
         identity=stage.identity,
         context=context,
-        neighbours=bundle.of_kind(Kind.ELF, Kind.PE, Kind.MACHO, Kind.LINK),
+        neighbours=() if services.kind == "image" else bundle.of_kind(Kind.ELF, Kind.PE, Kind.MACHO, Kind.LINK),
         workspace=services.workspace,
         cache=services.cache if stage.lasting else None,
     )

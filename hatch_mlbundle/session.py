@@ -133,6 +133,7 @@ class _Opening:
             settings=self.job.config.settings.image,
             project=self.job.project,
             pool=self.pool,
+            workers=self.job.config.workers,
             new_folder=self.workspace.new_folder,
             steps=[stage.name for stage in self.job.stages_for("image")],
         )

@@ -85,10 +85,8 @@ class Editor:
     def _edit(self, number: int) -> LayerEdit:
         layer = self.image.layers[number - 1]
         useless = {place for place in layer.whiteouts if not self._hides(place, number)}
-        drop = {name for place in self._drop[number] for name in layer.names(place)}
-        drop |= {name for place in useless for name in layer.names(whiteout_name(place))}
-        files = {name: file for place, file in self._replace[number].items() for name in layer.names(place)}
-        return LayerEdit(drop=frozenset(drop), replace=dict(sorted(files.items())))
+        drop = {*self._drop[number], *map(whiteout_name, useless)}
+        return LayerEdit(drop=frozenset(drop), replace=dict(sorted(self._replace[number].items())))
 
     def _hides(self, place: str, number: int) -> bool:
         """Say whether anything is left below a layer for a whiteout to hide."""

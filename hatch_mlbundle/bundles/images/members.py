@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from .layer_tree import LayerTree
@@ -11,20 +11,11 @@ from .tree import GONE, Folder, Leaf
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Members:
-    """What a layer brings, by the places where it lies: files and links, folders, and `whiteouts` by what they hide.
-
-    `aliases` are names under which members are written that lie elsewhere, as in LayerTree.
-    """
+    """What a layer brings, by the places where it lies: files and links, folders, and `whiteouts` by what they hide."""
 
     leaves: Mapping[str, Leaf]
     folders: frozenset[str]
     whiteouts: tuple[str, ...]
-    aliases: Mapping[str, Sequence[str]]
-
-    def names(self, place: str) -> Iterator[str]:
-        """Yield the names under which the layer may have written what lies at a place."""
-        yield place
-        yield from self.aliases.get(place, ())
 
 
 def members_of(tree: LayerTree) -> Members:
@@ -43,7 +34,7 @@ def members_of(tree: LayerTree) -> Members:
                 leaves[place] = node
             elif node is GONE:
                 whiteouts.append(place)
-    return Members(leaves=leaves, folders=frozenset(folders), whiteouts=tuple(sorted(whiteouts)), aliases=tree.aliases)
+    return Members(leaves=leaves, folders=frozenset(folders), whiteouts=tuple(sorted(whiteouts)))
 
 
 def whiteout_name(place: str) -> str:

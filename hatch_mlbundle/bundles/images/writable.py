@@ -47,6 +47,7 @@ class ImageWork:
     settings: ImageSettings
     project: Path
     pool: Executor
+    workers: int
     new_folder: Callable[[], Path]
     steps: Sequence[str]
 
@@ -152,7 +153,7 @@ class WritableImage:
         alone = tuple(self._check_alone(image.others, in_place=target.resolve() == self._path.resolve()))
         edit, findings = self._edit(after)
         with replacing_image(target) as place:
-            write_image(self._image.layout, edit, work.settings, place, work.pool, scratch=work.new_folder())
+            write_image(self._image.layout, edit, work.settings, place, work.pool, scratch=work.new_folder(), workers=work.workers)
             written = open_image(place, work.pool, self._image.limits)
             if written is None:
                 raise UnsoundResultError(f"{target}: was written as something that is no image; report this")
