@@ -9,14 +9,15 @@ from pathlib import Path
 
 from hatch_mlbundle.identify import HEAD, identify
 from hatch_mlbundle.model import Bundle, Convert, DiskContent, File, Finding, Kind
-from hatch_mlbundle.optimizer import ConvertTask, Json, Judge, Task
+from hatch_mlbundle.optimizer import ArtifactKind, ConvertTask, Json, Judge, Task
 
 
 class FakeContext:
     """Implements `Context` over a folder that holds the bundle's files; findings are gathered in `findings`."""
 
-    def __init__(self, root: Path, *, excluded: Sequence[str] = (), judge: Judge | None = None) -> None:
+    def __init__(self, root: Path, *, excluded: Sequence[str] = (), judge: Judge | None = None, artifact: ArtifactKind = "folder") -> None:
         self.root = root
+        self.artifact = artifact
         self.judge = judge
         self.excluded = frozenset(excluded)
         self.findings: list[Finding] = []

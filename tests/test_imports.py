@@ -29,7 +29,7 @@ LAYERS = [
         *("contents.gguf", "contents.models", "contents.offload_bundle", "contents.zeros"),
         *("freezing.*", "models.*", "tracing.*", "trials.*"),
     ],
-    ["accounting", "contents.rows", "drafts", "examine", "judging", "objections", "pipeline", "rewriting", "workspace"],
+    ["accounting", "contents.rows", "drafts", "examine", "judging", "models_beside", "objections", "pipeline", "rewriting", "workspace"],
     ["verification.*"],
     ["optimizers.*", "reports.*"],
     ["plugins"],
