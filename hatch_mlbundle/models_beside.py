@@ -10,18 +10,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from .atomic import leftovers, make_folder, temporary_name
+from .atomic import leftovers, make_folder, replace_atomically, temporary_name
 from .bundles.atomic_folder import remove_folder, replace_folder
 from .bundles.images.model_image import ModelForm, model_files, write_model
 from .canonical import sha256_of_file
 from .manifest import CompanionRow
 from .model import File, Finding
 from .models.external import BundledModel
+from .models.left_models import entry_beside
 from .pipeline import Done, Stage
+from .runtime.models.descriptor import FILE_NAME, Model, parse, text_of
+from .runtime.models.errors import ModelFileError
+from .runtime.models.places import NEIGHBOUR
 from .storage import storage_errors
-
-MODELS = ".models"
-"""What is appended to an artifact's file name to name the folder of the models that left it, where the runtime looks for them."""
 
 _TAR = ".tar"
 _UNFINISHED = "new"
@@ -40,7 +41,7 @@ class LeftModel:
 
 def models_folder(artifact: Path) -> Path:
     """Return the folder of the models that left an artifact: it lies beside it, wherever manifests lie."""
-    return artifact.with_name(artifact.name + MODELS)
+    return artifact.with_name(artifact.name + NEIGHBOUR)
 
 
 def models_that_left(stages: Iterable[Done]) -> list[LeftModel]:
@@ -76,7 +77,27 @@ def replacing_models(left: Sequence[LeftModel], artifact: Path, pool: Executor) 
         if written:
             make_folder(folder)
             stack.callback(_remove_if_empty, folder)
-        yield tuple(row for model, form in written for row in stack.enter_context(_replacing(model, form, folder, pool)))
+        rows = [row for model, form in written for row in stack.enter_context(_replacing(model, form, folder, pool))]
+        stack.enter_context(_replacing_descriptor(left, folder))
+        yield tuple(rows)
+
+
+@contextmanager
+def _replacing_descriptor(left: Sequence[LeftModel], folder: Path) -> Iterator[None]:
+    """Write which version of each model lies in the folder, so that one may change without the application; of others it stays as it is."""
+    path, names = folder / FILE_NAME, {each.model.name for each in left}
+    earlier: Sequence[Model] = ()
+    with suppress(OSError, ModelFileError):
+        earlier = parse(path.read_bytes(), str(path))
+    stay = [model for model in earlier if model.name not in names]
+    told = [entry_beside(each.model) for each in left if each.form]
+    text = text_of([*stay, *told]).encode()
+    if (not told and len(stay) == len(earlier)) or (path.is_file() and path.read_bytes() == text):
+        yield
+        return
+    with replace_atomically(path) as stream:
+        stream.write(text)
+        yield
 
 
 @contextmanager

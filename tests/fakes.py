@@ -15,9 +15,10 @@ from hatch_mlbundle.optimizer import ArtifactKind, ConvertTask, Json, Judge, Tas
 class FakeContext:
     """Implements `Context` over a folder that holds the bundle's files; findings are gathered in `findings`."""
 
-    def __init__(self, root: Path, *, excluded: Sequence[str] = (), judge: Judge | None = None, artifact: ArtifactKind = "folder") -> None:
+    artifact: ArtifactKind = "folder"
+
+    def __init__(self, root: Path, *, excluded: Sequence[str] = (), judge: Judge | None = None) -> None:
         self.root = root
-        self.artifact = artifact
         self.judge = judge
         self.excluded = frozenset(excluded)
         self.findings: list[Finding] = []

@@ -22,9 +22,9 @@ from hatch_mlbundle.beside import COMPANIONS, TELLING, beside, saved_manifest_pa
 from hatch_mlbundle.errors import MlbundleError
 from hatch_mlbundle.job import Job, prepare
 from hatch_mlbundle.model import Finding
-from hatch_mlbundle.models_beside import MODELS
 from hatch_mlbundle.plugins import load_registry
 from hatch_mlbundle.reports.terminal import as_text, summary
+from hatch_mlbundle.runtime.models.places import NEIGHBOUR
 
 
 class MlbundleBuildHook(BuildHookInterface[BuilderConfig]):
@@ -74,7 +74,7 @@ class MlbundleBuildHook(BuildHookInterface[BuilderConfig]):
                 continue
             if path.name.endswith(TELLING):
                 path.unlink()
-            elif path.name.endswith((COMPANIONS, MODELS)):
+            elif path.name.endswith((COMPANIONS, NEIGHBOUR)):
                 shutil.rmtree(path)
 
 

@@ -121,6 +121,12 @@ def entry(model: BundledModel, root: str, *, mode: Mode, sources: Sequence[str],
     return told
 
 
+def entry_beside(model: BundledModel) -> Model:
+    """Return what the descriptor in a folder of models, each in a folder by its name, says of one."""
+    plain = entry(model, dirname(model.path), mode="beside", sources=(), archive=None, mount="")
+    return replace(plain, path=f"{model.name}/{plain.files[0].path}" if model.is_file else model.name)
+
+
 def kept_text(earlier: Sequence[Model], entries: Sequence[Model], names: Collection[str]) -> bytes | None:
     """Return the descriptor that tells of what left before and of those that left now, None where none did."""
     left = [each for each in entries if each.name in names]

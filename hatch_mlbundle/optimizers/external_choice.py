@@ -112,7 +112,7 @@ class Choice:
     def _matching(self, glob: Glob, found: Sequence[BundledModel]) -> Iterator[BundledModel]:
         """Yield what a glob chooses: models; else the folder or file of that very name, or the files that match."""
         matches = matcher([glob])
-        models = [model for model in found if matches(model.path) or any(matches(file.path) for file in model.files)]
+        models = [model for model in found if any(matches(file.path) for file in model.files)]
         path = glob.strip("/")
         exact = None if _WILD.search(glob) or not path else folder_model(self.bundle, path)
         if exact and all(model.path.startswith(f"{path}/") for model in models) and (len(models) != 1 or not exact.is_file):
@@ -133,13 +133,13 @@ class Choice:
 
     def _by_globs(self, globs: Sequence[Glob], found: Sequence[BundledModel]) -> Iterator[BundledModel]:
         matches = matcher(globs)
-        taken = {model.path for model in found if matches(model.path) or any(matches(file.path) for file in model.files)}
+        taken = {model.path for model in found if any(matches(file.path) for file in model.files)}
         yield from (model for model in found if model.path in taken)
         for glob in globs:
             if glob.startswith("!"):
                 continue
             alone = matcher([glob])
-            if any(alone(model.path) or any(alone(file.path) for file in model.files) for model in found):
+            if any(alone(file.path) for model in found for file in model.files):
                 continue
             others = [model for model in self._matching(glob, []) if model.path not in taken]
             taken |= {model.path for model in others}

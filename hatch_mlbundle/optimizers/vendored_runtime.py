@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 
@@ -11,8 +13,6 @@ PACKAGE = "_mlbundle"
 """What it is called in the wheel's package."""
 
 _RUNTIME = Path(__file__).parents[1] / "runtime"
-_BESIDE = ("place_lock.py",)
-"""Modules of the runtime that the models' package imports."""
 _DOC = '"""Finds models outside the application: a part of hatch-mlbundle {version}, under the licence beside it."""\n'
 
 
@@ -21,8 +21,23 @@ def vendored_files() -> dict[str, bytes]:
     from hatch_mlbundle import __version__
 
     found = {"__init__.py": _DOC.format(version=__version__).encode(), "LICENSE": _licence()}
-    found |= {name: (_RUNTIME / name).read_bytes() for name in _BESIDE}
-    return found | {f"models/{path.name}": path.read_bytes() for path in sorted((_RUNTIME / "models").glob("*.py"))}
+    waiting = [*(_RUNTIME / "models").glob("*.py"), _RUNTIME / "__main__.py"]
+    while waiting:
+        path = waiting.pop()
+        name = path.relative_to(_RUNTIME).as_posix()
+        if name not in found:
+            found[name] = path.read_bytes()
+            waiting += _imported(path)
+    return dict(sorted(found.items()))
+
+
+def _imported(path: Path) -> Iterator[Path]:
+    """Yield the modules of the runtime that one of them imports; it names them relative to itself."""
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            folder = path.parents[node.level - 1].joinpath(*(node.module or "").split("."))
+            names = [folder.with_suffix(".py"), *(folder / f"{alias.name}.py" for alias in node.names)]
+            yield from (each for each in names if each.is_file())
 
 
 def _licence() -> bytes:

@@ -10,6 +10,7 @@ from statistics import median
 
 from hatch_mlbundle.bundles.atomic_folder import remove_folder
 from hatch_mlbundle.model import Bundle
+from hatch_mlbundle.runtime.models.places import MODELS
 from hatch_mlbundle.storage import storage_errors
 from hatch_mlbundle.trials.comparison import difference
 from hatch_mlbundle.trials.observation import Observation, observe
@@ -137,7 +138,7 @@ class Runner:
     def _models(self) -> dict[str, str]:
         """Return what tells an application where the models are that left it: nothing is fetched while it is tried."""
         folders = self.subject.model_folders()
-        return {"MLBUNDLE_MODELS": os.pathsep.join(map(str, folders)), "MLBUNDLE_OFFLINE": "1"} if folders else {}
+        return {MODELS: os.pathsep.join(map(str, folders)), "MLBUNDLE_OFFLINE": "1"} if folders else {}
 
     def _passed(self) -> dict[str, str]:
         """Return what is passed on of this process's environment; a wheel's console scripts are found by their names."""
