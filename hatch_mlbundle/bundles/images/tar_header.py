@@ -57,7 +57,7 @@ class RawHeader:
         )
 
     def __bytes__(self) -> bytes:
-        return b"".join((self.common, self.long_name, self.long_link, _pax_header(self.pax, self.records), self.block, self.rest))
+        return b"".join((self.common, self.long_link, self.long_name, _pax_header(self.pax, self.records), self.block, self.rest))
 
     def own(self) -> RawHeader:
         """Return the header without those that are for other members, too."""
