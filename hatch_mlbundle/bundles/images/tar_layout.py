@@ -189,8 +189,8 @@ class PackedLayout(_Parts):
                     self._documents[name] = b"".join(tar.chunks())
                 else:
                     early[name] = reader(tar.chunks(), member.stored)
-        self._check()
         self._is_read = True
+        self._check()
         return early
 
     def document(self, name: str) -> bytes:
