@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from hatch_mlbundle.bundles.artifact import Artifact
+from hatch_mlbundle.bundles.images.writable import WritableImage
 from hatch_mlbundle.model import Bundle, File
 from hatch_mlbundle.models.left_models import laid_out, models_told_of
 from hatch_mlbundle.models_beside import models_folder, models_that_left
@@ -18,6 +19,7 @@ from hatch_mlbundle.storage import storage_errors
 from hatch_mlbundle.verify_settings import VerifySettings
 
 from .environments import Environment, install
+from .image_root import PLACES, ImageRoot, mount_points
 from .stand import Stand, Store
 
 _DATA = re.compile(r"[^/]+\.data/data/(.+)")
@@ -28,8 +30,9 @@ class Subject:
     """An artifact that can become one snapshot after another, always at the same place.
 
     `on_disk` gives the files of a bundle as they lie there; `places` are what a command's placeholders stand for; `environment` is set
-    where there is a virtual environment. `models` has those models that a snapshot's descriptors tell of, as far as it was told of them by
-    `learn`; `neighbour` is the folder of those that had left the untouched artifact before.
+    where there is a virtual environment, `root` where commands run in the artifact as their root. `models` has those models that a
+    snapshot's descriptors tell of, as far as it was told of them by `learn`; `neighbour` is the folder of those that had left the
+    untouched artifact before.
     """
 
     stand: Stand
@@ -37,6 +40,7 @@ class Subject:
     on_disk: Callable[[Bundle], Bundle | None]
     places: Mapping[str, Path]
     environment: Environment | None = None
+    root: ImageRoot | None = None
     neighbour: Path | None = None
     _known: dict[str, File] = field(default_factory=dict, init=False)
     _packed: dict[str, Bundle] = field(default_factory=dict, init=False)
@@ -80,6 +84,22 @@ def folder_subject(artifact: Artifact, name: str, folder: Path, pool: Executor) 
             each.mkdir()
     stand, beside = Stand(root, store, pool), Stand(models, store, pool)
     return Subject(stand=stand, models=beside, on_disk=artifact.on_disk, places={"bundle": root})
+
+
+def image_subject(artifact: WritableImage, folder: Path, pool: Executor) -> Subject:
+    """Return a container image, to be unpacked in `folder`, an empty one, where its commands run as in a container; raises TrialError."""
+    root, models, store = folder / "root", folder / "models", Store(folder=folder / ".store")
+    folders = {*artifact.folders, *mount_points(artifact.running)}
+    with storage_errors(folder):
+        for each in (root, models, store.folder, *(root / each for each in sorted(folders))):
+            each.mkdir(parents=True, exist_ok=True)
+    return Subject(
+        stand=Stand(root, store, pool, folders),
+        models=Stand(models, store, pool),
+        on_disk=artifact.on_disk,
+        places=PLACES,
+        root=ImageRoot.of(root, artifact.running, artifact.text("etc/passwd"), artifact.text("etc/group")),
+    )
 
 
 def wheel_subject(artifact: Artifact, wheel: Path, before: Bundle, settings: VerifySettings, folder: Path, pool: Executor) -> Subject:
