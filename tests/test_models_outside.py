@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from hatch_mlbundle.adapters.project import FROZEN, project_config
-from hatch_mlbundle.application import Result, optimize
+from hatch_mlbundle.application import Result, finish_frozen, optimize
 from hatch_mlbundle.job import prepare
 from hatch_mlbundle.plugins import load_registry
 from hatch_mlbundle.runtime.models.descriptor import FILE_NAME
@@ -93,6 +93,17 @@ def test_a_frozen_application_finds_its_model_wherever_it_may_be(frozen: Path, t
     assert str(tmp_path / "store") in fetched.stderr
     shutil.rmtree(uploads)
     assert run(tmp_path, app, MLBUNDLE_STORE=str(tmp_path / "store")).stdout == SAID
+
+
+def test_of_one_executable_the_models_lie_beside_it(frozen: Path, tmp_path: Path) -> None:
+    built = Path(shutil.copytree(frozen, tmp_path / "built/app", symlinks=True))
+    registry = load_registry()
+    config = project_config(tmp_path, registry, {"optimizers": ["externalize"], "externalize": {"models": ["bert/"]}}, FROZEN)
+    finish_frozen(prepare(config, registry, project=tmp_path), built, tmp_path / "one", one_file=True)
+    said = run(tmp_path, tmp_path / "one")
+    assert (said.stdout, said.stderr.strip()) == (SAID, str(tmp_path / "one.models/bert"))
+    shutil.rmtree(tmp_path / "one.models")
+    assert run(tmp_path, tmp_path / "one").stderr.startswith("app: bert: is in none of its places")
 
 
 def test_a_model_is_updated_alone(frozen: Path, tmp_path: Path) -> None:
