@@ -39,6 +39,14 @@ data = (folder / "model.safetensors").read_bytes()
 print(sorted(json.loads(data[8 : 8 + length])), struct.unpack("<3f", data[8 + length + 4 : 8 + length + 16]))
 print(folder, file=sys.stderr)
 """
+_SPEC = """\
+a = Analysis(["app.py"], datas=[("bert", "bert")], pathex=[{repository!r}])
+from hatch_mlbundle.adapters.pyinstaller import optimize
+optimize(a)
+pyz = PYZ(a.pure)
+exe = EXE(pyz, a.scripts, exclude_binaries=True, name="app")
+coll = COLLECT(exe, a.binaries, a.datas, name="app")
+"""
 SAID = "['layer.weight'] (1.0, 2.0, 3.0)\n"
 
 
@@ -149,3 +157,15 @@ def test_a_wheel_finds_its_model_in_an_environment_of_its_own(tmp_path: Path, ve
     fetched = run(tmp_path, python, "-m", "demo", **paths)
     assert fetched.stdout == SAID, fetched.stderr
     assert str(tmp_path / "home") in fetched.stderr
+
+
+def test_a_spec_file_collects_what_models_leave(tmp_path: Path) -> None:
+    pytest.importorskip("PyInstaller")
+    configuration = '[tool.mlbundle]\noptimizers = ["externalize"]\n[[tool.mlbundle.externalize.model]]\npath = "bert"\n'
+    files = {"app.py": _APP, "app.spec": _SPEC.format(repository=str(REPOSITORY)), "pyproject.toml": configuration}
+    folder = write_files(tmp_path, {**files, **below("bert", transformers_files())})
+    result = pyinstaller(folder, "app.spec")
+    assert result.returncode == 0, result.stderr
+    assert not (tmp_path / "dist/app/_internal/bert").exists()
+    said = run(tmp_path, tmp_path / "dist/app/app")
+    assert (said.stdout, said.stderr.strip()) == (SAID, str(tmp_path / "dist/app.models/bert"))
