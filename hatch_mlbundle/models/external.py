@@ -98,9 +98,10 @@ class _Search:
             if _CODE.fullmatch(path) and not _REMOTE_CODE.fullmatch(basename(path)):
                 self._mark(dirname(path), self._coded)
             for folder in _above(path):
-                if folder not in seen:
-                    seen.add(folder)
-                    self._below[dirname(folder)].append(folder)
+                if folder in seen:  # and all above it
+                    break
+                seen.add(folder)
+                self._below[dirname(folder)].append(folder)
 
     def run(self) -> Iterator[BundledModel]:
         """Yield the models, without names."""
