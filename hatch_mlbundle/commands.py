@@ -163,5 +163,5 @@ def _print(text: str) -> None:
 
 
 def _change(change: Change) -> dict[str, Any]:
-    told = {field.name: getattr(change, field.name) for field in fields(change) if field.name not in ("content", "key")}
+    told = {field.name: getattr(change, field.name) for field in fields(change) if field.name not in ("content", "files", "key", "render")}
     return {"action": type(change).__name__.lower(), **told}

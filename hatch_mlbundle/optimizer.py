@@ -90,6 +90,10 @@ class Context(Protocol):
     def judge(self) -> Judge | None:
         """What measures accuracy; None where [tool.mlbundle.accuracy] asks for nothing."""
 
+    @property
+    def artifact(self) -> ArtifactKind:
+        """What sort of artifact the bundle is of."""
+
     def selects(self, path: str) -> bool:
         """Say whether the step's `include` and `exclude` let this file be changed; changes to others are ignored."""
 

@@ -81,6 +81,7 @@ def open_session(job: Job, source: Source, cache: Cache | None, *, ours: bool = 
             progress=job.progress,
             refuses=artifact.refuses,
             judge=judge,
+            kind=artifact.kind,
         )
         yield Session(artifact=artifact, services=services, compressor=compressor)
     if cache:
