@@ -276,7 +276,10 @@ def _applied(change: Change, bundle: Bundle, results: Mapping[str, Rewritten]) -
             return [Applied(action="link", path=change.path, reason=reason, before=before, after=_linked(before, change.target))]
         case Leave():
             gone = [bundle[path] for path in change.paths]
-            return [Applied(action="drop", path=file.path, reason=reason, before=file, after=None, group=change.path, leave=change) for file in gone]
+            return [
+                Applied(action="drop", path=file.path, reason=reason, before=file, after=None, group=change.path, leave=change)
+                for file in gone
+            ]
         case Tell():
             return []  # when all others are carried out
         case Rewrite() | Convert() if results[change.path].kept is None:

@@ -3,10 +3,50 @@
 from __future__ import annotations
 
 from rich.console import RenderableType
+from rich.text import Text
 
-from hatch_mlbundle.manifest import Manifest
+from hatch_mlbundle.manifest import ComponentRow, Manifest
+from hatch_mlbundle.printable import printable, shortened
+from hatch_mlbundle.units import format_percent, format_size
+
+from .component_rows import Amount, KindRows, component_kinds, title
+from .tables import labelled, others, plain, structure
+
+_LONGEST = 30
+"""Characters of what else there is to say of a component."""
 
 
 def components_report(manifest: Manifest, *, top: int) -> list[RenderableType]:
-    """Return a table of the `top` largest components, the rest in one row; nothing where there are none."""
-    raise NotImplementedError
+    """Return a table of the `top` largest components by kind, the rest of each in one row; nothing where there are none."""
+    groups = component_kinds(manifest, top)
+    if not groups:
+        return []
+    totals = manifest.artifact.after
+    table = labelled(["installed", "", "compressed", ""], "component")
+
+    def add(size: Amount | ComponentRow, label: Text, style: str = "") -> None:
+        cells = [format_size(size.installed), format_percent(size.installed, totals.installed)]
+        table.add_row(*cells, format_size(size.compressed), format_percent(size.compressed, totals.size), label, style=style)
+
+    for group in groups:
+        add(group.whole, Text(_counted(group)), "bold")
+        for row in group.shown:
+            add(row, _named(row))
+        if group.shown and group.others:
+            add(group.rest, Text("  ").append_text(others(group.others)))
+    if totals.structure:
+        table.add_row(
+            "", "", format_size(totals.structure), format_percent(totals.structure, totals.size), structure(manifest.artifact.kind)
+        )
+    whole = Amount(installed=totals.installed, compressed=totals.size, files=totals.files)
+    add(whole, Text("total"), "bold")
+    return [table, Text()]
+
+
+def _counted(group: KindRows) -> str:
+    return f"{group.label} ({group.count:,})" if group.count > 1 else group.label
+
+
+def _named(row: ComponentRow) -> Text:
+    text = Text("  ", overflow="fold").append_text(plain(title(row)))
+    return text.append(f"  {shortened(printable(row.detail), _LONGEST)}", style="dim") if row.detail else text

@@ -7,6 +7,7 @@ from itertools import chain
 
 from hatch_mlbundle.manifest import AdviceRow, ContentsRow, LayerRow, Saved
 from hatch_mlbundle.model import Bundle
+from hatch_mlbundle.models.external import BundledModel
 
 from .layer import Layer
 from .options.baked_models import model_options
@@ -31,24 +32,27 @@ _FINDERS = (
     context_options,
     conda_options,
 )
-_WORTH_TELLING = 1000
-"""One part in so many of the image that an option has to save."""
 
 
 def advice(
-    bundle: Bundle, seen: Mapping[str, Stored], layers: Sequence[Layer], rows: Sequence[LayerRow], contents: Sequence[ContentsRow]
+    bundle: Bundle,
+    seen: Mapping[str, Stored],
+    layers: Sequence[Layer],
+    rows: Sequence[LayerRow],
+    models: Sequence[BundledModel],
+    contents: Sequence[ContentsRow] = (),
 ) -> tuple[AdviceRow, ...]:
     """Return the options, the one that saves most first; of each, what it alone saves, and what of that no option before it does.
 
     Sizes are of all layers, what they hide as well: that is what a host stores and downloads. `seen` are the bytes behind each name of
-    a regular file that a container sees, hard links too; `rows` tell of the layers.
+    a regular file that a container sees, hard links too; `rows` tell of the layers, `models` are those of the bundle, and `contents` tell
+    of the GPU code in it, as far as that was read.
     """
-    evidence = Evidence.of(bundle, seen, layers, rows, contents)
+    evidence = Evidence.of(bundle, seen, layers, rows, models, contents)
     options = list(chain.from_iterable(find(evidence) for find in _FINDERS))
     told = {id(stored) for option in options for stored in option.freed}
     options += copy_options(evidence, told)
-    least = sum(stored.size for layer in layers for stored in layer.stored) / _WORTH_TELLING
-    worth = [option for option in options if not option.freed or _saved(option.freed).installed > least]
+    worth = [option for option in options if not option.freed or _saved(option.freed).installed > evidence.least]
     ordered = sorted(worth, key=_rank)
     before: set[int] = set()
     found = []

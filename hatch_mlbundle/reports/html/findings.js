@@ -3,7 +3,7 @@
 
 {
   const { element, formatSize, formatCount } = MLB;
-  const { panel, table, file, sum, counted } = MLB.parts;
+  const { panel, table, file, sum, counted, pasted } = MLB.parts;
 
   MLB.panels.findings = (report) => {
     if (!report.findings.length) return null;
@@ -49,41 +49,8 @@
       { class: "card" },
       element("h3", {}, MLB.visible(row.optimizer), " ", lossy),
       element("p", {}, element("strong", {}, sizes.join(", ")), ` in ${counted(row.files, "file")}`),
-      configuration(row),
+      pasted(row.configuration, `the configuration of ${MLB.visible(row.optimizer)}`),
     );
-  }
-
-  function configuration(row) {
-    const text = element("pre", { tabindex: 0, "aria-label": `Configuration that adds ${MLB.visible(row.optimizer)}` }, row.configuration);
-    const told = element("span", { role: "status", class: "quiet" });
-    const copied = async () => {
-      told.textContent = (await copy(text)) ? "Copied" : "Select the lines and copy them";
-    };
-    return [
-      text,
-      element(
-        "p",
-        { class: "copy" },
-        element(
-          "button",
-          { type: "button", "aria-label": `Copy the configuration of ${MLB.visible(row.optimizer)}`, onclick: copied },
-          "Copy",
-        ),
-        " ",
-        told,
-      ),
-    ];
-  }
-
-  // A sandboxed frame may not write to the clipboard itself, but may ask for what is selected to be copied.
-  async function copy(node) {
-    try {
-      await navigator.clipboard.writeText(node.textContent);
-      return true;
-    } catch {
-      getSelection().selectAllChildren(node);
-      return document.execCommand("copy");
-    }
   }
 
   MLB.panels.footer = (report) =>

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from hatch_mlbundle.manifest import EditRow
-from hatch_mlbundle.models.external import BundledModel, find_models
+from hatch_mlbundle.models.external import BundledModel
 from hatch_mlbundle.units import format_size
 
 from .context_files import ignore_pattern
@@ -16,7 +16,9 @@ from .evidence import Evidence, Option
 from .instructions import about, copied
 from .mounts import Mount, compose_file, copy_commands, image_pod, model_dockerfile, volume_pod
 
-_CACHE = re.compile(r"((?:.*/)?\.cache/(?:huggingface(?:/hub)?|torch/(?:hub|sentence_transformers)|whisper|clip|modelscope))/.+|((?:.*/)?models--[^/]+)/.+")
+_CACHE = re.compile(
+    r"((?:.*/)?\.cache/(?:huggingface(?:/hub)?|torch/(?:hub|sentence_transformers)|whisper|clip|modelscope))/.+|((?:.*/)?models--[^/]+)/.+"
+)
 """Where libraries keep what they downloaded: huggingface_hub, torch.hub, sentence-transformers, Whisper, ModelScope."""
 _UNSAFE = re.compile(r"[\"'\\$`*?\[\]!#:]")
 """What means something in a shell, in YAML, or in the short form of a mount."""
@@ -36,7 +38,7 @@ class _Baked:
 
 def model_options(evidence: Evidence) -> Iterator[Option]:
     """Yield what takes models out: those that were put there, and those that a library downloaded into its cache."""
-    found = [each for model in find_models(evidence.bundle) if (each := _baked(evidence, model))]
+    found = [each for model in evidence.models if (each := _baked(evidence, model))]
     baked = sorted(found, key=lambda each: (-each.model.size, each.model.path))[:_MOST]
     cached = [each for each in baked if _CACHE.fullmatch(f"{each.model.path}/")]
     others = [each for each in baked if each not in cached]
@@ -50,7 +52,7 @@ def _baked(evidence: Evidence, model: BundledModel) -> _Baked | None:
     paths = tuple(path for path in (*(file.path for file in model.files), *model.hidden) if path in evidence.seen)
     match = _CACHE.fullmatch(f"{model.path}/")
     place = (match[1] or match[2]) if match else model.path
-    if not paths or not place.isprintable() or _UNSAFE.search(place) or _UNSAFE.search(model.name):
+    if evidence.size(paths) <= evidence.least or not place.isprintable() or _UNSAFE.search(place) or _UNSAFE.search(model.name):
         return None
     return _Baked(model=model, place=place, paths=paths)
 
@@ -102,7 +104,10 @@ def _edits(evidence: Evidence, baked: Sequence[_Baked]) -> Iterator[EditRow]:
     yield EditRow(where="pod.yaml", text=image_pod(mounts))
     names = ", ".join(json.dumps(each.model.path + ("" if each.model.is_file else "/"), ensure_ascii=False) for each in baked)
     text = f'# or by mlbundle, with a descriptor by which `model_path("{baked[0].model.name}")` finds and checks them\n'
-    yield EditRow(where="pyproject.toml", text=f"{text}[tool.mlbundle]\noptimizers = [\"externalize\"]\n\n[tool.mlbundle.externalize]\nmodels = [{names}]")
+    yield EditRow(
+        where="pyproject.toml",
+        text=f'{text}[tool.mlbundle]\noptimizers = ["externalize"]\n\n[tool.mlbundle.externalize]\nmodels = [{names}]',
+    )
 
 
 def _ignored(evidence: Evidence, baked: Sequence[_Baked]) -> Iterator[str]:

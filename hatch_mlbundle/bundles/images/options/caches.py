@@ -104,7 +104,19 @@ CACHES = (
         program=r"\bgo (?:build|install|get|mod)\b",
         clean="go clean -cache -modcache",
     ),
-    Cache(name="xet-cache", what="the chunk cache of Hugging Face", folder=rf"{_IN_HOME}/huggingface/xet", program=r"\b(?:hf|huggingface-cli)\b"),
+    Cache(
+        name="xet-cache",
+        what="the chunk cache of Hugging Face",
+        folder=rf"{_IN_HOME}/huggingface/xet",
+        program=r"\b(?:hf|huggingface-cli)\b",
+    ),
+    Cache(
+        name="other-caches",
+        what="other caches",
+        folder=rf"{_IN_HOME}/(?!huggingface/|torch/|whisper/|clip/|modelscope/)[^/]+|(?:.*/)?\.triton/cache|(?:.*/)?\.nv/ComputeCache",
+        mounted=False,
+        cons=("What was put there to make the first start quick (fonts, compiled kernels) is made again at each start.",),
+    ),
     Cache(
         name="temporary-files",
         what="temporary files and logs",

@@ -21,7 +21,9 @@ def conda_options(evidence: Evidence) -> Iterator[Option]:
         if "/conda-meta/" in path and (match := _ENVIRONMENT.fullmatch(path)):
             environments[match["prefix"]].add(match["name"])
     for prefix, names in sorted(environments.items()):
-        inside = [path for path in evidence.seen if path.startswith(f"{prefix}/") and path[len(prefix) + 1 :].partition("/")[0] not in _OUTSIDE]
+        inside = [
+            path for path in evidence.seen if path.startswith(f"{prefix}/") and path[len(prefix) + 1 :].partition("/")[0] not in _OUTSIDE
+        ]
         freed = evidence.freed(inside)
         if freed and all(each.isprintable() and " " not in each for each in (prefix, *names)):
             yield _option(evidence, prefix, sorted(names), inside)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from hatch_mlbundle.bundles.images.tree import Stored
 from hatch_mlbundle.manifest import EditRow
 from hatch_mlbundle.printable import shortened
 from hatch_mlbundle.units import format_size
@@ -46,22 +45,19 @@ def _groups(evidence: Evidence, told: Collection[int]) -> Iterator[list[str]]:
             yield sorted(paths.values(), key=lambda path: (evidence.seen[path].layer, path))
 
 
-def _stored(evidence: Evidence, paths: Collection[str]) -> tuple[Stored, ...]:
-    return tuple(evidence.seen[path] for path in paths)
-
-
 def _linked(evidence: Evidence, linked: dict[str, str]) -> Iterator[Option]:
-    if not linked:
+    layers = {number: paths for number, paths in evidence.by_layer(linked).items() if evidence.size(paths) > evidence.least}
+    if not layers:
         return
     lines = []
-    for number, paths in evidence.by_layer(linked).items():
+    for number, paths in layers.items():
         tops = sorted({f"/{path.partition('/')[0]}" for name in paths for path in (name, linked[name])})
         command = f"hardlink --ignore-time {' '.join(map(shlex.quote, tops))}"
         lines.append(evidence.changed(number, evidence.made_by(number).followed_by(command), command))
     yield Option(
         name="hard-links",
         title="Make copies within a layer hard links of one file",
-        freed=_stored(evidence, linked),
+        freed=tuple(evidence.seen[path] for paths in layers.values() for path in paths),
         pros=("Every path stays and reads the same. A layer stores a hard link as a name alone.",),
         cons=("`hardlink` is a program of util-linux: Debian and Ubuntu have it, Alpine in the package `util-linux-misc`.",),
         edits=(EditRow(where="Dockerfile", text="\n".join(lines)),),
@@ -69,31 +65,31 @@ def _linked(evidence: Evidence, linked: dict[str, str]) -> Iterator[Option]:
 
 
 def _repeated(evidence: Evidence, repeated: dict[str, str]) -> Iterator[Option]:
-    if not repeated:
+    pairs: defaultdict[tuple[int, int], list[str]] = defaultdict(list)
+    for path, first in repeated.items():
+        pairs[evidence.seen[first].layer, evidence.seen[path].layer].append(path)
+    worth = {pair: paths for pair, paths in sorted(pairs.items()) if evidence.size(paths) > evidence.least}
+    if not worth:
         return
     yield Option(
         name="repeated-files",
         title="Bring what several layers have once",
-        freed=_stored(evidence, repeated),
+        freed=tuple(evidence.seen[path] for paths in worth.values() for path in paths),
         pros=("One copy cannot get out of step with the other, as two installations of a package do.",),
         cons=("Which of the two is used, a program's search path decides: look before one goes.",),
-        edits=(EditRow(where="Dockerfile", text="\n".join(_repetitions(evidence, repeated))),),
+        edits=(EditRow(where="Dockerfile", text="\n".join(_repetitions(evidence, worth, repeated))),),
     )
 
 
-def _repetitions(evidence: Evidence, repeated: dict[str, str]) -> Iterator[str]:
-    sizes: defaultdict[tuple[int, int], int] = defaultdict(int)
-    names: defaultdict[tuple[int, int], defaultdict[tuple[str, str], int]] = defaultdict(lambda: defaultdict(int))
-    for path, first in repeated.items():
-        pair = evidence.seen[first].layer, evidence.seen[path].layer
-        sizes[pair] += evidence.seen[path].size
-        names[pair][_part(first), _part(path)] += evidence.seen[path].size
-    for pair, size in sorted(sizes.items(), key=lambda each: (-each[1], each[0])):
-        lower, upper = pair
+def _repetitions(evidence: Evidence, pairs: Mapping[tuple[int, int], list[str]], repeated: Mapping[str, str]) -> Iterator[str]:
+    for (lower, upper), paths in pairs.items():
+        sizes: Counter[tuple[str, str]] = Counter()
+        for path in paths:
+            sizes[_part(repeated[path]), _part(path)] += evidence.seen[path].size
         yield about(lower, evidence.made_by(lower))
         yield about(upper, evidence.made_by(upper))
-        yield f"# both bring the same {format_size(size)}; let one of them do without:"
-        yield from _named(sorted(names[pair].items(), key=lambda each: (-each[1], each[0])))
+        yield f"# both bring the same {format_size(sizes.total())}; let one of them do without:"
+        yield from _named(sizes.most_common())
 
 
 def _named(parts: Sequence[tuple[tuple[str, str], int]]) -> Iterator[str]:

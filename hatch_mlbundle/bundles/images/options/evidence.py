@@ -10,8 +10,12 @@ from hatch_mlbundle.bundles.images.layer import Layer
 from hatch_mlbundle.bundles.images.tree import Stored
 from hatch_mlbundle.manifest import ContentsRow, EditRow, LayerRow
 from hatch_mlbundle.model import Bundle
+from hatch_mlbundle.models.external import BundledModel
 
 from .instructions import Instruction, about, instead_of, parse
+
+_WORTH_TELLING = 1000
+"""One part in so many of an image that something has to take."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,19 +32,30 @@ class Option:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Evidence:
-    """An image as it was read: `seen` are the stored bytes behind each name of a regular file that a container sees."""
+    """An image as it was read: `seen` are the stored bytes behind each name of a regular file that a container sees.
+
+    What is less than `least` bytes is not worth a line.
+    """
 
     bundle: Bundle
     seen: Mapping[str, Stored]
     layers: Sequence[Layer]
     rows: Sequence[LayerRow]
+    models: Sequence[BundledModel]
     contents: Sequence[ContentsRow]
+    least: float
     instructions: tuple[Instruction, ...]
     names: Counter[int] = field(repr=False)
 
     @classmethod
     def of(
-        cls, bundle: Bundle, seen: Mapping[str, Stored], layers: Sequence[Layer], rows: Sequence[LayerRow], contents: Sequence[ContentsRow]
+        cls,
+        bundle: Bundle,
+        seen: Mapping[str, Stored],
+        layers: Sequence[Layer],
+        rows: Sequence[LayerRow],
+        models: Sequence[BundledModel],
+        contents: Sequence[ContentsRow],
     ) -> Evidence:
         """Return the evidence, with what made each layer read."""
         return cls(
@@ -48,7 +63,9 @@ class Evidence:
             seen=seen,
             layers=layers,
             rows=rows,
+            models=models,
             contents=contents,
+            least=sum(stored.size for layer in layers for stored in layer.stored) / _WORTH_TELLING,
             instructions=tuple(parse(row.created_by) for row in rows),
             names=Counter(map(id, seen.values())),
         )

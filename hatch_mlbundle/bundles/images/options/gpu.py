@@ -22,7 +22,9 @@ _OF_TORCH = re.compile(
     rf"|nccl|nvrtc\w*|nvrtc-builtins|nvJitLink|nvToolsExt|nvshmem\w*|torch_nvshmem)[-.][^/]*"
 )
 """What the CPU's wheel of torch does not have; releases before 2.0 had NVIDIA's libraries in this folder."""
-_SYSTEM = re.compile(r"usr/local/cuda-[\d.]+/.+\.so[\d.]*|usr/lib/(?:x86_64|aarch64)-linux-gnu/lib(?:cudnn|nccl|cublas|cusparse|cusolver|cufft|nvinfer)\w*\.(?:so[\d.]*)")
+_SYSTEM = re.compile(
+    r"usr/local/cuda-[\d.]+/.+\.so[\d.]*|usr/lib/(?:x86_64|aarch64)-linux-gnu/lib(?:cudnn|nccl|cublas|cusparse|cusolver|cufft|nvinfer)\w*\.(?:so[\d.]*)"
+)
 _LIBRARY = re.compile(r"(?:.*/)?(lib(?:cu|nv|nccl)[\w-]*?)(?:-[0-9a-f]{8})?\.so(?:\.\d[\d.]*)?")
 _INDEX = "https://download.pytorch.org/whl/cpu"
 _UV_INSTALL = re.compile(r"\buv pip install\b")

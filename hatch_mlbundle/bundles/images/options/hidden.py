@@ -80,7 +80,9 @@ def _owner_edits(evidence: Evidence, pairs: Mapping[tuple[int, int], int]) -> It
         place = copied(made)
         yield f"# {format_size(size)} of layer {layer} are written again by layer {hider}: {shortened(str(changed), 40)}"
         if match and place and made.text.isprintable():
-            yield instead_of(layer, made, f"{made.verb} --ch{match['own'] or match['mod']}={match['how']} {' '.join(place[0]) or 'SOURCE'} {place[1]}")
+            yield instead_of(
+                layer, made, f"{made.verb} --ch{match['own'] or match['mod']}={match['how']} {' '.join(place[0]) or 'SOURCE'} {place[1]}"
+            )
             yield f"# and leave `{match[0].strip()} ...` out of layer {hider}"
         elif match and made.can_be_extended and changed.can_be_extended:
             yield instead_of(layer, made, f"RUN {made.text} && {changed.text}")

@@ -66,7 +66,9 @@ def image_pod(mounts: Sequence[Mount]) -> str:
 
 def model_dockerfile(mounts: Sequence[Mount]) -> str:
     """Return a Dockerfile of an image that is nothing but models, each at `/NAME`."""
-    return "\n".join(["FROM scratch", *(f"COPY {json.dumps([f'models/{each.name}', f'/{each.name}'], ensure_ascii=False)}" for each in mounts)])
+    return "\n".join(
+        ["FROM scratch", *(f"COPY {json.dumps([f'models/{each.name}', f'/{each.name}'], ensure_ascii=False)}" for each in mounts)]
+    )
 
 
 def _pod(mounts: Sequence[Mount]) -> Iterator[str]:

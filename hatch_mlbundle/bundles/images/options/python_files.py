@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import fnmatch
+import json
 import re
 import shlex
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from posixpath import commonpath
 
 from hatch_mlbundle.filegroups import GROUPS, always_stays
-from hatch_mlbundle.importpaths import ImportPaths
 from hatch_mlbundle.manifest import EditRow
-from hatch_mlbundle.model import Bundle, File, Kind
-from hatch_mlbundle.testfiles import COMPILED, FILES, FOLDERS, PROGRAMS, find_suspects
+from hatch_mlbundle.model import File, Kind
+from hatch_mlbundle.testfiles import FILES, FOLDERS, PROGRAMS
 
 from .caches import PIP_INSTALL
 from .evidence import Evidence, Option
@@ -19,39 +21,64 @@ from .evidence import Evidence, Option
 _IN_PACKAGES = re.compile(r"(?:.*/)?site-packages/(?!pip/)[^/]+/.+")
 """Where pip installs; `dist-packages` are the distribution's own, which nothing of ours changes."""
 _CACHED = re.compile(r"(.*/|)__pycache__/([^/.]+)\.[^/]*\.pyc")
+_TORCH_HEADERS = re.compile(r"(?:.*/)?site-packages/torch/include/")
+_TEST_FOLDER = re.compile(
+    rf"(?:.*/)?site-packages/(?!_?(?:py|unit|doc)?test[^/]*/)(?:(?!testing/|_testing/|include/)[^/]+/)+?(?:{'|'.join(map(re.escape, FOLDERS))})/"
+)
+"""The outermost one; a package that is for testing by its name stays whole."""
+_TEST_MODULE = re.compile("|".join(map(fnmatch.translate, FILES)))
+_TEST_PROGRAM = re.compile(r"(?!.*\.so)(?:" + "|".join(map(fnmatch.translate, PROGRAMS)) + ")")
 _GROUPS = ("headers", "static-libs", "type-stubs")
 
 
 def python_options(evidence: Evidence) -> Iterator[Option]:
     """Yield what can go from Python packages: developers' files, and bytecode whose source is there."""
-    packages = Bundle(file for path, file in evidence.bundle.items() if path in evidence.seen and _IN_PACKAGES.fullmatch(path))
-    yield from _developers(evidence, packages)
+    yield from _developers(evidence, [evidence.bundle[path] for path in evidence.seen if _IN_PACKAGES.fullmatch(path)])
     yield from _bytecode(evidence)
 
 
-def _developers(evidence: Evidence, packages: Bundle) -> Iterator[Option]:
+def _developers(evidence: Evidence, packages: Sequence[File]) -> Iterator[Option]:
     tests = _tests(packages)
-    grouped = [file.path for file in packages.values() if not always_stays(file) and any(GROUPS[name].belongs(file) for name in _GROUPS)]
-    freed = evidence.freed({*tests, *grouped})
-    if freed:
-        groups = ", ".join(f'"{name}"' for name in _GROUPS)
+    grouped = [file.path for file in packages if not always_stays(file) and any(GROUPS[name].belongs(file) for name in _GROUPS)]
+    if freed := evidence.freed({*tests, *grouped}):
         yield Option(
             name="optimize",
-            title="Run mlbundle: tests, headers, static libraries, type stubs",
+            title="Run mlbundle: tests, headers, static libraries, type stubs of Python packages",
             freed=freed,
-            pros=("It needs no other build, and keeps a test that other modules import, name or open.", "`strip` saves more: by how much, only doing it tells."),
-            cons=("Code that compiles C++ while it runs (torch.compile, cpp_extension) needs headers: leave `headers` out of the groups then.",),
+            pros=("It needs no other build. Its step `strip` saves more: how much, only doing it tells.",),
+            cons=(
+                "Of the tests it keeps what other modules import, name or open: about 5 % where torch, scipy and onnx are.",
+                "Code that compiles C++ while it runs needs headers: leave them out of what is excluded then.",
+            ),
             edits=(
-                EditRow(where="pyproject.toml", text=f"[tool.mlbundle.exclude]\ngroups = [{groups}]"),
+                EditRow(where="pyproject.toml", text="\n".join(_excluding(grouped))),
                 EditRow(where="sh", text="mlbundle optimize image.tar -o small.tar"),
             ),
         )
 
 
-def _tests(packages: Bundle) -> set[str]:
-    """Return what lies in test folders: `test_data` goes by the same names. What only reading a module tells is not among it."""
-    suspects = find_suspects(packages, ImportPaths(packages), FOLDERS, FILES, COMPILED, PROGRAMS)
-    return suspects.candidates.keys() - set(suspects.unsure)
+def _excluding(grouped: Iterable[str]) -> Iterator[str]:
+    """Yield the lines that let `exclude` drop files of these groups, by name where it would keep them: torch can compile code."""
+    yield "[tool.mlbundle.exclude]"
+    yield f"groups = [{', '.join(json.dumps(name) for name in _GROUPS)}]"
+    if any(_TORCH_HEADERS.match(path) for path in grouped):
+        yield 'paths = ["**/site-packages/torch/include/"]'
+
+
+def _tests(files: Iterable[File]) -> set[str]:
+    """Return what lies in folders of tests, and native test programs: by names alone, as `test_data` begins, and less than it finds."""
+    folders: defaultdict[str, list[str]] = defaultdict(list)
+    tested, programs = set[str](), set[str]()
+    for file in files:
+        name = file.path.rpartition("/")[2]
+        is_program = file.kind is Kind.ELF and _TEST_PROGRAM.fullmatch(name)
+        if is_program:
+            programs.add(file.path)
+        if match := _TEST_FOLDER.match(file.path):
+            folders[match[0]].append(file.path)
+            if is_program or _TEST_MODULE.fullmatch(name):
+                tested.add(match[0])
+    return programs | {path for folder in tested for path in folders[folder]}
 
 
 def _bytecode(evidence: Evidence) -> Iterator[Option]:
