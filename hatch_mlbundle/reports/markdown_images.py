@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from hatch_mlbundle.manifest import AdviceRow, ComponentRow, Manifest
+from hatch_mlbundle.manifest import ComponentRow, Manifest
 from hatch_mlbundle.units import format_percent, format_size
 
 from .advice_sizes import ImageSizes, sizes_now, sizes_with_all, told

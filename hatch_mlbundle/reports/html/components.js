@@ -98,7 +98,7 @@
         element("ul", { class: "plain" }, points("good", "for:", option.pros), points("warn", "against:", option.cons)),
         option.edits.map(([where, text]) => [
           element("p", {}, element("code", {}, MLB.visible(where))),
-          pasted(text, `the lines for ${MLB.visible(where)}`),
+          pasted(text, `Lines for ${MLB.visible(where)}`, `the lines for ${MLB.visible(where)}`),
         ]),
       );
     return details(title, open);

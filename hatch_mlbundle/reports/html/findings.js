@@ -42,14 +42,15 @@
 
   function suggestion(row) {
     const [installed, compressed] = row.saved;
+    const name = MLB.visible(row.optimizer);
     const sizes = [`${formatSize(installed)} installed`, ...(compressed === null ? [] : [`${formatSize(compressed)} compressed`])];
     const lossy = element("span", { class: `badge ${row.lossless ? "quiet" : "warn"}` }, row.lossless ? "lossless" : "lossy");
     return element(
       "article",
       { class: "card" },
-      element("h3", {}, MLB.visible(row.optimizer), " ", lossy),
+      element("h3", {}, name, " ", lossy),
       element("p", {}, element("strong", {}, sizes.join(", ")), ` in ${counted(row.files, "file")}`),
-      pasted(row.configuration, `the configuration of ${MLB.visible(row.optimizer)}`),
+      pasted(row.configuration, `Configuration that adds ${name}`, `the configuration of ${name}`),
     );
   }
 

@@ -140,9 +140,9 @@
     return node;
   }
 
-  // Lines to be pasted somewhere, and a button that copies them; `what` they are is told to those who cannot see them.
-  function pasted(lines, what) {
-    const text = element("pre", { tabindex: 0, "aria-label": what }, MLB.visibleLines(lines));
+  // Lines to be pasted somewhere, and a button that copies them; `label` and `what` tell of them to those who cannot see them.
+  function pasted(lines, label, what) {
+    const text = element("pre", { tabindex: 0, "aria-label": label }, MLB.visibleLines(lines));
     const told = element("span", { role: "status", class: "quiet" });
     const copied = async () => {
       told.textContent = (await copy(text)) ? "Copied" : "Select the lines and copy them";
