@@ -339,4 +339,5 @@ def _manifest(
         details=ledger.details(),
         contents=contents_of(after.bundle, job.inspecting, session.services) if _gives_bytes(session, after) else (),
         layers=after.layers,
+        advice=after.advice,
     )

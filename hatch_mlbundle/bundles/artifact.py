@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from hatch_mlbundle.bundles.compressor import Compressor
-from hatch_mlbundle.manifest import LayerRow, PackedRow
+from hatch_mlbundle.manifest import AdviceRow, LayerRow, PackedRow
 from hatch_mlbundle.model import Bundle, Change, Finding
 from hatch_mlbundle.optimizer import ArtifactKind
 
@@ -36,6 +36,7 @@ class Side:
     account: Account
     layers: tuple[LayerRow, ...] = ()
     findings: tuple[Finding, ...] = ()
+    advice: tuple[AdviceRow, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

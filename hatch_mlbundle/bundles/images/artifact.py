@@ -16,8 +16,10 @@ from hatch_mlbundle.bundles.compressor import Compressor
 from hatch_mlbundle.bundles.zip_reader import Limits
 from hatch_mlbundle.errors import ArtifactError
 from hatch_mlbundle.model import Bundle, Change, Content, File, Kind, MemoryContent
+from hatch_mlbundle.models.external import find_models
 from hatch_mlbundle.optimizer import ArtifactKind
 
+from .advice import advice
 from .findings import image_findings, layer_rows
 from .image import LayerPart, read_image
 from .layer import Allowance, Layer, LayerSource, read_layer
@@ -74,7 +76,9 @@ class ImageArtifact:
         size = image.documents + sum(layer.size for layer in layers)
         account = Account(size=size, sha256=image.sha256, structure=size - sum(compressed.values()), compressed=compressed)
         rows = layer_rows(layers, [part.created_by for part in image.layers], seen)
-        return Side(bundle=bundle, account=account, findings=image_findings(layers, seen), layers=rows)
+        stored = {path: leaf.stored for path, leaf in sorted(leaves(root), key=itemgetter(0)) if leaf.stored}
+        options = advice(bundle, stored, layers, rows, find_models(bundle))
+        return Side(bundle=bundle, account=account, findings=image_findings(layers, seen), layers=rows, advice=options)
 
     def refuses(self, change: Change) -> str | None:
         """Refuse any change."""
