@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -15,18 +15,20 @@ from hatch_mlbundle.bundles.artifact import Account, Side, Written
 from hatch_mlbundle.bundles.compressor import Compressor
 from hatch_mlbundle.bundles.zip_reader import Limits
 from hatch_mlbundle.errors import ArtifactError
+from hatch_mlbundle.manifest import ContentsRow
 from hatch_mlbundle.model import Bundle, Change, Content, File, Kind, MemoryContent
 from hatch_mlbundle.models.external import find_models
 from hatch_mlbundle.optimizer import ArtifactKind
 
 from .advice import advice
+from .components import components
 from .findings import image_findings, layer_rows
 from .image import LayerPart, read_image
 from .layer import Allowance, Layer, LayerSource, read_layer
 from .layouts import FolderLayout, Layout, is_layout
 from .listings import note_owners, owner_by_place
 from .tar_layout import open_tar
-from .tree import Effort, Folder, Stored, TreeError, lay_over, leaves
+from .tree import Effort, Folder, Leaf, Stored, TreeError, lay_over, leaves
 
 _EMPTY = hashlib.sha256(b"").hexdigest()
 _ADVICE = "which can be analyzed only; make its packages smaller before they are installed in it, or the folder that is copied into it"
@@ -72,13 +74,23 @@ class ImageArtifact:
         allowance = Allowance(self.limits)
         layers = self._read_layers(image.layers, allowance)
         root = self._seen(layers)
-        bundle, compressed, seen = _bundle(root, LayeredContent(self.layout), allowance.effort)
+        found = _found(root, allowance.effort)
+        bundle, compressed, seen = _bundle(found, LayeredContent(self.layout))
         size = image.documents + sum(layer.size for layer in layers)
         account = Account(size=size, sha256=image.sha256, structure=size - sum(compressed.values()), compressed=compressed)
         rows = layer_rows(layers, [part.created_by for part in image.layers], seen)
-        stored = {path: leaf.stored for path, leaf in sorted(leaves(root), key=itemgetter(0)) if leaf.stored}
-        options = advice(bundle, stored, layers, rows, find_models(bundle))
-        return Side(bundle=bundle, account=account, findings=image_findings(layers, seen), layers=rows, advice=options)
+        contents = tuple(_contents(bundle, found)) if allowance.tells_all else ()
+        models = find_models(bundle)
+        stored = {path: leaf.stored for path, leaf in found.items() if leaf.stored}
+        return Side(
+            bundle=bundle,
+            account=account,
+            findings=image_findings(layers, seen),
+            layers=rows,
+            contents=contents,
+            components=components(bundle, found, compressed, models),
+            advice=advice(bundle, stored, layers, rows, models, contents),
+        )
 
     def refuses(self, change: Change) -> str | None:
         """Refuse any change."""
@@ -118,13 +130,26 @@ class ImageArtifact:
         return root
 
 
-def _bundle(root: Folder, content: LayeredContent, effort: Effort) -> tuple[Bundle, dict[str, int], set[int]]:
-    """Return the files in a tree, the stored bytes that each took by path, and the `id`s of all `Stored` that are in it.
+def _found(root: Folder, effort: Effort) -> dict[str, Leaf]:
+    """Return the files and links in a tree, sorted by path, with who lists them."""
+    found = {path: leaf for path, leaf in sorted(leaves(root), key=itemgetter(0)) if leaf.stored or leaf.link is not None}
+    note_owners(root, found, effort)
+    return found
+
+
+def _contents(bundle: Bundle, found: Mapping[str, Leaf]) -> Iterator[ContentsRow]:
+    """Yield what was told of the files in a bundle, sorted by path and view."""
+    for path, file in bundle.items():
+        stored = found[path].stored
+        if stored and stored.told and file.link is None:
+            yield from (ContentsRow(path=path, view=view, parts=parts) for view, parts in sorted(stored.told.items()))
+
+
+def _bundle(found: Mapping[str, Leaf], content: LayeredContent) -> tuple[Bundle, dict[str, int], set[int]]:
+    """Return the bundle of these files, the stored bytes that each took by path, and the `id`s of all `Stored` that are in it.
 
     Hard links are one file, under the first of their names; the others are links to it.
     """
-    found = {path: leaf for path, leaf in sorted(leaves(root), key=itemgetter(0)) if leaf.stored or leaf.link is not None}
-    note_owners(root, found, effort)
     first: dict[int, str] = {}
     files, compressed = list[File](), dict[str, int]()
     for path, leaf in found.items():

@@ -15,10 +15,12 @@ from hatch_mlbundle.units import format_size
 
 from .layer_tree import LayerTree, is_whiteout
 from .listings import is_listing
+from .package_facts import condensed, is_told
+from .streamed_contents import watcher
 from .streams import Damaged, Stream, unpacked
 from .tar_format import REGULAR
 from .tar_reader import Member, TarReader
-from .tree import Effort, Stored, TreeError, plain
+from .tree import Effort, Stored, Told, TreeError, plain
 
 MOST_MEMBERS = 2_000_000
 """Members of all layers together; each takes memory, and no image of people's has a quarter of it."""
@@ -26,6 +28,9 @@ _LARGEST_LISTING = 1 << 24
 """Bytes of one listing of packages' files; what a larger one lists, nobody knows the owner of."""
 _MOST_LISTED = 1 << 27
 """Bytes of all listings together: they are kept until all layers are read."""
+
+_MOST_PARTS = 1 << 19
+"""Parts that all files together may be told by; the largest real images, of 5,000 libraries, have a fifth of it."""
 
 
 class Allowance:
@@ -38,6 +43,18 @@ class Allowance:
         self._bytes = limits.max_size
         self._members = MOST_MEMBERS
         self._listed = _MOST_LISTED
+        self._parts = _MOST_PARTS
+
+    @property
+    def tells_all(self) -> bool:
+        """Say whether all that was told of files could be kept."""
+        return self._parts >= 0
+
+    def tell(self, parts: int) -> bool:
+        """Take so many parts of files, and say whether there were as many left."""
+        with self._lock:
+            self._parts -= parts
+            return self._parts >= 0
 
     def take(self, size: int, members: int = 0, listed: int = 0) -> str | None:
         """Take so many bytes, members, and bytes of listings that are kept; return what is wrong where there are not as many left."""
@@ -108,10 +125,9 @@ def read_layer(source: LayerSource, allowance: Allowance) -> Layer:
     reader = TarReader(stream, source.damaged)
     for member in reader:
         path, file = plain(member.name), None
-        is_listed = member.type == REGULAR and member.size <= _LARGEST_LISTING and is_listing(path)
-        stream.count(member, listed=member.size if is_listed else 0)
+        stream.count(member)
         if member.type == REGULAR and not is_whiteout(path):
-            file = _read_file(source.number, path, member, reader, stream, keep=is_listed)
+            file = _read_file(source.number, path, member, reader, stream)
             stored.append(file)
         try:
             tree.add(member, file)
@@ -138,21 +154,27 @@ def _check(source: LayerSource, expected: Digest, found: Digest) -> None:
         raise source.damaged(f"should have the digest {expected}, but has {found}")
 
 
-def _read_file(number: int, path: str, member: Member, reader: TarReader, stream: Stream, *, keep: bool) -> Stored:
-    listing: list[bytes] | None = [] if keep else None
-    digest, head, before = hashlib.sha256(), b"", stream.position
-    for chunk in reader.chunks():
+def _read_file(number: int, path: str, member: Member, reader: TarReader, stream: _Watched) -> Stored:
+    keep = member.size <= _LARGEST_LISTING and (is_listing(path) or is_told(path))
+    before, pieces = stream.position, list[bytes]()
+    digest, kind, watch = hashlib.sha256(), identify(path, b""), None
+    for number_of_chunk, chunk in enumerate(reader.chunks()):
+        if number_of_chunk == 0:
+            kind = identify(path, chunk[:HEAD])
+            watch = watcher(path, kind, chunk[:HEAD], member.size)
         digest.update(chunk)
-        head = head or chunk[:HEAD]
-        if listing is not None:
-            listing.append(chunk)
+        if watch:
+            watch.feed(chunk)
+        if keep:
+            pieces.append(chunk)
     return Stored(
         layer=number,
         size=member.size,
         compressed=stream.position - before,
         sha256=digest.hexdigest(),
-        kind=identify(path, head),
-        listing=None if listing is None else b"".join(listing),
+        kind=kind,
+        listing=stream.kept(condensed(path, b"".join(pieces))) if keep else None,
+        told=stream.within(watch.told()) if watch else None,
     )
 
 
@@ -178,9 +200,19 @@ class _Watched(Stream):
         self._take(len(piece))
         return piece
 
-    def count(self, member: Member, listed: int) -> None:
-        """Count a member, the holes in it, and what is kept of it; raises ArtifactError where they are too many."""
-        self._take(max(0, member.size - member.stored), 1, listed)
+    def count(self, member: Member) -> None:
+        """Count a member, and the holes in it; raises ArtifactError where they are too many."""
+        self._take(max(0, member.size - member.stored), members=1)
+
+    def kept(self, listing: bytes) -> bytes:
+        """Count a listing that is kept, and return it; raises ArtifactError where they are too many."""
+        self._take(0, listed=len(listing))
+        return listing
+
+    def within(self, told: Told) -> Told | None:
+        """Count what is told of a file, and return it; None where there is nothing, or too much of all files together."""
+        parts = sum(map(len, told.values()))
+        return told if parts and self._allowance.tell(parts) else None
 
     def digest(self) -> Digest:
         """Return the digest of everything that was read."""
