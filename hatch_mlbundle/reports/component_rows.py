@@ -31,10 +31,14 @@ class Amount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KindRows:
-    """All components of a kind together, those shown one by one, the largest first, and the others of it together."""
+    """All components of a kind together, those shown one by one, the largest first, and the others of it together.
+
+    `detail` is what there is to say of every one of several components, "" where that differs.
+    """
 
     kind: ComponentKind
     label: str
+    detail: str
     count: int
     whole: Amount
     shown: tuple[ComponentRow, ...]
@@ -70,6 +74,7 @@ def _kind(kind: ComponentKind, rows: Sequence[ComponentRow], shown: Sequence[Com
     return KindRows(
         kind=kind,
         label=KINDS[kind],
+        detail=rows[0].detail if len(rows) > 1 and len({row.detail for row in rows}) == 1 else "",
         count=len(rows),
         whole=amount(rows),
         shown=tuple(shown),

@@ -6,14 +6,16 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from hatch_mlbundle.manifest import ComponentRow, Manifest
-from hatch_mlbundle.printable import printable, shortened
+from hatch_mlbundle.printable import shortened
 from hatch_mlbundle.units import format_percent, format_size
 
 from .component_rows import Amount, KindRows, component_kinds, title
 from .tables import labelled, others, plain, structure
 
-_LONGEST = 30
-"""Characters of what else there is to say of a component."""
+_WIDTH = 41
+"""Columns that are left for names."""
+_SHORTEST = 8
+"""Columns in which there is something to say."""
 
 
 def components_report(manifest: Manifest, *, top: int) -> list[RenderableType]:
@@ -31,7 +33,7 @@ def components_report(manifest: Manifest, *, top: int) -> list[RenderableType]:
     for group in groups:
         add(group.whole, Text(_counted(group)), "bold")
         for row in group.shown:
-            add(row, _named(row))
+            add(row, _named(row, is_told=bool(group.detail)))
         if group.shown and group.others:
             add(group.rest, Text("  ").append_text(others(group.others)))
     if totals.structure:
@@ -44,9 +46,12 @@ def components_report(manifest: Manifest, *, top: int) -> list[RenderableType]:
 
 
 def _counted(group: KindRows) -> str:
-    return f"{group.label} ({group.count:,})" if group.count > 1 else group.label
+    counted = f"{group.label} ({group.count:,})" if group.count > 1 else group.label
+    return f"{counted}, {shortened(group.detail, _WIDTH - len(counted) - 2)}" if group.detail else counted
 
 
-def _named(row: ComponentRow) -> Text:
+def _named(row: ComponentRow, *, is_told: bool) -> Text:
+    """Return a component's name, and what else there is to say as far as the line has room, unless its kind `is_told` to have that."""
     text = Text("  ", overflow="fold").append_text(plain(title(row)))
-    return text.append(f"  {shortened(printable(row.detail), _LONGEST)}", style="dim") if row.detail else text
+    room = _WIDTH - len(text) - 2
+    return text.append(f"  {shortened(row.detail, room)}", style="dim") if row.detail and not is_told and room >= _SHORTEST else text

@@ -22,8 +22,9 @@ def components(manifest: Manifest, rows: int) -> str:
     totals = manifest.artifact.after
     lines = []
     for group in component_kinds(manifest, rows):
-        lines.append([f"**{group.label}**", *_sizes(group.whole, totals.installed)])
-        lines += [[_named(row), *_sizes(row, totals.installed)] for row in group.shown]
+        detail = f" {code(group.detail)}" if group.detail else ""
+        lines.append([f"**{group.label}**{detail}", *_sizes(group.whole, totals.installed)])
+        lines += [[_named(row, group.detail), *_sizes(row, totals.installed)] for row in group.shown]
         if group.shown and group.others:
             lines.append([f"[{group.others:,} others]", *_sizes(group.rest, totals.installed)])
     if not lines:
@@ -58,8 +59,8 @@ def _option(manifest: Manifest, position: int) -> str:
     return "\n\n".join([f"**{prose(row.title)}**: {told(manifest.advice, position)}", "\n".join(points), *edits])
 
 
-def _named(row: ComponentRow) -> str:
-    return f"{code(title(row))} {code(row.detail)}" if row.detail else code(title(row))
+def _named(row: ComponentRow, known: str) -> str:
+    return f"{code(title(row))} {code(row.detail)}" if row.detail not in ("", known) else code(title(row))
 
 
 def _sizes(size: Amount | ComponentRow, whole: int) -> list[str]:

@@ -61,8 +61,8 @@ def components(
 ) -> tuple[ComponentRow, ...]:
     """Return the components, the largest first; each file that a container sees is in exactly one of them.
 
-    `leaves` are the files as they lie in their layers, by path, with who lists them; `compressed` are the bytes that each takes there, `models`
-    those of the bundle.
+    `leaves` are the files as they lie in their layers, by path, with who lists them; `compressed` are the bytes that each takes there;
+    `models` are those of the bundle.
     """
     sorter = _Sorter(leaves, models)
     sums: dict[Part, _Sum] = {}

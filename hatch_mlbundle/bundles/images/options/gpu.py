@@ -83,7 +83,7 @@ def _twice(evidence: Evidence, paths: Sequence[str]) -> Iterator[Option]:
     ]
     if freed := evidence.freed(system):
         lines = [f"{about(number, evidence.made_by(number))}\n# brings CUDA a second time" for number in evidence.by_layer(system)]
-        base = "# a base without CUDA's libraries, such as python:3.12-slim; the driver comes from the host all the same\nFROM python:3.12-slim"
+        base = "# a base without CUDA's libraries; the driver comes from the host all the same\nFROM python:3.12-slim"
         yield Option(
             name="cuda-twice",
             title="Build on a base without CUDA: torch has its own",

@@ -22,8 +22,9 @@ _IN_PACKAGES = re.compile(r"(?:.*/)?site-packages/(?!pip/)[^/]+/.+")
 """Where pip installs; `dist-packages` are the distribution's own, which nothing of ours changes."""
 _CACHED = re.compile(r"(.*/|)__pycache__/([^/.]+)\.[^/]*\.pyc")
 _TORCH_HEADERS = re.compile(r"(?:.*/)?site-packages/torch/include/")
+_NOT_TESTS = r"(?!_?(?:py|unit|doc)?test[^/]*/)"
 _TEST_FOLDER = re.compile(
-    rf"(?:.*/)?site-packages/(?!_?(?:py|unit|doc)?test[^/]*/)(?:(?!testing/|_testing/|include/)[^/]+/)+?(?:{'|'.join(map(re.escape, FOLDERS))})/"
+    rf"(?:.*/)?site-packages/{_NOT_TESTS}(?:(?!testing/|_testing/|include/)[^/]+/)+?(?:{'|'.join(map(re.escape, FOLDERS))})/"
 )
 """The outermost one; a package that is for testing by its name stays whole."""
 _TEST_MODULE = re.compile("|".join(map(fnmatch.translate, FILES)))

@@ -23,7 +23,7 @@ _TOOLS = re.compile(
     r"|cuda-(?:nvcc|nvvm|crt|gdb|nsight|nsight-.+|sanitizer|cuobjdump|nvdisasm|nvprune|nvprof|nvvp|compiler|toolkit|tools|command-line-tools)-\d.*"
     r"|nsight-.+"
 )
-"""Packages of Debian, Ubuntu and NVIDIA that compilers, linkers and developers use; `libgcc-s1` and the like, which programs need, are not."""
+"""Packages of Debian, Ubuntu and NVIDIA for compilers, linkers and developers; `libgcc-s1` and the like, which programs need, are not."""
 _DOCS = re.compile(
     r"usr/(?:local/)?share/(?:doc/(?!.*/copyright$)|man/|info/|locale/(?!locale\.alias$)|gtk-doc/|help/|lintian/|linda/|groff/).+"
 )
