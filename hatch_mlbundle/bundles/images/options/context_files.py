@@ -55,7 +55,7 @@ def ignore_pattern(evidence: Evidence, layer: int, path: str) -> str | None:
         source = normpath(sources[0])
         is_itself = path in evidence.seen and within in ("", source.rpartition("/")[2])
         pattern = within if source == "." else source if is_itself else f"{source}/{within}"
-    return pattern.strip("/") if _PLAIN.fullmatch(pattern) else None
+    return pattern.strip("/") if _PLAIN.fullmatch(pattern.removeprefix("**/")) else None
 
 
 def _below(path: str, target: str) -> str | None:

@@ -116,6 +116,8 @@ def _hidden_edits(evidence: Evidence, groups: Sequence[_Group]) -> Iterator[str]
         if named:
             remove = f"rm -rf {' '.join(shlex.quote(f'/{group.path}') for group in named)}"
             yield evidence.changed(layer, evidence.made_by(layer).followed_by(remove), remove)
+            for hider in sorted({group.hider for group in named}):
+                yield f"# and no longer delete it in layer {hider}: {shortened(str(evidence.made_by(hider)), 40)}"
         told = {group.path for group in named}
         yield from _others(evidence, layer, [group for group in found if group.path not in told])
 
