@@ -30,7 +30,7 @@ def components_report(manifest: Manifest, *, top: int) -> list[RenderableType]:
         cells = [format_size(size.installed), format_percent(size.installed, totals.installed)]
         table.add_row(*cells, format_size(size.compressed), format_percent(size.compressed, totals.size), label, style=style)
 
-    for group in groups:
+    for group in filter(_has_bytes, groups):
         add(group.whole, Text(_counted(group)), "bold")
         for row in group.shown:
             add(row, _named(row, is_told=bool(group.detail)))
@@ -43,6 +43,10 @@ def components_report(manifest: Manifest, *, top: int) -> list[RenderableType]:
     whole = Amount(installed=totals.installed, compressed=totals.size, files=totals.files)
     add(whole, Text("total"), "bold")
     return [table, Text()]
+
+
+def _has_bytes(group: KindRows) -> bool:
+    return bool(group.whole.installed or group.whole.compressed)
 
 
 def _counted(group: KindRows) -> str:

@@ -58,7 +58,7 @@
   function named(row) {
     const version = row.version ? [" ", element("span", { class: "quiet" }, MLB.visible(row.version))] : null;
     const layers = row.layers.length ? `layer${row.layers.length > 1 ? "s" : ""} ${row.layers.join(", ")}` : "";
-    const note = [row.detail ? MLB.visible(row.detail) : "", layers].filter(Boolean).join("; ");
+    const note = [MLB.visibleLines(row.detail), layers].filter(Boolean).join("; ");
     return [element("bdi", {}, MLB.visible(row.name)), version, note ? element("span", { class: "note" }, note) : null];
   }
 
@@ -69,14 +69,14 @@
     const row = (name, sizes) => ({ name, ...sizes });
     const items = [
       row("Now, with what layers hide", now),
-      ...report.advice.map((option, at) => row(`${at + 1}: ${MLB.visible(option.title)}`, less(option.saved))),
+      ...report.advice.map((option, at) => row(`${at + 1}: ${MLB.visibleLines(option.title)}`, less(option.saved))),
     ];
     const change = (sizes) => (sizes.stored === now.stored ? "" : formatPercent(sizes.stored - now.stored, now.stored));
     const sizes = table({
       caption: "The image now, with each option by itself, and with all: bytes that several of them save count once",
       items,
       columns: [
-        { title: "What could be done", class: "prose", cell: (item) => item.name },
+        { title: "What could be done", cell: (item) => item.name },
         { title: "Unpacked", number: true, cell: (item) => formatSize(item.unpacked) },
         { title: "Compressed", number: true, cell: (item) => formatSize(item.stored) },
         { title: "", number: true, cell: change },
@@ -87,10 +87,17 @@
     return panel("advice", "What could be done", sizes, element("div", { class: "options" }, cards));
   };
 
+  // A sentence, with what stands between backticks as code.
+  function prose(sentence) {
+    return MLB.visibleLines(sentence)
+      .split("`")
+      .map((part, at) => (at % 2 ? element("code", {}, part) : part));
+  }
+
   function card(option, at) {
-    const title = [`${at + 1}: `, element("strong", {}, MLB.visible(option.title)), " ", element("span", { class: "quiet" }, option.told)];
+    const title = [`${at + 1}: `, element("strong", {}, MLB.visibleLines(option.title)), " ", element("span", { class: "quiet" }, option.told)];
     const points = (kind, label, sentences) =>
-      sentences.map((sentence) => element("li", {}, element("span", { class: kind }, label), ` ${MLB.visible(sentence)}`));
+      sentences.map((sentence) => element("li", {}, element("span", { class: kind }, label), " ", prose(sentence)));
     const open = () =>
       element(
         "div",

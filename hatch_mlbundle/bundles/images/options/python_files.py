@@ -75,7 +75,7 @@ def _tests(files: Iterable[File]) -> set[str]:
         is_program = file.kind is Kind.ELF and _TEST_PROGRAM.fullmatch(name)
         if is_program:
             programs.add(file.path)
-        if match := _TEST_FOLDER.match(file.path):
+        if "test" in file.path and (match := _TEST_FOLDER.match(file.path)):
             folders[match[0]].append(file.path)
             if is_program or _TEST_MODULE.fullmatch(name):
                 tested.add(match[0])
