@@ -6,13 +6,13 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from hatch_mlbundle.manifest import ComponentRow, Manifest
-from hatch_mlbundle.printable import shortened
+from hatch_mlbundle.printable import printable, shortened
 from hatch_mlbundle.units import format_percent, format_size
 
 from .component_rows import Amount, KindRows, component_kinds, title
 from .tables import labelled, others, plain, structure
 
-_WIDTH = 41
+_WIDTH = 39
 """Columns that are left for names."""
 _SHORTEST = 8
 """Columns in which there is something to say."""
@@ -58,4 +58,7 @@ def _named(row: ComponentRow, *, is_told: bool) -> Text:
     """Return a component's name, and what else there is to say as far as the line has room, unless its kind `is_told` to have that."""
     text = Text("  ", overflow="fold").append_text(plain(title(row)))
     room = _WIDTH - len(text) - 2
-    return text.append(f"  {shortened(row.detail, room)}", style="dim") if row.detail and not is_told and room >= _SHORTEST else text
+    if not row.detail or is_told or room < _SHORTEST:
+        return text
+    detail = printable(row.detail)
+    return text.append(f"  {detail if len(detail) <= room else f'{detail[: room - 3]}...'}", style="dim")

@@ -26,7 +26,7 @@ def test_components_stand_by_kind_and_add_up() -> None:
     lines = text(components_report(image_manifest(), top=2))
     assert [re.split(r" {2,}", line.strip()) for line in lines[1:] if line] == [
         ["5.00 kB", "50.0 %", "2.50 kB", "43.9 %", "Python packages (2)"],
-        ["4.00 kB", "40.0 %", "2.00 kB", "35.0 %", "f3 1.0"],
+        ["4.00 kB", "40.0 %", "2.00 kB", "35.1 %", "f3 1.0"],
         ["1.00 kB", "10.0 %", "501 B", "8.8 %", "[1 others]"],
         ["3.00 kB", "30.0 %", "1.50 kB", "26.3 %", "models"],
         ["3.00 kB", "30.0 %", "1.50 kB", "26.3 %", "f2 1.0"],

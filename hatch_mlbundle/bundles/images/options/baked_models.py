@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from hatch_mlbundle.manifest import EditRow
 from hatch_mlbundle.models.external import BundledModel
+from hatch_mlbundle.printable import shortened
 from hatch_mlbundle.units import format_size
 
 from .context_files import ignore_pattern
@@ -23,6 +24,7 @@ _CACHE = re.compile(
 _UNSAFE = re.compile(r"[\"'\\$`*?\[\]!#:]")
 """What means something in a shell, in YAML, or in the short form of a mount."""
 _NAMED = 4
+_LONGEST = 30
 _MOST = 20
 """Models of which mounts are written; there are hardly ever more, and the largest count."""
 
@@ -42,8 +44,8 @@ def model_options(evidence: Evidence) -> Iterator[Option]:
     baked = sorted(found, key=lambda each: (-each.model.size, each.model.path))[:_MOST]
     cached = [each for each in baked if _CACHE.fullmatch(f"{each.model.path}/")]
     others = [each for each in baked if each not in cached]
-    yield from _option(evidence, cached, "model-cache", "Mount the cache of downloaded models")
-    yield from _option(evidence, others, "models", "Mount the models")
+    yield from _option(evidence, cached, "model-cache", "downloaded models")
+    yield from _option(evidence, others, "models", "models")
     yield from _layers(evidence, others)
 
 
@@ -57,16 +59,17 @@ def _baked(evidence: Evidence, model: BundledModel) -> _Baked | None:
     return _Baked(model=model, place=place, paths=paths)
 
 
-def _option(evidence: Evidence, baked: Sequence[_Baked], name: str, title: str) -> Iterator[Option]:
+def _option(evidence: Evidence, baked: Sequence[_Baked], name: str, what: str) -> Iterator[Option]:
     paths = [path for each in baked for path in each.paths]
     freed = evidence.freed(paths)
     if not freed:
         return
     yield Option(
         name=name,
-        title=f"{title}: {_named(evidence, baked)}",
+        title=f"Mount {len(baked):,} {what}" if len(baked) > 1 else f"Mount the {what[:-1]} {shortened(baked[0].model.name, _LONGEST)}",
         freed=freed,
         pros=(
+            f"What leaves: {_named(evidence, baked)}.",
             "A new model needs no new image, a new image no download of the model, and containers of one host share a copy.",
             "Mounted where they were, models need no change to the application.",
         ),

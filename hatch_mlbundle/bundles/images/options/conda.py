@@ -39,7 +39,7 @@ def _option(evidence: Evidence, prefix: str, names: list[str], paths: list[str])
     ]
     return Option(
         name="conda-base",
-        title="Leave conda's base environment in the stage that builds",
+        title="Leave conda's base environment behind",
         freed=evidence.freed(paths),
         pros=("An environment runs without `conda`: what it needs of the base it has by hard links.",),
         cons=("`conda activate` is gone: scripts in `etc/conda/activate.d` of the environment have to be run otherwise.",),

@@ -32,7 +32,7 @@ def context_options(evidence: Evidence) -> Iterator[Option]:
     if freed := evidence.freed(paths):
         yield Option(
             name="dockerignore",
-            title="Keep version control, tests and caches of tools out of the context",
+            title="Keep Git, tests and caches out of the context",
             freed=freed,
             pros=("Builds start sooner, and a change in these files no longer makes the layer anew.",),
             cons=("What reads its version from Git while it is built (setuptools-scm) needs it by build argument then.",),

@@ -56,7 +56,7 @@ def _linked(evidence: Evidence, linked: dict[str, str]) -> Iterator[Option]:
         lines.append(evidence.changed(number, evidence.made_by(number).followed_by(command), command))
     yield Option(
         name="hard-links",
-        title="Make copies within a layer hard links of one file",
+        title="Make copies within a layer hard links",
         freed=tuple(evidence.seen[path] for paths in layers.values() for path in paths),
         pros=("Every path stays and reads the same. A layer stores a hard link as a name alone.",),
         cons=("`hardlink` is a program of util-linux: Debian and Ubuntu have it, Alpine in the package `util-linux-misc`.",),

@@ -45,7 +45,7 @@ def _without_gpu(evidence: Evidence, paths: Sequence[str]) -> Iterator[Option]:
         told = _architectures(evidence)
         yield Option(
             name="cpu-wheel",
-            title="Where no GPU is used: install torch for CPUs",
+            title="Install torch for CPUs, where no GPU is used",
             freed=freed,
             pros=("At least this: torch's own library for CPUs is smaller as well.", *((told,) if told else ())),
             cons=("No GPU can be used. What names a device must name `cpu`.",),
@@ -86,7 +86,7 @@ def _twice(evidence: Evidence, paths: Sequence[str]) -> Iterator[Option]:
         base = "# a base without CUDA's libraries; the driver comes from the host all the same\nFROM python:3.12-slim"
         yield Option(
             name="cuda-twice",
-            title="Build on a base without CUDA: torch has its own",
+            title="Take a base without CUDA: torch brings it",
             freed=freed,
             pros=("torch loads the libraries of its own wheels. The NVIDIA container runtime mounts the driver into any image.",),
             cons=("Another program in the image may load CUDA from the system: one compiled with nvcc, TensorRT, CuPy.",),

@@ -65,7 +65,7 @@ def _owner_option(evidence: Evidence, copies: Sequence[Stored]) -> Option:
             pairs[each.layer, each.hidden.layer] += each.size
     return Option(
         name="owner-copies",
-        title="Set owner and mode where files are made, not in a later layer",
+        title="Set owner and mode where files are made",
         freed=tuple(copies),
         pros=("The files stay just as they are: each is there once, not twice.",),
         cons=(),
@@ -94,13 +94,13 @@ def _owner_edits(evidence: Evidence, pairs: Mapping[tuple[int, int], int]) -> It
 def _hidden_option(evidence: Evidence, rest: Sequence[Stored]) -> Option:
     return Option(
         name="hidden-files",
-        title="Keep what later layers delete or overwrite out of the lower ones",
+        title="Delete files where they are made",
         freed=tuple(rest),
         pros=("No container sees these bytes: nothing that runs can miss them.",),
         cons=("Squashing gives one layer that shares nothing with the base and with other images, and is downloaded whole.",),
         edits=(
             EditRow(where="Dockerfile", text="\n".join(_hidden_edits(evidence, _groups(rest)))),
-            EditRow(where="sh", text="# or all of it, without looking for it:\nbuildah build --squash-all -t squashed ."),
+            EditRow(where="sh", text="# or all of it, without looking for it:\npodman build --squash-all -t squashed ."),
         ),
     )
 

@@ -44,9 +44,12 @@ def _developers(evidence: Evidence, packages: Sequence[File]) -> Iterator[Option
     if freed := evidence.freed({*tests, *grouped}):
         yield Option(
             name="optimize",
-            title="Run mlbundle: tests, headers, static libraries, type stubs of Python packages",
+            title="Run mlbundle on the Python packages",
             freed=freed,
-            pros=("It needs no other build. Its step `strip` saves more: how much, only doing it tells.",),
+            pros=(
+                "Tests, headers, static libraries and type stubs go, without another build.",
+                "Its step `strip` saves more: how much, only doing it tells.",
+            ),
             cons=(
                 "Of the tests it keeps what other modules import, name or open: about 5 % where torch, scipy and onnx are.",
                 "Code that compiles C++ while it runs needs headers: leave them out of what is excluded then.",

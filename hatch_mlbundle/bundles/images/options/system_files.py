@@ -45,7 +45,7 @@ def _tools(evidence: Evidence) -> Iterator[Option]:
     if freed:
         yield Option(
             name="build-tools",
-            title="Compile in another stage: compilers, headers, version control",
+            title="Compile in a stage of its own",
             freed=freed,
             pros=(f"What is not there has no flaws to be patched: {_largest(evidence, paths)}.",),
             cons=("Code that compiles while it runs (torch.compile, Triton, Numba's C extensions) needs a compiler: keep gcc for it.",),
@@ -97,7 +97,7 @@ def _docs(evidence: Evidence) -> Iterator[Option]:
     if freed := evidence.freed(paths):
         yield Option(
             name="documentation",
-            title="Leave manuals, documentation and translations out",
+            title="Leave manuals and translations out",
             freed=freed,
             pros=("Licences (`copyright`) stay. Debian's own -slim images leave out the same.",),
             cons=("Programs speak English only, and `man` finds nothing.",),
