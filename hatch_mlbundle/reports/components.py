@@ -12,7 +12,7 @@ from hatch_mlbundle.units import format_percent, format_size
 from .component_rows import Amount, KindRows, component_kinds, title
 from .tables import labelled, others, plain, structure
 
-_WIDTH = 39
+_WIDTH = 37
 """Columns that are left for names."""
 _SHORTEST = 8
 """Columns in which there is something to say."""

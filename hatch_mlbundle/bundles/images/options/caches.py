@@ -17,6 +17,8 @@ _MAYBE = re.compile(r"(?:^|/)(?:\.?cache|pkgs|registry|\.npm|mod|lists)/|^(?:tmp
 """What every cache has in its path: most files have not, and a dozen expressions take their time."""
 _IN_HOME = r"(?:.*/)?\.cache"
 PIP_INSTALL = re.compile(r"(?<![\w./-])(?:\S*/)?(?:pip[\d.]*|python[\d.]* -m pip) install\b")
+_MOST = 20
+"""Folders of one cache that are named, each of another user."""
 _DOWNLOADS = ("A build downloads again what the cache had; with the mount it does not.",)
 
 
@@ -38,9 +40,9 @@ class Cache:
     cons: tuple[str, ...] = _DOWNLOADS
 
     def place(self, path: str) -> str | None:
-        """Return the folder of the cache that a file is in, None where it is in none of this sort."""
+        """Return the folder of the cache that a file is in, None where it is in none of this sort, or where a line cannot name it."""
         match = re.fullmatch(f"({self.folder})/.+", path)
-        return match[1] if match else None
+        return match[1] if match and match[1].isprintable() else None
 
 
 CACHES = (
@@ -131,7 +133,7 @@ CACHES = (
 def cache_options(evidence: Evidence) -> Iterator[Option]:
     """Yield an option for each program that left its cache behind."""
     found: defaultdict[str, list[str]] = defaultdict(list)
-    for path in evidence.seen:
+    for path in evidence.paths:
         if cache := cache_of(path):
             found[cache.name].append(path)
     for cache in CACHES:
@@ -154,7 +156,7 @@ def cache_of(path: str) -> Cache | None:
 def _edits(evidence: Evidence, cache: Cache, paths: Sequence[str]) -> Iterator[EditRow]:
     lines, mounts = list[str](), list[str]()
     for number, names in evidence.by_layer(paths).items():
-        folders = sorted({place for name in names if (place := cache.place(name)) and place.isprintable()})
+        folders = sorted({place for name in names if (place := cache.place(name))})[:_MOST]
         made = evidence.made_by(number)
         remove = f"rm -rf {' '.join(shlex.quote(f'/{each}') for each in folders)}"
         lines.append(evidence.changed(number, _without(cache, made, remove), remove))

@@ -12,21 +12,23 @@ from .evidence import Evidence, Option
 
 _ENVIRONMENT = re.compile(r"(?P<prefix>.+?)/envs/(?P<name>[^/]+)/conda-meta/[^/]+\.json")
 _OUTSIDE = ("envs", "pkgs")
+_MOST = 10
+"""Bases, and environments of one; an image of people's has one and a few."""
 
 
 def conda_options(evidence: Evidence) -> Iterator[Option]:
     """Yield what the base environment takes where there is another one: only then can it be told what is not used."""
     environments: defaultdict[str, set[str]] = defaultdict(set)
-    for path in evidence.seen:
+    for path in evidence.paths:
         if "/conda-meta/" in path and (match := _ENVIRONMENT.fullmatch(path)):
             environments[match["prefix"]].add(match["name"])
-    for prefix, names in sorted(environments.items()):
+    for prefix, names in sorted(environments.items())[:_MOST]:
         inside = [
-            path for path in evidence.seen if path.startswith(f"{prefix}/") and path[len(prefix) + 1 :].partition("/")[0] not in _OUTSIDE
+            path for path in evidence.paths if path.startswith(f"{prefix}/") and path[len(prefix) + 1 :].partition("/")[0] not in _OUTSIDE
         ]
         freed = evidence.freed(inside)
         if freed and all(each.isprintable() and " " not in each for each in (prefix, *names)):
-            yield _option(evidence, prefix, sorted(names), inside)
+            yield _option(evidence, prefix, sorted(names)[:_MOST], inside)
 
 
 def _option(evidence: Evidence, prefix: str, names: list[str], paths: list[str]) -> Option:

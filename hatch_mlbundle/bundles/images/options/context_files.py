@@ -15,6 +15,8 @@ from .instructions import copied
 _WORK = re.compile(
     r"(?:(?P<top>.*?)/)?(?P<name>\.git|\.hg|\.svn|\.mypy_cache|\.pytest_cache|\.ruff_cache|\.tox|\.nox|\.ipynb_checkpoints|\.idea|\.vscode|\.dvc/cache|tests?|htmlcov)/.+"
 )
+_MOST = 50
+"""Lines of .dockerignore."""
 _PLAIN = re.compile(r"[\w./@+=,~ -]*[\w./@+=,~-]")
 """What is nothing else in .dockerignore than itself (docs.docker.com, ".dockerignore files"): no glob, no comment, no exception."""
 
@@ -22,11 +24,13 @@ _PLAIN = re.compile(r"[\w./@+=,~ -]*[\w./@+=,~-]")
 def context_options(evidence: Evidence) -> Iterator[Option]:
     """Yield what `.dockerignore` keeps out of the image, and of what is sent to the builder."""
     found: defaultdict[str, list[str]] = defaultdict(list)
-    for path, stored in evidence.seen.items():
+    for path in evidence.paths:
+        stored = evidence.seen[path]
         match = _WORK.fullmatch(path) if copied(evidence.made_by(stored.layer)) and "-packages/" not in path else None
         if match:
             folder = f"{match['top']}/{match['name']}" if match["top"] else match["name"]
-            if pattern := ignore_pattern(evidence, stored.layer, folder):
+            pattern = ignore_pattern(evidence, stored.layer, folder)
+            if pattern and (pattern in found or len(found) < _MOST):
                 found[pattern].append(path)
     paths = [path for names in found.values() for path in names]
     if freed := evidence.freed(paths):

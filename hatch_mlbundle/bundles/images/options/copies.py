@@ -7,6 +7,7 @@ import shlex
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
+from hatch_mlbundle.bundles.images.tree import Stored
 from hatch_mlbundle.manifest import EditRow
 from hatch_mlbundle.printable import shortened
 from hatch_mlbundle.units import format_size
@@ -15,6 +16,8 @@ from .evidence import Evidence, Option
 from .instructions import about
 
 _NAMED = 6
+_MOST_TOPS = 20
+"""Folders at the top that are named."""
 _DISTRIBUTION = re.compile(r"(?P<folder>.*?(?:site|dist)-packages)/(?P<name>[^/]+)")
 
 
@@ -46,18 +49,19 @@ def _groups(evidence: Evidence, told: Collection[int]) -> Iterator[list[str]]:
 
 
 def _linked(evidence: Evidence, linked: dict[str, str]) -> Iterator[Option]:
-    layers = {number: paths for number, paths in evidence.by_layer(linked).items() if evidence.size(paths) > evidence.least}
-    if not layers:
-        return
-    lines = []
-    for number, paths in layers.items():
+    lines, freed = list[str](), list[Stored]()
+    for number, paths in evidence.by_layer(linked).items():
         tops = sorted({f"/{path.partition('/')[0]}" for name in paths for path in (name, linked[name])})
-        command = f"hardlink --ignore-time {' '.join(map(shlex.quote, tops))}"
-        lines.append(evidence.changed(number, evidence.made_by(number).followed_by(command), command))
+        if evidence.size(paths) > evidence.least and len(tops) <= _MOST_TOPS and all(map(str.isprintable, tops)):
+            command = f"hardlink --ignore-time {' '.join(map(shlex.quote, tops))}"
+            lines.append(evidence.changed(number, evidence.made_by(number).followed_by(command), command))
+            freed += [evidence.seen[path] for path in paths]
+    if not freed:
+        return
     yield Option(
         name="hard-links",
         title="Make copies within a layer hard links",
-        freed=tuple(evidence.seen[path] for paths in layers.values() for path in paths),
+        freed=tuple(freed),
         pros=("Every path stays and reads the same. A layer stores a hard link as a name alone.",),
         cons=("`hardlink` is a program of util-linux: Debian and Ubuntu have it, Alpine in the package `util-linux-misc`.",),
         edits=(EditRow(where="Dockerfile", text="\n".join(lines)),),

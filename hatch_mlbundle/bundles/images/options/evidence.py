@@ -14,6 +14,8 @@ from hatch_mlbundle.models.external import BundledModel
 
 from .instructions import Instruction, about, instead_of, parse
 
+_LONGEST = 400
+"""Characters of a name that is matched with patterns: images have no longer ones, and hostile ones could take hours."""
 _WORTH_TELLING = 1000
 """One part in so many of an image that something has to take."""
 
@@ -34,7 +36,8 @@ class Option:
 class Evidence:
     """An image as it was read: `seen` are the stored bytes behind each name of a regular file that a container sees.
 
-    What is less than `least` bytes is not worth a line.
+    `paths` are those names that are matched with patterns, `names` counts the names of each by its `id`. What is less than `least` bytes
+    is not worth a line.
     """
 
     bundle: Bundle
@@ -45,6 +48,7 @@ class Evidence:
     contents: Sequence[ContentsRow]
     least: float
     instructions: tuple[Instruction, ...]
+    paths: tuple[str, ...] = field(repr=False)
     names: Counter[int] = field(repr=False)
 
     @classmethod
@@ -67,6 +71,7 @@ class Evidence:
             contents=contents,
             least=sum(stored.size for layer in layers for stored in layer.stored) / _WORTH_TELLING,
             instructions=tuple(parse(row.created_by) for row in rows),
+            paths=tuple(path for path in seen if len(path) <= _LONGEST),
             names=Counter(map(id, seen.values())),
         )
 

@@ -33,8 +33,8 @@ _ARCHITECTURES = 6
 
 def gpu_options(evidence: Evidence) -> Iterator[Option]:
     """Yield what goes where no GPU is used, and libraries of CUDA that torch brings itself."""
-    wheels = [path for path in evidence.seen if _WHEELS.fullmatch(path)]
-    of_torch = [path for path in evidence.seen if _OF_TORCH.fullmatch(path)]
+    wheels = [path for path in evidence.paths if _WHEELS.fullmatch(path)]
+    of_torch = [path for path in evidence.paths if _OF_TORCH.fullmatch(path)]
     if any("/torch/lib/libtorch_cuda" in path for path in of_torch):
         yield from _without_gpu(evidence, [*wheels, *of_torch])
         yield from _twice(evidence, [*wheels, *of_torch])
@@ -78,7 +78,7 @@ def _twice(evidence: Evidence, paths: Sequence[str]) -> Iterator[Option]:
     own = {match[1] for path in paths if (match := _LIBRARY.fullmatch(path))}
     system = [
         path
-        for path in evidence.seen
+        for path in evidence.paths
         if _SYSTEM.fullmatch(path) and evidence.bundle[path].kind is Kind.ELF and (match := _LIBRARY.fullmatch(path)) and match[1] in own
     ]
     if freed := evidence.freed(system):

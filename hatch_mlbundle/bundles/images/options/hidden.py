@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -17,7 +17,7 @@ from .evidence import Evidence, Option
 from .instructions import copied, instead_of
 
 _MOST = 12
-"""Paths that are named for one layer."""
+"""Paths that are named for one layer, and layers that are."""
 _CHANGED = re.compile(r"\bch(?:(?P<own>own)|(?P<mod>mod))(?: -\w+)* (?P<how>(?(own)[\w:.-]+|[0-7]{3,4}))(?= )")
 """A change of owner, or of mode in octal digits: what `COPY --chown` and `--chmod` take."""
 
@@ -33,8 +33,7 @@ class _Group(NamedTuple):
 
 def hidden_options(evidence: Evidence) -> Iterator[Option]:
     """Yield what was only given another owner or mode, and all the rest that layers hide."""
-    seen = {id(stored) for stored in evidence.seen.values()}
-    hidden = [each for layer in evidence.layers for each in layer.stored if id(each) not in seen]
+    hidden = [each for layer in evidence.layers for each in layer.stored if id(each) not in evidence.names]
     copies = [each for each in hidden if _is_copy(evidence, each)]
     known = set(map(id, copies))
     rest = [each for each in hidden if id(each) not in known]
@@ -74,7 +73,8 @@ def _owner_option(evidence: Evidence, copies: Sequence[Stored]) -> Option:
 
 
 def _owner_edits(evidence: Evidence, pairs: Mapping[tuple[int, int], int]) -> Iterator[str]:
-    for (layer, hider), size in sorted(pairs.items()):
+    largest = sorted(sorted(pairs.items(), key=lambda pair: -pair[1])[:_MOST])
+    for (layer, hider), size in largest:
         made, changed = evidence.made_by(layer), evidence.made_by(hider)
         match = _CHANGED.search(f"{changed.text} ") if changed.verb == "RUN" and changed.text.isprintable() else None
         place = copied(made)
@@ -124,17 +124,17 @@ def _hidden_edits(evidence: Evidence, groups: Sequence[_Group]) -> Iterator[str]
 
 def _others(evidence: Evidence, layer: int, rest: Sequence[_Group]) -> Iterator[str]:
     """Yield what is to be said of files that are written again, or too many to be named."""
-    sizes: defaultdict[int, int] = defaultdict(int)
+    sizes, counts = Counter[int](), Counter[int]()
     names: dict[int, str] = {}
     for group in rest:
         sizes[group.hider] += group.size
+        counts[group.hider] += 1
         names.setdefault(group.hider, group.path)
-    for hider, size in sorted(sizes.items()):
+    for hider, size in sorted(sizes.most_common(_MOST)):
         if not size:
             continue
         where = "the layer itself" if hider == layer else f"layer {hider}: {shortened(str(evidence.made_by(hider)), 40)}"
-        count = sum(group.hider == hider for group in rest)
-        more = f" and {count - 1:,} more" if count > 1 else ""
+        more = f" and {counts[hider] - 1:,} more" if counts[hider] > 1 else ""
         yield f"# {format_size(size)} of layer {layer} ({shortened('/' + names[hider], 40)}{more})"
         yield f"# are written again or deleted by {where}"
 

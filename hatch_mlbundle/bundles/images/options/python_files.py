@@ -29,12 +29,14 @@ _TEST_FOLDER = re.compile(
 """The outermost one; a package that is for testing by its name stays whole."""
 _TEST_MODULE = re.compile("|".join(map(fnmatch.translate, FILES)))
 _TEST_PROGRAM = re.compile(r"(?!.*\.so)(?:" + "|".join(map(fnmatch.translate, PROGRAMS)) + ")")
+_MOST_ROOTS = 8
+"""Folders that are named; where there are more, all are searched."""
 _GROUPS = ("headers", "static-libs", "type-stubs")
 
 
 def python_options(evidence: Evidence) -> Iterator[Option]:
     """Yield what can go from Python packages: developers' files, and bytecode whose source is there."""
-    yield from _developers(evidence, [evidence.bundle[path] for path in evidence.seen if _IN_PACKAGES.fullmatch(path)])
+    yield from _developers(evidence, [evidence.bundle[path] for path in evidence.paths if _IN_PACKAGES.fullmatch(path)])
     yield from _bytecode(evidence)
 
 
@@ -117,4 +119,6 @@ def _roots(paths: Sequence[str]) -> list[str]:
     tops: dict[str, list[str]] = {}
     for path in paths:
         tops.setdefault(path.partition("/")[0], []).append(path.rpartition("/")[0])
+    if len(tops) > _MOST_ROOTS or not all(folders[0].isprintable() for folders in tops.values()):
+        return ["/", "-xdev"]
     return sorted("/" + (commonpath(folders) if folders[0] else "") for folders in tops.values())

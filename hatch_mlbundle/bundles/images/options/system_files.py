@@ -25,7 +25,7 @@ _TOOLS = re.compile(
 )
 """Packages of Debian, Ubuntu and NVIDIA for compilers, linkers and developers; `libgcc-s1` and the like, which programs need, are not."""
 _DOCS = re.compile(
-    r"usr/(?:local/)?share/(?:doc/(?!.*/copyright$)|man/|info/|locale/(?!locale\.alias$)|gtk-doc/|help/|lintian/|linda/|groff/).+"
+    r"(usr/(?:local/)?share/(?:doc|man|info|locale|gtk-doc|help|lintian|linda|groff))/.*(?<!/copyright)(?<!/locale/locale\.alias)"
 )
 """What Debian's own images called `-slim` leave out (github.com/debuerreotype/debuerreotype, `.slimify-excludes`); licences stay."""
 _EXCLUDED = ("doc", "man", "info", "locale", "groff", "lintian", "linda")
@@ -40,7 +40,7 @@ def system_options(evidence: Evidence) -> Iterator[Option]:
 
 
 def _tools(evidence: Evidence) -> Iterator[Option]:
-    paths = [path for path in evidence.seen if "site-packages/" not in path and _TOOLS.fullmatch(evidence.bundle[path].owner)]
+    paths = [path for path in evidence.paths if "site-packages/" not in path and _TOOLS.fullmatch(evidence.bundle[path].owner)]
     freed = evidence.freed(paths)
     if freed:
         yield Option(
@@ -85,7 +85,7 @@ def _stages(evidence: Evidence, paths: Sequence[str]) -> Iterator[str]:
 def python_prefixes(evidence: Evidence) -> list[str]:
     """Return the folders that Python packages were installed to, as `sys.prefix` has them: `opt/venv`, `usr/local`."""
     found = set()
-    for path in evidence.seen:
+    for path in evidence.paths:
         place = path.find("/site-packages/")
         if place > 0 and (match := re.fullmatch(r"(.+)/lib/python\d+\.\d+", path[:place])) and match[1].isprintable():
             found.add(match[1])
@@ -93,7 +93,7 @@ def python_prefixes(evidence: Evidence) -> list[str]:
 
 
 def _docs(evidence: Evidence) -> Iterator[Option]:
-    paths = [path for path in evidence.seen if _DOCS.fullmatch(path)]
+    paths = [path for path in evidence.paths if _DOCS.fullmatch(path)]
     if freed := evidence.freed(paths):
         yield Option(
             name="documentation",
@@ -122,7 +122,7 @@ def _docs_edits(evidence: Evidence, paths: Sequence[str]) -> Iterator[EditRow]:
     for number, names in layers.items():
         if number in by_apt:
             continue
-        made, folders = evidence.made_by(number), sorted({"/".join(name.split("/")[:3]) for name in names})
+        made, folders = evidence.made_by(number), sorted({match[1] for name in names if (match := _DOCS.fullmatch(name))})
         remove = f"find {' '.join(f'/{each}' for each in folders)} ! -type d ! -name copyright ! -name locale.alias -delete"
         lines.append(evidence.changed(number, made.followed_by(remove), remove))
         if made.verb != "RUN" and any(file.owner == "debian-archive-keyring" for file in evidence.bundle.values()):
