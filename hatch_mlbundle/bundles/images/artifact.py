@@ -70,9 +70,13 @@ class ImageArtifact:
 
     def scan(self) -> Side:
         """Return the files that a container sees, each read once and hashed, and what layers hide; raises ArtifactError."""
-        image = read_image(self.layout)
         allowance = Allowance(self.limits)
-        layers = self._read_layers(image.layers, allowance)
+        early = self.layout.read_early(lambda raw, size: self._read_early(raw, size, allowance))
+        image = read_image(self.layout)
+        failed = {name for name, layer in early.items() if layer is None}
+        if failed.intersection(self.layout.target(part.name) for part in image.layers):
+            allowance, early = Allowance(self.limits), {}  # read it again: only now it is known what is wrong with which layer
+        layers = self._read_layers(image.layers, allowance, early)
         root = self._seen(layers)
         found = _found(root, allowance.effort)
         bundle, compressed, seen = _bundle(found, LayeredContent(self.layout))
@@ -107,17 +111,35 @@ class ImageArtifact:
         """Return the error that says why nothing can be written."""
         return self.layout.fault(f"is a container image, {_ADVICE}")
 
-    def _read_layers(self, parts: Sequence[LayerPart], allowance: Allowance) -> list[Layer]:
-        def read(position: int, raw: Iterator[bytes], size: int) -> Layer:
+    def _read_early(self, raw: Iterator[bytes], size: int, allowance: Allowance) -> Layer | None:
+        """Return what is read as a layer before anything is known of it, None where it is none, or too large."""
+        source = LayerSource(number=0, size=size, raw=raw, digest=None, diff_id=None, fault=self.layout.fault)
+        try:
+            return read_layer(source, allowance)
+        except ArtifactError:
+            return None
+
+    def _read_layers(self, parts: Sequence[LayerPart], allowance: Allowance, early: dict[str, Layer | None]) -> list[Layer]:
+        def source(position: int, raw: Iterator[bytes], size: int) -> LayerSource:
             part, number = parts[position], position + 1
 
             def fault(problem: str) -> ArtifactError:
                 return self.layout.fault(f"layer {number} {problem}")
 
-            source = LayerSource(number=number, size=size, raw=raw, digest=part.digest, diff_id=part.diff_id, fault=fault)
-            return read_layer(source, allowance)
+            return LayerSource(number=number, size=size, raw=raw, digest=part.digest, diff_id=part.diff_id, fault=fault)
 
-        return self.layout.read_all([part.name for part in parts], read)
+        layers: dict[int, Layer] = {}
+        for position, part in enumerate(parts):
+            layer = early.pop(self.layout.target(part.name), None) if _are_of_sha256(part) else None
+            if layer:
+                layers[position] = layer.checked(source(position, iter(()), layer.size))
+        late = [position for position in range(len(parts)) if position not in layers]
+        read = self.layout.read_all(
+            [parts[position].name for position in late],
+            lambda number, raw, size: read_layer(source(late[number], raw, size), allowance),
+        )
+        layers.update(zip(late, read, strict=True))
+        return [layers[position] for position in range(len(parts))]
 
     def _seen(self, layers: Sequence[Layer]) -> Folder:
         root = Folder()
@@ -128,6 +150,10 @@ class ImageArtifact:
                 raise self.layout.fault(f"layer {layer.tree.number} has a member {error}") from error
             lay_over(root, layer.tree.take(), layer.tree.number)
         return root
+
+
+def _are_of_sha256(part: LayerPart) -> bool:
+    return part.diff_id.algorithm == "sha256" and (part.digest is None or part.digest.algorithm == "sha256")
 
 
 def _found(root: Folder, effort: Effort) -> dict[str, Leaf]:
