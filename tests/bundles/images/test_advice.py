@@ -68,6 +68,7 @@ def test_an_empty_image_and_one_without_waste_have_no_options(tmp_path: Path) ->
         ("RUN npm ci", "root/.npm/_cacache/a", "RUN npm ci && npm cache clean --force"),
         ("RUN ./install.sh", "root/.cache/pip/a", "RUN ./install.sh && rm -rf /root/.cache/pip"),
         ("RUN ./run.sh", "root/.cache/matplotlib/a", "RUN ./run.sh && rm -rf /root/.cache/matplotlib"),
+        ("RUN ./run.sh", "var/log/nginx/a", "RUN ./run.sh && find /var/log ! -type d -delete"),
         ("RUN pip install a", "r o$t/.cache/pip/b", "RUN pip install --no-cache-dir a"),
         ("RUN ./a", "r o$t/.cache/pip/b", "RUN ./a && rm -rf '/r o$t/.cache/pip'"),
     ],
@@ -89,7 +90,7 @@ def test_a_cache_that_can_be_mounted_is_offered_so(tmp_path: Path) -> None:
 def test_what_a_base_image_left_is_told_without_an_instruction_to_write(tmp_path: Path) -> None:
     row = options(tmp_path / "i", ("debootstrap", layer(("var/lib/apt/lists/a", some(5000)))))["apt-lists"]
     assert lines(row) == []
-    assert "# layer 1: debootstrap\n# end what makes it with: rm -rf /var/lib/apt/lists" in comments(row)
+    assert "# layer 1: debootstrap\n# end what makes it with: find /var/lib/apt/lists ! -type d -delete" in comments(row)
 
 
 def test_bytes_behind_hard_links_are_only_saved_when_the_last_name_goes(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ class Cache:
     """A cache by the folder that it is in, and how the program leaves it out: `flag` behind `program`, else `clean` at the end.
 
     `folder` and `program` are regular expressions. `mounted` says whether a build may mount the folder from outside instead
-    (docs.docker.com, "Optimize cache usage in builds").
+    (docs.docker.com, "Optimize cache usage in builds"), `emptied` that the system expects the folders themselves to be there.
     """
 
     name: str
@@ -37,6 +37,7 @@ class Cache:
     flag: str = ""
     clean: str = ""
     mounted: bool = True
+    emptied: bool = False
     cons: tuple[str, ...] = _DOWNLOADS
 
     def place(self, path: str) -> str | None:
@@ -81,6 +82,7 @@ CACHES = (
         program=r"\bapt(?:-get)?\b.*?\b(?:install|update|upgrade)\b",
         clean="apt-get clean && rm -rf /var/lib/apt/lists/*",
         cons=("Who installs something in the container later on runs `apt-get update` first.",),
+        emptied=True,
     ),
     Cache(
         name="dnf-cache",
@@ -88,8 +90,16 @@ CACHES = (
         folder=r"var/cache/(?:dnf|libdnf5|yum)",
         program=r"\b(?:microdnf|dnf|yum)\b.*?\binstall\b",
         clean="{program} clean all",
+        emptied=True,
     ),
-    Cache(name="apk-cache", what="apk's cache", folder=r"var/cache/apk|etc/apk/cache", program=r"\bapk add\b", flag="--no-cache"),
+    Cache(
+        name="apk-cache",
+        what="apk's cache",
+        folder=r"var/cache/apk|etc/apk/cache",
+        program=r"\bapk add\b",
+        flag="--no-cache",
+        emptied=True,
+    ),
     Cache(
         name="npm-cache",
         what="npm's cache",
@@ -125,6 +135,7 @@ CACHES = (
         folder=r"tmp|var/tmp|var/log",
         mounted=False,
         cons=("A program may expect a log of its own to be there.",),
+        emptied=True,
     ),
 )
 """From where the programs say, in their documentation, that they keep things; a home folder may be anywhere."""
@@ -158,7 +169,8 @@ def _edits(evidence: Evidence, cache: Cache, paths: Sequence[str]) -> Iterator[E
     for number, names in evidence.by_layer(paths).items():
         folders = sorted({place for name in names if (place := cache.place(name))})[:_MOST]
         made = evidence.made_by(number)
-        remove = f"rm -rf {' '.join(shlex.quote(f'/{each}') for each in folders)}"
+        quoted = " ".join(shlex.quote(f"/{each}") for each in folders)
+        remove = f"find {quoted} ! -type d -delete" if cache.emptied else f"rm -rf {quoted}"
         lines.append(evidence.changed(number, _without(cache, made, remove), remove))
         if cache.mounted and made.can_be_extended and re.search(cache.program, made.text):
             flags = " ".join(f"--mount=type=cache,target={shlex.quote(f'/{each}')},sharing=locked" for each in folders)
