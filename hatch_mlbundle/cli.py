@@ -19,9 +19,11 @@ from .profile import FILE_NAME
 from .standard_output import discard_output
 
 if TYPE_CHECKING:
-    from . import commands, report_commands, trace_command
+    from . import commands, model_commands, report_commands, trace_command
 else:
-    commands, report_commands, trace_command = (late(f"{__package__}.{name}") for name in ("commands", "report_commands", "trace_command"))
+    commands, model_commands, report_commands, trace_command = (
+        late(f"{__package__}.{name}") for name in ("commands", "model_commands", "report_commands", "trace_command")
+    )
 
 _COLLECTED = 1_000_000
 """Objects made between two collections of garbage: syntax trees are many, and looking for cycles in them takes a fifth of the time."""
@@ -88,6 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_explore(subparsers)
     _add_measure(subparsers)
     _add_trace(subparsers)
+    _add_models(subparsers)
     _add_plugins(subparsers)
     _add_cache(subparsers)
     return parser
@@ -95,15 +98,17 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_plan(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = _command(subparsers, "plan", commands.plan, "say what optimize would do, and why; change nothing")
-    parser.add_argument("artifact", type=Path, help="a wheel, a frozen bundle or any folder")
+    parser.add_argument("artifact", type=Path, help="a wheel, a frozen bundle, any folder, or a container image")
     _add_top(parser, 10, "changes to show for each step")
     parser.add_argument("--json", action="store_true", help="every change, as JSON")
     _add_work_options(parser)
 
 
 def _add_optimize(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = _command(subparsers, "optimize", commands.optimize, "make wheels, frozen bundles or folders small")
-    parser.add_argument("artifacts", type=Path, nargs="+", metavar="artifact", help="a wheel, a frozen bundle or any folder")
+    parser = _command(subparsers, "optimize", commands.optimize, "make wheels, frozen bundles, folders or container images small")
+    parser.add_argument(
+        "artifacts", type=Path, nargs="+", metavar="artifact", help="a wheel, a frozen bundle, any folder, or a container image"
+    )
     parser.add_argument("-o", "--output", type=Path, metavar="OUT", help="where the result goes (without it, it replaces the artifact)")
     parser.add_argument("--strict", action="store_true", help="fail, and replace nothing, where there is a finding")
     parser.add_argument("--no-verify", action="store_true", help="do without the commands in [tool.mlbundle.verify]")
@@ -190,6 +195,21 @@ def _add_trace(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("--allow-failure", action="store_true", help="let the run count even where the command fails")
     parser.add_argument("-q", "--quiet", action="store_true", help="say only what went wrong")
+
+
+def _add_models(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = _command(
+        subparsers, "models", model_commands.models, "list, fetch or check models that lie outside artifacts, or prune their store"
+    )
+    parser.add_argument("action", choices=("list", "warm", "verify", "prune"), help="prune removes what no artifact named tells of")
+    parser.add_argument(
+        "subjects",
+        type=Path,
+        nargs="*",
+        metavar="artifact",
+        help="a mlbundle.models.json, a wheel, a frozen bundle or a folder that has one",
+    )
+    parser.set_defaults(quiet=False)
 
 
 def _add_plugins(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

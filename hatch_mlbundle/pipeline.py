@@ -89,11 +89,16 @@ class Outcome:
     findings: tuple[Finding, ...]
 
 
+def everything(_: str) -> bool:
+    """Say that a file may be changed, whichever it is."""
+    return True
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
     """What every stage works with. `refuses` returns why the artifact, of this `kind`, cannot have a change, or None.
 
-    `judge` is as in Context.
+    `selects` says which files of the artifact steps may change at all; `judge` is as in Context.
     """
 
     workspace: Workspace
@@ -103,6 +108,7 @@ class Services:
     refuses: Callable[[Change], str | None]
     judge: Judge | None = None
     kind: ArtifactKind = "folder"
+    selects: Callable[[str], bool] = everything
 
 
 class StageContext:
@@ -127,7 +133,7 @@ class StageContext:
 
     def selects(self, path: str) -> bool:
         """Say whether the stage may change the file."""
-        return self._selects(path)
+        return self._selects(path) and self._services.selects(path)
 
     def examine(self, name: str, files: Sequence[File], examiner: Callable[[File], Json]) -> Mapping[str, Json]:
         """Return the examiner's result for each file, by path."""
@@ -221,7 +227,7 @@ def _carry_out(changes: Iterable[Change], bundle: Bundle, stage: Stage, context:
         optimizer=stage.optimizer,
         identity=stage.identity,
         context=context,
-        neighbours=bundle.of_kind(Kind.ELF, Kind.PE, Kind.MACHO, Kind.LINK),
+        neighbours=() if services.kind == "image" else bundle.of_kind(Kind.ELF, Kind.PE, Kind.MACHO, Kind.LINK),
         workspace=services.workspace,
         cache=services.cache if stage.lasting else None,
     )

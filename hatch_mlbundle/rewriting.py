@@ -106,6 +106,7 @@ class Rewriter:
 
     def _key(self, work: Work) -> str:
         machine = [self.identity, sys.platform, platform.machine()]
+        machine += ["image"] if self.context.artifact == "image" else []  # nothing of one was loaded to see whether it does
         if isinstance(work.change, Rewrite):
             return digest(["rewrite", *machine, work.sources[0].sha256, work.change.key])
         change, files = work.change, [[file.path, file.sha256] for file in (*work.sources, *work.reads)]

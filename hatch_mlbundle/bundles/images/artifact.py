@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
+from typing import TypeAlias
 
 from hatch_mlbundle.bundles.artifact import Account, Side, Written
 from hatch_mlbundle.bundles.compressor import Compressor
@@ -23,15 +24,15 @@ from hatch_mlbundle.optimizer import ArtifactKind
 from .advice import advice
 from .components import components
 from .findings import image_findings, layer_rows
-from .image import LayerPart, read_image
+from .image import Image, LayerPart, read_image
 from .layer import Allowance, Layer, LayerSource, read_layer
+from .layer_tree import LayerTree
 from .layouts import FolderLayout, Layout, is_layout
 from .listings import note_owners, owner_by_place
 from .tar_layout import open_tar
 from .tree import Effort, Folder, Leaf, Stored, TreeError, lay_over, leaves
 
 _EMPTY = hashlib.sha256(b"").hexdigest()
-_ADVICE = "which can be analyzed only; make its packages smaller before they are installed in it, or the folder that is copied into it"
 
 
 def open_image(path: Path, pool: Executor, limits: Limits) -> ImageArtifact | None:
@@ -60,6 +61,19 @@ class LayeredContent:
         return None
 
 
+Note: TypeAlias = Callable[[LayerTree], None]
+"""Is given each layer, from the lowest on, before it is laid over those below it and its tree becomes part of theirs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """An image that was read: what its documents say, the tree that a container sees, and that as an artifact."""
+
+    image: Image
+    root: Folder
+    side: Side
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageArtifact:
     """A container image open for reading, within `limits`."""
@@ -70,6 +84,10 @@ class ImageArtifact:
 
     def scan(self) -> Side:
         """Return the files that a container sees, each read once and hashed, and what layers hide; raises ArtifactError."""
+        return self.read().side
+
+    def read(self, note: Note | None = None) -> Reading:
+        """Return what `scan` does, with the documents and the tree that a container sees; `note` is called as it says."""
         allowance = Allowance(self.limits)
         early = self.layout.read_early(lambda raw, size: self._read_early(raw, size, allowance))
         image = read_image(self.layout)
@@ -77,7 +95,7 @@ class ImageArtifact:
         if failed.intersection(self.layout.target(part.name) for part in image.layers):
             allowance, early = Allowance(self.limits), {}  # read it again: only now it is known what is wrong with which layer
         layers = self._read_layers(image.layers, allowance, early)
-        root = self._seen(layers)
+        root = self._seen(layers, note)
         found = _found(root, allowance.effort)
         bundle, compressed, seen = _bundle(found, LayeredContent(self.layout))
         size = image.documents + sum(layer.size for layer in layers)
@@ -86,7 +104,7 @@ class ImageArtifact:
         contents = tuple(_contents(bundle, found)) if allowance.tells_all else ()
         models = find_models(bundle)
         stored = {path: leaf.stored for path, leaf in found.items() if leaf.stored}
-        return Side(
+        side = Side(
             bundle=bundle,
             account=account,
             findings=image_findings(layers, seen),
@@ -95,6 +113,7 @@ class ImageArtifact:
             components=components(bundle, found, compressed, models),
             advice=advice(bundle, stored, layers, rows, models, contents),
         )
+        return Reading(image=image, root=root, side=side)
 
     def refuses(self, change: Change) -> str | None:
         """Refuse any change."""
@@ -104,12 +123,8 @@ class ImageArtifact:
         """Return None: nothing is unpacked."""
 
     def rewriting(self, bundle: Bundle, target: Path, compressor: Compressor) -> AbstractContextManager[Written]:
-        """Raise ArtifactError."""
-        raise self.refusal()
-
-    def refusal(self) -> ArtifactError:
-        """Return the error that says why nothing can be written."""
-        return self.layout.fault(f"is a container image, {_ADVICE}")
+        """Raise ArtifactError: what only looks at an image does not write it (writable.py does)."""
+        raise self.layout.fault("was opened to be read only")
 
     def _read_early(self, raw: Iterator[bytes], size: int, allowance: Allowance) -> Layer | None:
         """Return what is read as a layer before anything is known of it, None where it is none, or too large."""
@@ -141,13 +156,15 @@ class ImageArtifact:
         layers.update(zip(late, read, strict=True))
         return [layers[position] for position in range(len(parts))]
 
-    def _seen(self, layers: Sequence[Layer]) -> Folder:
+    def _seen(self, layers: Sequence[Layer], note: Note | None) -> Folder:
         root = Folder()
         for layer in layers:
             try:
                 layer.tree.resolve(root)
             except TreeError as error:
                 raise self.layout.fault(f"layer {layer.tree.number} has a member {error}") from error
+            if note:
+                note(layer.tree)
             lay_over(root, layer.tree.take(), layer.tree.number)
         return root
 

@@ -11,6 +11,8 @@ from typing import Protocol, TypeAlias, TypeVar
 from hatch_mlbundle.bundles.shared_file import SharedFile
 from hatch_mlbundle.errors import ArtifactError
 
+from .extent import Extent
+
 _LARGEST_DOCUMENT = 1 << 23
 """Bytes of JSON that no image needs more of; registries take manifests of 4 MiB."""
 
@@ -36,6 +38,9 @@ class Layout(Protocol):
 
     def document(self, name: str) -> bytes:
         """Return all bytes of a part; raises ArtifactError where they are more than any JSON of an image."""
+
+    def extent(self, name: str) -> Extent | None:
+        """Return where a part lies as it is; None where it must be unpacked first."""
 
     def target(self, name: str) -> str:
         """Return the name of the part that a name leads to, itself where it is no link."""
@@ -80,6 +85,11 @@ class FolderLayout:
         with self._open(name) as file:
             check_document(self, name, file.size)
             return file.read_at(0, file.size)
+
+    def extent(self, name: str) -> Extent:
+        """Return the file that a part is."""
+        with self._open(name) as file:
+            return Extent(path=file.path, size=file.size)
 
     def target(self, name: str) -> str:
         """Return the name: there are no links."""

@@ -49,6 +49,7 @@ def note_owners(root: Folder, files: Mapping[str, Leaf], effort: Effort) -> None
             leaf = None if prefix is None else files.get(prefix + name)
             if leaf:
                 leaf.owner, leaf.manager = owner, manager
+                leaf.is_system |= manager == "system"
 
 
 def owner_by_place(path: str) -> str:

@@ -13,6 +13,7 @@ from hatch_mlbundle.bundles.shared_file import SharedFile
 from hatch_mlbundle.bundles.zip_reader import Limits
 from hatch_mlbundle.errors import ArtifactError
 
+from .extent import Extent
 from .layouts import EarlyReader, Reader, check_document, lacking
 from .streams import Damaged, FileStream, Stream, is_compressed, unpacked
 from .tar_format import BLOCK, HARD_LINK, REGULAR, SYMBOLIC_LINK, TarFormatError, read_header
@@ -144,6 +145,11 @@ class TarLayout(_Parts):
         with closing(SharedFile(self._path)) as file:
             return file.read_at(offset, size)
 
+    def extent(self, name: str) -> Extent:
+        """Return where in the tar file a part lies."""
+        offset, size = self._place(name)
+        return Extent(path=self._path, offset=offset, size=size)
+
     def read_all(self, names: Sequence[str], reader: Reader[T]) -> list[T]:
         """Return what `reader` makes of each part, in order, on all cores."""
         with closing(SharedFile(self._path)) as file:
@@ -162,6 +168,12 @@ class PackedLayout(_Parts):
         super().__init__(path)
         self._limits = limits
         self._documents: dict[str, bytes] = {}
+        self._is_read = False
+
+    def has(self, name: str) -> bool:
+        """Say whether there is such a part."""
+        self._look()
+        return super().has(name)
 
     def read_early(self, reader: EarlyReader[T]) -> dict[str, T]:
         """Return what `reader` makes of all large parts: the documents that tell which of them are layers may come last."""
@@ -177,6 +189,7 @@ class PackedLayout(_Parts):
                     self._documents[name] = b"".join(tar.chunks())
                 else:
                     early[name] = reader(tar.chunks(), member.stored)
+        self._is_read = True
         self._check()
         return early
 
@@ -187,6 +200,9 @@ class PackedLayout(_Parts):
         if kept is None:
             raise self.fault(f"is compressed as a whole and has too many small files to find {name!a}; unpack it with gunzip or zstd -d")
         return kept
+
+    def extent(self, name: str) -> None:
+        """Return None: no part lies as it is in a compressed file."""
 
     def read_all(self, names: Sequence[str], reader: Reader[T]) -> list[T]:
         """Return what `reader` makes of each part, in order: one after the other, once more from the start for a large one named twice."""
@@ -211,6 +227,15 @@ class PackedLayout(_Parts):
                         results[position] = reader(position, tar.chunks(), member.stored)
                         waiting = {name: positions for name, positions in waiting.items() if positions}
         return [results[position] for position in range(len(names))]
+
+    def _place(self, name: str) -> tuple[int, int]:
+        self._look()
+        return super()._place(name)
+
+    def _look(self) -> None:
+        """Find out what there is, where nobody has read it early."""
+        if not self._is_read:
+            self.read_early(lambda _raw, _size: None)
 
     @contextmanager
     def _stream(self) -> Iterator[tuple[Stream, Damaged]]:

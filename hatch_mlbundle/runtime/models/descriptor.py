@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import re
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal, TypeAlias
+
+from ..json_table import Table
+from .errors import ModelFileError
 
 FILE_NAME = "mlbundle.models.json"
 FORMAT = "mlbundle-models"
@@ -13,6 +20,11 @@ FORMAT_VERSION = "1.0"
 
 Mode: TypeAlias = Literal["mount", "download", "beside"]
 """How a model is to come to the application: a folder that is given when it runs, by its sources at first use, or beside the artifact."""
+
+_MODES = ("mount", "download", "beside")
+_KNOWN = re.compile("1[.][0-9]{1,9}")
+"""The versions that this release reads."""
+_SHA256 = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,14 +63,71 @@ class Model:
     @property
     def digest(self) -> str:
         """SHA-256 in hex that tells these files from any others: of the lines `SHA256  PATH\\n`, sorted by path in code points."""
-        raise NotImplementedError
+        lines = (f"{file.sha256}  {file.path}\n" for file in sorted(self.files, key=lambda file: file.path))
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def parse(text: str | bytes, where: str) -> tuple[Model, ...]:
     """Return the models of a descriptor's text; raises ModelFileError, also for paths that lead out, names that are no file name."""
-    raise NotImplementedError
+    try:
+        top = Table(json.loads(text))
+        if top.get("format", str) != FORMAT:
+            raise top.fault("format", f"is not '{FORMAT}'")
+        version = top.get("version", str)
+        if not _KNOWN.fullmatch(version):
+            raise top.fault("version", f"is {version!r}, this release reads {FORMAT_VERSION}: install a newer hatch-mlbundle")
+        models = tuple(map(_model, top.tables("models")))
+        _check_apart([model.name for model in models], top, "models")
+    except (ValueError, RecursionError) as error:
+        raise ModelFileError(f"{where}: tells of no models that can be read ({error}); get the application anew") from error
+    return models
 
 
 def text_of(models: Sequence[Model]) -> str:
-    """Return the descriptor's text: the same models, in any order, give the same bytes."""
-    raise NotImplementedError
+    """Return the descriptor's text: the same models, in any order, give the same bytes; raises ModelFileError as `parse` would."""
+    ordered = [replace(model, files=tuple(sorted(model.files, key=lambda file: file.path))) for model in models]
+    rows = [asdict(model, dict_factory=_row) for model in sorted(ordered, key=lambda model: model.name)]
+    text = json.dumps({"format": FORMAT, "version": FORMAT_VERSION, "models": rows}, indent=2, ensure_ascii=False) + "\n"
+    parse(text, FILE_NAME)
+    return text
+
+
+def _row(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    return {key: value for key, value in pairs if value not in ("", (), None)}
+
+
+def _model(table: Table) -> Model:
+    mode, is_file, archive = table.get("mode", str), table.get("is_file", bool), table.table("archive")
+    if mode not in _MODES:
+        raise table.fault("mode", f"{mode!r} is none of {', '.join(_MODES)}")
+    files = tuple(map(_file, table.tables("files")))
+    _check_apart([file.path for file in files], table, "files")
+    if not files or (is_file and (len(files) > 1 or "/" in files[0].path)):
+        raise table.fault("files", "is not one file" if is_file else "is empty")
+    return Model(
+        name=table.name("name"),
+        path=table.path("path"),
+        mode=mode,
+        is_file=is_file,
+        files=files,
+        sources=table.lines("sources"),
+        archive=_file(archive) if archive else None,
+        mount=table.get("mount", str, ""),
+    )
+
+
+def _file(table: Table) -> ModelFile:
+    size, sha256 = table.get("size", int), table.get("sha256", str)
+    if size < 0:
+        raise table.fault("size", "is negative")
+    if not _SHA256.fullmatch(sha256):
+        raise table.fault("sha256", "is no SHA-256 in lower-case hex")
+    return ModelFile(path=table.path("path"), size=size, sha256=sha256, sources=table.lines("sources"))
+
+
+def _check_apart(paths: Sequence[str], table: Table, key: str) -> None:
+    """Refuse a path that is there twice, or that is a folder of another one."""
+    taken = Counter(paths)
+    taken.update({"/".join(parts[:end]) for parts in (path.split("/") for path in paths) for end in range(1, len(parts))})
+    for path in (path for path in paths if taken[path] > 1):
+        raise table.fault(key, f"has {path!r} twice, or as a folder, too")

@@ -1,15 +1,37 @@
-"""The store: models by their content, each whole or not there, shared by all applications of a user."""
+"""The store: models by their content, each whole or not there, shared by all applications of a user.
+
+    blobs/SHA256           a file that was checked, for all models that have it
+    ready/DIGEST/NAME/     a model that can be loaded from; its files are clones of blobs, hard links to them, or were blobs
+    partial/               what is not finished
+    lock                   held while files go from one of these folders to another
+
+Whatever has its name in `blobs`, `ready` and `partial/DIGEST.files` is whole and on the disk: it got there by renaming.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import os
+import shutil
+import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+from .. import place_lock
+from .checking import fault, loaded_from
 from .descriptor import Model
+from .folders import roots, writable_root
+from .making import FULL, Making, held, ready_path
+
+_ABANDONED = 7 * 24 * 3600
+"""Seconds after which nobody is thought to go on with what a killed process left."""
 
 
 def find(model: Model) -> Path | None:
     """Return the model's folder (its file, where it is one) in a store, None where it is not there; writes nothing."""
-    raise NotImplementedError
+    paths = (ready_path(root, model) for root in roots())
+    return next((loaded_from(path, model) for path in paths if not fault(path, model)), None)
 
 
 def obtain(model: Model) -> Path:
@@ -17,4 +39,47 @@ def obtain(model: Model) -> Path:
 
     Raises ModelUnavailableError, ModelFileError, OSError.
     """
-    raise NotImplementedError
+    from .fetching import fetch_missing  # what is there needs nothing of the network
+
+    return find(model) or _made(model, fetch_missing)
+
+
+def unpacked(model: Model, source: str) -> Path:
+    """Return the model from the store, where it is not there yet out of a tar file. Raises ModelFileError, OSError."""
+    return find(model) or _made(model, partial(_read_archive, source))
+
+
+def sweep(root: str, seconds: float = _ABANDONED) -> None:
+    """Take away what killed processes left as many seconds ago, and that none goes on with. Raises OSError."""
+    with held(root):
+        for entry in os.scandir(os.path.join(root, "partial")):
+            with contextlib.suppress(OSError):
+                if time.time() - entry.stat(follow_symlinks=False).st_mtime < seconds:
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    shutil.rmtree(entry.path)
+                else:
+                    place_lock.remove_idle(entry.path)
+
+
+def _made(model: Model, fill: Callable[[Making], None]) -> Path:
+    """Make a model in the first store that can be written, from files that are there or that `fill` gets."""
+    making = Making(writable_root(), model)
+    try:
+        while not making.finish():  # also where files that were there were taken away meanwhile
+            making.reuse()
+            if making.missing():
+                fill(making)
+        sweep(making.root)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise making.no_space() from error
+    return loaded_from(making.ready, model)
+
+
+def _read_archive(source: str, making: Making) -> None:
+    from . import archive
+
+    with open(source, "rb") as stream:
+        archive.read(stream, making.model, source, making.take)
