@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,8 +15,15 @@ import pytest
 from hatch_mlbundle.bundles.artifact import Side
 from hatch_mlbundle.bundles.images.artifact import open_image
 from hatch_mlbundle.bundles.zip_reader import Limits
+from hatch_mlbundle.config import read_config
 from hatch_mlbundle.manifest import AdviceRow, Saved
+from hatch_mlbundle.plugins import load_registry
 from tests.imagesmith import Member, config_of, hard_link, layer, link, oci_layout
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 ELF = b"\x7fELF"
 SITE = "opt/app/lib/python3.11/site-packages"
@@ -391,3 +399,13 @@ def test_an_image_of_many_names_and_layers_is_judged_in_time_and_bounds(tmp_path
     assert time.monotonic() - start < 20
     assert rows
     assert max(len(edit.text) for row in rows for edit in row.edits) < 20_000
+
+
+def test_lines_for_the_configuration_are_what_it_takes(tmp_path: Path) -> None:
+    files: list[Member] = [(f"app/blip/{name}", data) for name, data in MODEL]
+    headers: list[Member] = [(f"{SITE}/torch/include/a.h", b"int a;\n" * 99), (f"{SITE}/torch/__init__.py", b"x = 1\n")]
+    rows = scan(tmp_path / "i", ("COPY . /app", layer(*files, *headers))).advice
+    texts = [edit.text for row in rows for edit in row.edits if edit.where == "pyproject.toml"]
+    assert len(texts) == 3
+    for text in texts:
+        read_config(tomllib.loads(text)["tool"]["mlbundle"], load_registry().option_types())
