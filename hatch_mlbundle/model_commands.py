@@ -60,7 +60,7 @@ def _verify(told: list[tuple[Model, Home]]) -> None:
     damaged = list(model_store.damaged_models())
     blobs = list(model_store.damaged_blobs())
     model_store.remove_models(damaged)
-    model_store.remove_files(blobs)
+    model_store.remove_blobs(blobs)
     if damaged or blobs:
         names = [f"{model.name} ({model.digest[:12]})" for model in damaged] + [path.name[:12] for path in blobs]
         raise ModelStoreError(f"damaged, and taken out of the store: {', '.join(names)}; they are fetched again when they are needed")
