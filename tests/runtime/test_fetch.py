@@ -225,6 +225,17 @@ def test_a_wrong_range_is_not_believed(target: Target, content_range: str | None
     assert len(server.asked) == 2
 
 
+def test_a_part_that_comes_with_200(target: Target) -> None:
+    def answer(handler: Handler) -> None:
+        reply(handler, 200, {"Content-Range": f"bytes 1000-{len(BODY) - 1}/{len(BODY)}"}, BODY[1000:])
+
+    target.path.write_bytes(BODY[:1000])
+    with serving(answer) as server:
+        target.fetch(server.url + PATH)
+    assert target.path.read_bytes() == BODY
+    assert len(server.asked) == 1
+
+
 def test_a_range_that_lies(target: Target) -> None:
     target.path.write_bytes(BODY[:1000])
     with serving(partial(f"bytes 1000-{len(BODY) - 1}/{len(BODY)}", b"x" * (len(BODY) - 1000))) as server:

@@ -167,19 +167,22 @@ class Source:
         if status in _AGAIN:
             wait = headers["Retry-After"] or ""
             raise BrokenError(_status(response), int(wait) if re.fullmatch(r"\d{1,9}", wait) else 0)
-        found = re.fullmatch(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18}|\*)", headers["Content-Range"] or "")
-        if status == 206 and found and int(found[1]) == position:
-            size = None if found[2] == "*" else int(found[2])
-        elif status in (206, 416) and position:
+        if status not in (200, 206, 416):
+            raise RefusedError(_status(response))
+        span = re.fullmatch(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18}|\*)", headers["Content-Range"] or "")
+        is_part = status != 200 or "Content-Range" in headers  # rclone's server of S3 sends parts with 200
+        if is_part and (not span or int(span[1]) != position):
+            if not position:
+                raise RefusedError(_status(response))
             self._ranges = False
             raise BrokenError("it does not go on from where it was")
-        elif status != 200:
-            raise RefusedError(_status(response))
+        if span:
+            size = None if span[2] == "*" else int(span[2])
         if headers["Content-Encoding"] not in (None, "", "identity"):
             raise RefusedError(f"it sends the file packed ({plain(headers['Content-Encoding'])})")
         if size not in (None, self._size):
             raise RefusedError(f"it has {size:,} bytes, not {self._size:,}")
-        return position if status == 206 else 0
+        return position if is_part else 0
 
 
 def _status(response: http.client.HTTPResponse) -> str:
@@ -247,11 +250,9 @@ def _ask(url: str, headers: dict[str, str], timeout: float) -> http.client.HTTPR
         opener.add_handler(handler)
     request = urllib.request.Request(url, headers={"User-Agent": "mlbundle", **headers})  # noqa: S310 - http and https alone
     try:
-        response: http.client.HTTPResponse | None = opener.open(request, timeout=timeout)
+        response: http.client.HTTPResponse = opener.open(request, timeout=timeout)
     except urllib.error.URLError as error:
         raise error.reason if isinstance(error.reason, OSError) else RefusedError(plain(error.reason)) from None
-    if response is None:
-        raise RefusedError("the proxy is of a kind that is not spoken here")
     return response
 
 
@@ -324,9 +325,12 @@ def _registry_secret(url: str, challenge: str, timeout: float) -> str:
         text = answer.read(_LONGEST_SECRET)
     try:
         body = json.loads(text)
-        return _header("Bearer", body.get("token") or body["access_token"])
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        raise RefusedError(f"{answer.status}: its registry gives no token") from None
+        secret = _header("Bearer", body.get("token") or body["access_token"])
+    except (ValueError, LookupError, AttributeError, RecursionError):
+        secret = ""
+    if not secret:
+        raise RefusedError(f"{answer.status}: its registry gives no token")
+    return secret
 
 
 def _docker_login(registry: str) -> str:
