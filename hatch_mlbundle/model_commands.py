@@ -39,9 +39,9 @@ def _list(told: list[tuple[Model, Home]]) -> None:
 
 
 def _place(model: Model, home: Home) -> Path | None:
-    """Return where a model is found; None for nowhere."""
+    """Return where a model is found, in an archive, too; None for nowhere."""
     try:
-        found = find(model, home, [])
+        found = find(model, home, [], lambda _, archive: Path(archive))
     except (ModelFileError, OSError):
         return None
     return found[1] if found else None
