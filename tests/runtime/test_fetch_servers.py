@@ -201,7 +201,7 @@ def test_presigned_urls(bucket: Path) -> None:
         assert fetched(bucket / "part", model, presigned(place, "AKID", "hush")) == BODY
         with pytest.raises(ModelUnavailableError, match=f"{place}: 403 Forbidden$"):
             fetched(bucket / "other", model, presigned(place, "AKID", "wrong"))
-        with pytest.raises(ModelUnavailableError, match="400 Bad Request|403 Forbidden"):
+        with pytest.raises(ModelUnavailableError, match=r"400 Bad Request|403 Forbidden"):
             fetched(bucket / "other", model, place)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from hatch_mlbundle.runtime.models import transports
 from hatch_mlbundle.runtime.models.descriptor import Model, ModelFile
 from hatch_mlbundle.runtime.models.errors import ModelUnavailableError
 from hatch_mlbundle.runtime.models.fetch import fetch
@@ -110,6 +111,18 @@ def redirect(location: str) -> Answer:
     return lambda handler: reply(handler, 302, {"Location": location})
 
 
+def test_a_frozen_openssl_that_looks_where_nothing_is(
+    tmp_path: Path, certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both, alone = certificate
+    (tmp_path / "empty").mkdir()
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path / "empty"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none"))
+    monkeypatch.setattr(transports, "_BUNDLES", (str(tmp_path / "none"), str(alone)))
+    with serving(files({"/x": BODY}), both) as server:
+        assert fetched(tmp_path, f"{server.url}/x") == BODY
+
+
 # Proxies
 
 
@@ -184,6 +197,13 @@ def test_a_token_does_not_go_over_http_to_another_machine(monkeypatch: pytest.Mo
     monkeypatch.setenv("HF_ENDPOINT", "https://hub.corp")
     assert _hub_secret("https://hub.corp/o/r/resolve/main/x") == "Bearer hf_secret"
     assert _hub_secret("https://hub.corp.evil.com/o/r/resolve/main/x") == ""
+
+
+@pytest.mark.parametrize("endpoint", ["localhost:9000", "ftp://localhost", "https:/x", "http://[::1"])
+def test_an_endpoint_that_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", endpoint)
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    assert refused(tmp_path, url_of("hf://o/r", MODEL, FILE)).endswith(": it leads to an address that is none")
 
 
 def test_the_hub_is_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ import re
 import socket
 import ssl
 import stat
+import string
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -39,8 +40,6 @@ _PATHS = {
 }
 """What follows a source's scheme, without a query: no user, no password, no tag."""
 _LOOPBACK = re.compile(r"(localhost|127(\.\d+){3}|\[::1\])(:\d+)?", re.ASCII)
-_SAFE = "%/:=&?~#+!$,;'@()*[]"
-"""What stays as it is in an address that a server sent."""
 _MOST_REDIRECTS = 8
 _LONGEST_SECRET = 1 << 20
 """Bytes that are read of a file or an answer with a token in it."""
@@ -235,16 +234,26 @@ def _opened(url: str, headers: dict[str, str], timeout: float) -> http.client.HT
 
 def _redirected(url: str, location: str) -> str:
     """Return where a redirect leads: never from https to anything else, nor to a file."""
-    target = urljoin(url, quote(location, safe=_SAFE))
+    target = urlsplit(urljoin(url, _clean(location))).geturl()
     if not target.startswith(("https://", "http://" if url.startswith("http://") else "https://")) or "@" in urlsplit(target).netloc:
         raise RefusedError(f"it redirects to {shown(target)}, which is not https")
     return target
 
 
+def _clean(address: str) -> str:
+    """Return an address from a header without what none may hold, which http.client would show in its error."""
+    return quote(address, safe=string.punctuation, encoding="iso-8859-1")
+
+
 def _ask(url: str, headers: dict[str, str], timeout: float) -> http.client.HTTPResponse:
     """Ask for one URL, through the environment's proxies; follows no redirect and returns whatever the status is."""
     environ = os.environ.get
-    trust = _trust(environ("REQUESTS_CA_BUNDLE") or environ("CURL_CA_BUNDLE"), environ("SSL_CERT_FILE"), environ("SSL_CERT_DIR"))
+    if not url.startswith(("https://", "http://")):
+        raise ValueError
+    if url.startswith("https://"):
+        trust = _trust(environ("REQUESTS_CA_BUNDLE") or environ("CURL_CA_BUNDLE"), environ("SSL_CERT_FILE"), environ("SSL_CERT_DIR"))
+    else:
+        trust = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # which trusts nobody; to read all certificates takes megabytes
     opener = urllib.request.OpenerDirector()
     for handler in (urllib.request.ProxyHandler(), urllib.request.HTTPHandler(), urllib.request.HTTPSHandler(context=trust)):
         opener.add_handler(handler)
@@ -257,17 +266,17 @@ def _ask(url: str, headers: dict[str, str], timeout: float) -> http.client.HTTPR
 
 
 @functools.lru_cache(1)
-def _trust(bundle: str | None, *_: str | None) -> ssl.SSLContext:
+def _trust(bundle: str | None, *_variables: str | None) -> ssl.SSLContext:
     """Return what certificates are checked by; OpenSSL reads SSL_CERT_FILE and SSL_CERT_DIR by itself.
 
     An application frozen elsewhere brings an OpenSSL that may look into a folder that this system has not.
     """
     if bundle and os.path.exists(bundle):
-        folder = os.path.isdir(bundle)
-        return ssl.create_default_context(cafile=None if folder else bundle, capath=bundle if folder else None)
+        is_folder = os.path.isdir(bundle)
+        return ssl.create_default_context(cafile=None if is_folder else bundle, capath=bundle if is_folder else None)
     context = ssl.create_default_context()
-    paths = ssl.get_default_verify_paths()
-    if not (paths.cafile or paths.capath or context.cert_store_stats()["x509"]):
+    folder = ssl.get_default_verify_paths().capath
+    if not context.cert_store_stats()["x509"] and not (folder and any(re.match(r"[0-9a-f]{8}\.\d", name) for name in os.listdir(folder))):
         found = next(filter(os.path.exists, _BUNDLES), None)
         with contextlib.suppress(ImportError):
             found = found or importlib.import_module("certifi").where()
@@ -317,7 +326,7 @@ def _registry_secret(url: str, challenge: str, timeout: float) -> str:
     login = _docker_login(urlsplit(url).netloc) if _is_private(url) else ""
     if kind.lower() == "basic" and login:
         return login
-    realm = quote(given.get("realm", ""), safe=_SAFE)
+    realm = _clean(given.get("realm", ""))
     if kind.lower() != "bearer" or not realm.startswith(("https://", url.partition("/")[0] + "//")):
         raise RefusedError("401: it wants a user and a password (docker login)")
     realm += ("&" if "?" in realm else "?") + urlencode({name: given[name] for name in ("service", "scope") if name in given})
