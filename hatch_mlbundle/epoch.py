@@ -6,7 +6,8 @@ import os
 
 from .errors import ConfigurationError
 
-_HATCHLING_EPOCH = 1580601600  # 2020-02-02 00:00:00 UTC
+HATCHLING_EPOCH = 1580601600
+"""What hatchling writes where nothing else is said: 2020-02-02 00:00:00 UTC, in seconds since 1970."""
 
 
 def source_date_epoch() -> int:
@@ -14,7 +15,7 @@ def source_date_epoch() -> int:
 
     In seconds since 1970; raises ConfigurationError where it is no whole number.
     """
-    text = os.environ.get("SOURCE_DATE_EPOCH") or str(_HATCHLING_EPOCH)
+    text = os.environ.get("SOURCE_DATE_EPOCH") or str(HATCHLING_EPOCH)
     try:
         return int(text)
     except ValueError:

@@ -7,9 +7,11 @@ from functools import cache
 from pathlib import Path
 
 from .atomic import make_folder
+from .bundles.images.writable import WritableImage
 from .errors import ConfigurationError
 from .job import Job
 from .model import Bundle, Finding
+from .models_beside import models_folder
 from .session import Session
 from .trials.bundle_files import bundle_mounts
 from .trials.jail import jail
@@ -18,7 +20,7 @@ from .trials.process import Wrap
 from .trials.python_files import python_mounts
 from .verification.judged import Proof, Trust
 from .verification.runner import Runner, title
-from .verification.subject import Subject, folder_subject, wheel_subject
+from .verification.subject import Subject, folder_subject, image_subject, wheel_subject
 from .verification.traced import tracer
 from .verification.verify import Verifying
 from .verify_settings import VerifySettings
@@ -44,10 +46,12 @@ def open_runner(job: Job, session: Session, path: Path, name: str, before: Bundl
     """
     settings = job.config.settings.verify
     subject = _subject(session, path, name, before, settings)
+    neighbour = models_folder(path.absolute())
+    subject.neighbour = neighbour if neighbour.is_dir() else None
     _check_placeholders(settings, subject)
     folder = session.services.workspace.new_folder()
     runner = Runner(settings=settings, subject=subject, project=job.project.absolute(), folder=folder)
-    if settings.jail:
+    if settings.jail and subject.root is None:
         runner.clean_root = _clean_root(subject, runner, session)
     return runner
 
@@ -56,6 +60,8 @@ def _subject(session: Session, path: Path, name: str, before: Bundle, settings: 
     folder, pool = session.services.workspace.new_folder(), session.services.pool
     if session.artifact.kind == "wheel":
         return wheel_subject(session.artifact, path, before, settings, folder, pool)
+    if isinstance(session.artifact, WritableImage):
+        return image_subject(session.artifact, folder, pool)
     return folder_subject(session.artifact, name, folder, pool)
 
 
@@ -67,6 +73,7 @@ def _clean_root(subject: Subject, runner: Runner, session: Session) -> Callable[
     def made(writable: str | None) -> Wrap:
         """Look at the bundle only now that it is laid out, which says what its bootloader needs."""
         seen = [*bundle_mounts(subject.stand.root), Mount.of(runner.project), Mount.of(runner.work, writable=True)]
+        seen += [Mount.of(folder) for folder in (subject.models.root, subject.neighbour) if folder]
         if subject.environment:
             seen += [Mount.of(subject.environment.folder), *python_mounts(subject.environment.python)]
         more = [Mount.of(Path(writable), writable=True)] if writable else []

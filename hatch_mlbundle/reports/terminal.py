@@ -13,8 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from hatch_mlbundle.manifest import Manifest, Saved, Totals
-from hatch_mlbundle.model import Add, Bundle, Change, Convert, Drop, Finding, Keep, Link, Rewrite
+from hatch_mlbundle.model import Add, Bundle, Change, Convert, Drop, Finding, Keep, Leave, Link, Rewrite
 from hatch_mlbundle.printable import printable
+from hatch_mlbundle.runtime.models.places import NEIGHBOUR
 from hatch_mlbundle.standard_output import standard_output
 from hatch_mlbundle.units import format_percent, format_size
 from hatch_mlbundle.verification.report import Verification
@@ -68,6 +69,7 @@ def summary(manifest: Manifest, place: Path | None = None, verification: Verific
     parts: list[RenderableType] = [unbroken(manifest.artifact.name), table, _verdict(before, after, compresses=compresses)]
     models = models_report(manifest)
     parts += [models] if models else []
+    parts += _outside(manifest)
     parts += [_finding(finding) for finding in manifest.findings]
     parts += [unbroken(f"{packed.format}: {packed.name}, {format_size(packed.size)}") for packed in manifest.packed]
     parts += [verification_report(verification)] if verification else []
@@ -129,6 +131,18 @@ def _steps(manifest: Manifest, top: int) -> Iterator[Text]:
     yield Text(": ".join([saved, *([", ".join(told)] if told else [])]), style="green", overflow="fold")
 
 
+def _outside(manifest: Manifest) -> list[Text]:
+    """Return a line for the models that lie beside the artifact, nothing where none do."""
+    sizes: Counter[str] = Counter()
+    for row in manifest.companions:
+        if row.model:
+            sizes[row.model] += row.size
+    if not sizes:
+        return []
+    told = ", ".join(f"{printable(name)} {format_size(size)}" for name, size in sorted(sizes.items()))
+    return [Text(f"models in {printable(manifest.artifact.name)}{NEIGHBOUR}: {told}", style="green", overflow="fold")]
+
+
 def _table(first: str, *others: str) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column(first, overflow="fold")
@@ -156,7 +170,15 @@ def _finding(finding: Finding) -> Text:
 
 
 def _counts(changes: Sequence[Change], bundle: Bundle) -> str:
-    verbs = {Drop: "to drop", Rewrite: "to rewrite", Convert: "to convert", Add: "to add", Link: "to link", Keep: "kept"}
+    verbs: dict[type[Change], str] = {
+        Drop: "to drop",
+        Leave: "to take out",
+        Rewrite: "to rewrite",
+        Convert: "to convert",
+        Add: "to add",
+        Link: "to link",
+        Keep: "kept",
+    }
     counts = Counter(type(change) for change in changes)
     told = [f"{counts[kind]:,} {verb}" for kind, verb in verbs.items() if counts[kind]]
     saves = sum(_saves(change, bundle) for change in changes)
@@ -167,6 +189,8 @@ def _saves(change: Change, bundle: Bundle) -> int:
     match change:
         case Drop() | Link():
             return bundle[change.path].size
+        case Leave():
+            return sum(bundle[path].size for path in change.paths)
         case Rewrite() | Convert():
             return change.saves or 0
     return 0

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import tarfile
 from collections.abc import Iterator, Sequence
+from typing import Protocol
 
-from .tree import Member, MemberType
+from .tree import MemberType
 
 _TYPES = {
     MemberType.FOLDER: tarfile.DIRTYPE,
@@ -20,13 +21,40 @@ _TYPES = {
 }
 
 
-def tar_size(members: Sequence[Member], mtime: int) -> int:
+class TarMember(Protocol):
+    """What a tar file is made of."""
+
+    @property
+    def name(self) -> str:
+        """Return the path, with `/` between its parts."""
+
+    @property
+    def type(self) -> MemberType:
+        """Return what it is."""
+
+    @property
+    def size(self) -> int:
+        """Return a file's size in bytes."""
+
+    @property
+    def mode(self) -> int:
+        """Return the permission bits."""
+
+    @property
+    def target(self) -> str:
+        """Return where a link leads (tree.py, `Member`)."""
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield a file's bytes; raises ArtifactError where they are not `size`."""
+
+
+def tar_size(members: Sequence[TarMember], mtime: int) -> int:
     """Return the number of bytes that `tar_chunks` yields for these members."""
     size = sum(len(_header(member, mtime)) + _data_size(member) + _padding(member) for member in members)
     return size + _end_size(size)
 
 
-def tar_chunks(members: Sequence[Member], mtime: int) -> Iterator[bytes]:
+def tar_chunks(members: Sequence[TarMember], mtime: int) -> Iterator[bytes]:
     """Yield the tar file that holds these members, owned by nobody and last changed at `mtime` (seconds since 1970).
 
     Raises ArtifactError where a file cannot be read or has changed since the tree was read.
@@ -42,7 +70,7 @@ def tar_chunks(members: Sequence[Member], mtime: int) -> Iterator[bytes]:
     yield bytes(_end_size(size))
 
 
-def _header(member: Member, mtime: int) -> bytes:
+def _header(member: TarMember, mtime: int) -> bytes:
     info = tarfile.TarInfo(member.name)
     info.type = _TYPES[member.type]
     info.size = _data_size(member)
@@ -55,11 +83,11 @@ def _header(member: Member, mtime: int) -> bytes:
         return info.tobuf(tarfile.PAX_FORMAT, "utf-8", "strict")
 
 
-def _data_size(member: Member) -> int:
+def _data_size(member: TarMember) -> int:
     return member.size if member.type is MemberType.FILE else 0
 
 
-def _padding(member: Member) -> int:
+def _padding(member: TarMember) -> int:
     """Return how many zeros fill a file's last block of 512 bytes."""
     return -_data_size(member) % tarfile.BLOCKSIZE
 

@@ -92,8 +92,7 @@ def ready(model: Model, home: Home) -> Path:
     Raises ModelUnavailableError, which says where it was looked for, ModelFileError, OSError.
     """
     looked: list[str] = []
-    found = find(model, home, looked)
-    if found is not None:
+    if found := find(model, home, looked):
         return found[1]
     try:
         return store.obtain(model)
@@ -108,17 +107,14 @@ def find(model: Model, home: Home, looked: list[str], unpacked: Unpacked = store
     A folder is looked at by names and sizes alone; an archive is unpacked into the store, checked by SHA-256, or as `unpacked` does.
     Raises ModelFileError where MLBUNDLE_MODEL_<NAME> leads to something else.
     """
-    given = given_path(model.name)
-    if given is not None:
-        problem = fault(given, model)
-        if problem:
+    if given := given_path(model.name):
+        if problem := fault(given, model):
             raise ModelFileError(f"{model.name}: {given} {problem}; set {variable(model.name)} to the model, or unset it")
         return model, loaded_from(given, model)
     if not os.environ.get(MODELS):
         looked.append(f"{MODELS} is not set")
     for path in _paths(model, home):
-        found = _at(path, model, home, looked, unpacked)
-        if found is not None:
+        if found := _at(path, model, home, looked, unpacked):
             return found
     stored = store.find(model)
     looked += (f"the store {root} lacks it" for root in folders.roots())
