@@ -17,7 +17,10 @@ from hatch_mlbundle.plugins import OURS, load_registry, optimizer_entries
 from hatch_mlbundle.reference import OptionEntry, option_entries
 from hatch_mlbundle.verify_settings import VerifyCommand, VerifySettings
 
-PAGES = [Path(__file__).with_name(name) for name in ("accuracy.md", "budgets.md", "configuration.md", "frozen.md", "images.md", "verification.md")]
+PAGES = [
+    Path(__file__).with_name(name)
+    for name in ("accuracy.md", "budgets.md", "configuration.md", "frozen.md", "images.md", "verification.md")
+]
 
 
 def table(entries: Iterable[OptionEntry], prefix: str = "") -> str:
