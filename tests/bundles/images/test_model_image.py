@@ -116,19 +116,12 @@ def test_a_single_file_lies_below_the_name_too(tmp_path: Path, form: ModelForm) 
             assert tar.getnames() == ["gpt", "gpt/gpt.onnx"]
 
 
-def test_links_within_become_the_files_that_they_lead_to(tmp_path: Path) -> None:
-    links = (file_of("m/a/link", b"", link="../other"), file_of("m/other", b"", link="blobs/x"))
-    model = BundledModel(name="m", path="m", is_file=False, files=(*links, file_of("m/blobs/x", b"data")))
-    write_model(model, "folder", tmp_path / "m")
-    assert tree(tmp_path / "m") == {"a/link": b"data", "other": b"data", "blobs/x": b"data"}
-    assert not any(path.is_symlink() for path in (tmp_path / "m").rglob("*"))
-
-
-@pytest.mark.parametrize("target", ["../../etc/passwd", "/etc/passwd", "nowhere", "link", "../m"])
 @pytest.mark.parametrize("form", FORMS)
-def test_links_that_lead_elsewhere_are_refused(tmp_path: Path, form: ModelForm, target: str) -> None:
-    model = BundledModel(name="m", path="m", is_file=False, files=(file_of("m/link", b"", link=target), file_of("m/x", b"data")))
-    with pytest.raises(ArtifactError, match=r"^m/link: is a link that leads to no file of its model"):
+def test_a_link_that_was_not_followed_is_refused(tmp_path: Path, form: ModelForm) -> None:
+    model = BundledModel(
+        name="m", path="m", is_file=False, files=(file_of("m/link", b"", link="../../etc/passwd"), file_of("m/x", b"data"))
+    )
+    with pytest.raises(ArtifactError, match=r"^m/link: is a link to '../../etc/passwd', where no file of its model is"):
         write_model(model, form, tmp_path / "m")
     assert not (tmp_path / "m").exists()
 
