@@ -42,8 +42,10 @@ def load_zstd() -> ModuleType:
     return zstd
 
 
-def write_zstd(chunks: Iterable[bytes], sink: Callable[[bytes], object], *, size: int, level: int, window: int, workers: int) -> None:
-    """Write `chunks`, `size` bytes in all, to `sink` as a zstd frame with checksum.
+def write_zstd(
+    chunks: Iterable[bytes], sink: Callable[[bytes], object], *, size: int | None, level: int, window: int, workers: int
+) -> None:
+    """Write `chunks`, `size` bytes in all (None: who knows), to `sink` as a zstd frame with checksum.
 
     `level` is zstd's, 1 to 22. `window` is the binary logarithm of how far back a repetition is found, 0 leaves that to the
     level. The frame depends on those and on zstd's release alone: it is cut into jobs whatever the number of workers.

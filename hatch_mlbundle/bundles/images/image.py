@@ -12,8 +12,8 @@ from .layer import Digest
 from .layouts import Layout
 from .platforms import Choice, Platform, choose
 
-_INDEXES = frozenset({"application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"})
-_MANIFESTS = frozenset({"application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json"})
+INDEXES = frozenset({"application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"})
+MANIFESTS = frozenset({"application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json"})
 _CONFIGS = frozenset({"application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"})
 _LAYER = re.compile(
     r"application/vnd\.oci\.image\.layer\.(?:nondistributable\.)?v1\.tar(?:\+gzip|\+zstd)?"
@@ -39,10 +39,16 @@ class LayerPart:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Image:
-    """An image: the bytes of its documents, the SHA-256 that tells it from others, and its layers from the lowest on."""
+    """An image: the bytes of its documents, the SHA-256 that tells it from others, and its layers from the lowest on.
+
+    `config` is the name of the part that is its configuration, `manifest` the digest of its manifest, which what `docker save` writes
+    has none of.
+    """
 
     documents: int
     sha256: str
+    config: str
+    manifest: Digest | None
     layers: tuple[LayerPart, ...]
 
 
@@ -68,9 +74,9 @@ def _oci_image(layout: Layout) -> Image:
             raise layout.fault(f"has {each.what} of the media type {kind[:100]!a}, which no container image has")
     digests = [each.digest("digest") for each in descriptors]
     for each, digest in zip(descriptors, digests, strict=True):
-        _check_size(layout, each, _name(digest))
-    layers = _layers(layout, config, [(_name(digest), digest) for digest in digests])
-    return Image(documents=size + len(data), sha256=sha256, layers=layers)
+        _check_size(layout, each, part_name(digest))
+    layers = _layers(layout, config, [(part_name(digest), digest) for digest in digests])
+    return Image(documents=size + len(data), sha256=sha256, config=part_name(config_digest), manifest=chosen.digest, layers=layers)
 
 
 def _collect(layout: Layout, index: Document, choices: dict[str, Choice], depth: int) -> None:
@@ -79,11 +85,11 @@ def _collect(layout: Layout, index: Document, choices: dict[str, Choice], depth:
         raise layout.fault("has an index within an index, deeper than any image")
     for each in index.children("manifests"):
         kind = each.get("mediaType", str, "")
-        if kind in _INDEXES:
+        if kind in INDEXES:
             digest = each.digest("digest")
             data = _blob(layout, "an index", digest)
             _collect(layout, parse_object(layout, f"index {digest}", data), choices, depth - 1)
-        elif kind in _MANIFESTS:
+        elif kind in MANIFESTS:
             digest = each.digest("digest")
             platform = Platform.of(each.child("platform"))
             name = each.child("annotations").get("org.opencontainers.image.ref.name", str, "")
@@ -127,6 +133,8 @@ def _docker_image(layout: Layout) -> Image:
     return Image(
         documents=len(data) + len(config_data),
         sha256=hashlib.sha256(config_data).hexdigest(),
+        config=name,
+        manifest=None,
         layers=_layers(layout, config, [(each, None) for each in names]),
     )
 
@@ -151,7 +159,7 @@ def _layers(layout: Layout, config: Document, parts: Sequence[tuple[str, Digest 
 
 
 def _blob(layout: Layout, what: str, digest: Digest) -> bytes:
-    data = layout.document(_name(digest))
+    data = layout.document(part_name(digest))
     check_digest(layout, what, data, digest)
     return data
 
@@ -162,5 +170,6 @@ def _check_size(layout: Layout, descriptor: Document, name: str) -> None:
         raise layout.fault(f"has {descriptor.what} of {size:,} bytes, not the {stated:,} it names; it is damaged: save or copy it again")
 
 
-def _name(digest: Digest) -> str:
+def part_name(digest: Digest) -> str:
+    """Return the name of a blob in a layout (image-layout.md, "Blobs")."""
     return f"blobs/{digest.algorithm}/{digest.hex}"

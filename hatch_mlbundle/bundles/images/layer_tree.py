@@ -26,15 +26,19 @@ class LayerTree:
         self.root = Folder()
         self._shared: list[tuple[Folder, str, Leaf, str]] = []
 
-    def add(self, member: Member, stored: Stored | None) -> None:
-        """Put a member in; `stored` are a regular file's bytes. Raises TreeError where it has no place."""
+    def add(self, member: Member, stored: Stored | None) -> tuple[str, Leaf | None]:
+        """Put a member in; `stored` are a regular file's bytes. Raises TreeError where it has no place.
+
+        Return its path, links on the way to it followed, and its leaf, which is another member's where it is a hard link to that;
+        None for folders and whiteouts.
+        """
         parts = parts_of(member.name)
         if not parts:
             if member.type != FOLDER:
                 raise TreeError("that is a file without a name")
-            return
+            return "", None
         if parts[0].startswith(_NOTES) and parts != [_OPAQUE]:
-            return
+            return "/".join(parts), None
         name = parts.pop()
         self._effort.spend(len(member.name) + len(member.link))
         folder, above = walk(self.root, parts, self._effort, make=True)
@@ -44,11 +48,13 @@ class LayerTree:
         assert folder is not None  # noqa: S101 - it is made where there is none
         if name.startswith(_WHITEOUT):
             _white_out(folder, name)
-        elif member.type == FOLDER:
+            return place, None
+        if member.type == FOLDER:
             self._add_folder(folder, name, place)
-        else:
-            hide(folder.children.get(name), self.number, place)
-            folder.children[name] = self._leaf(member, stored, folder, name)
+            return place, None
+        hide(folder.children.get(name), self.number, place)
+        leaf = folder.children[name] = self._leaf(member, stored, folder, name)
+        return place, leaf
 
     def resolve(self, below: Folder) -> None:
         """Find the files of lower layers that hard links name; raises TreeError where there are none, with the name of the link."""

@@ -11,6 +11,7 @@ from typing import Protocol, TypeAlias, TypeVar
 from hatch_mlbundle.bundles.shared_file import SharedFile
 from hatch_mlbundle.errors import ArtifactError
 
+from .extent import Extent
 from .streams import STEP
 
 _LARGEST_DOCUMENT = 1 << 23
@@ -35,6 +36,9 @@ class Layout(Protocol):
 
     def document(self, name: str) -> bytes:
         """Return all bytes of a part; raises ArtifactError where they are more than any JSON of an image."""
+
+    def extent(self, name: str) -> Extent | None:
+        """Return where a part lies as it is; None where it must be unpacked first."""
 
     def read_all(self, names: Sequence[str], reader: Reader[T]) -> list[T]:
         """Return what `reader` makes of each part, in order; it may be called from several threads."""
@@ -70,6 +74,11 @@ class FolderLayout:
         with self._open(name) as file:
             check_document(self, name, file.size)
             return file.read_at(0, file.size)
+
+    def extent(self, name: str) -> Extent:
+        """Return the file that a part is."""
+        with self._open(name) as file:
+            return Extent(path=file.path, size=file.size)
 
     def read_all(self, names: Sequence[str], reader: Reader[T]) -> list[T]:
         """Return what `reader` makes of each part, in order, on all cores."""

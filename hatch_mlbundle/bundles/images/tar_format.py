@@ -37,7 +37,7 @@ class Header:
 
 def read_header(block: bytes) -> Header:
     """Return what a block of 512 bytes says; raises TarFormatError."""
-    if _number(block[148:156]) != sum(block[:148]) + 256 + sum(block[156:]):
+    if number(block[148:156]) != sum(block[:148]) + 256 + sum(block[156:]):
         raise TarFormatError("a tar header with a wrong checksum")
     name = text(block[:100])
     if block[257:263] == _USTAR and block[345]:
@@ -49,15 +49,15 @@ def read_header(block: bytes) -> Header:
     return Header(
         name=name,
         type=kind,
-        size=_number(block[124:136]) if carries else 0,
-        mode=_number(block[100:108]) & 0o7777,
+        size=number(block[124:136]) if carries else 0,
+        mode=number(block[100:108]) & 0o7777,
         link=text(block[157:257]),
         block=block,
     )
 
 
-def _number(field: bytes) -> int:
-    """Return an octal number, or GNU's binary one for what has no room as octal."""
+def number(field: bytes) -> int:
+    """Return an octal number, or GNU's binary one for what has no room as octal; raises TarFormatError."""
     if field[0] & 0x80:
         if field[0] != 0x80:
             raise TarFormatError("a tar header with a negative number")

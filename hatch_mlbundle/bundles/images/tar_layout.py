@@ -13,6 +13,7 @@ from hatch_mlbundle.bundles.shared_file import SharedFile
 from hatch_mlbundle.bundles.zip_reader import Limits
 from hatch_mlbundle.errors import ArtifactError
 
+from .extent import Extent
 from .layouts import Reader, check_document, lacking
 from .streams import STEP, Damaged, FileStream, Stream, is_compressed, unpacked
 from .tar_format import BLOCK, HARD_LINK, REGULAR, SYMBOLIC_LINK, TarFormatError, read_header
@@ -140,6 +141,11 @@ class TarLayout(_Parts):
         with closing(SharedFile(self._path)) as file:
             return file.read_at(offset, size)
 
+    def extent(self, name: str) -> Extent:
+        """Return where in the tar file a part lies."""
+        offset, size = self._place(name)
+        return Extent(path=self._path, offset=offset, size=size)
+
     def read_all(self, names: Sequence[str], reader: Reader[T]) -> list[T]:
         """Return what `reader` makes of each part, in order, on all cores."""
         with closing(SharedFile(self._path)) as file:
@@ -174,6 +180,9 @@ class PackedLayout(_Parts):
         if kept is None:
             raise self.fault(f"is compressed as a whole and has too many small files to find {name!a}; unpack it with gunzip or zstd -d")
         return kept
+
+    def extent(self, name: str) -> None:
+        """Return None: no part lies as it is in a compressed file."""
 
     def read_all(self, names: Sequence[str], reader: Reader[T]) -> list[T]:
         """Return what `reader` makes of each part, in order: one after the other, once more from the start for a large one named twice."""

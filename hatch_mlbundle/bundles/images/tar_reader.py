@@ -70,9 +70,10 @@ class TarReader:
 
     def chunks(self, step: int = CHUNK) -> Iterator[bytes]:
         """Yield the data of the member at hand as unpacked, once: `step` bytes at a time, or at most CHUNK of a file with holes."""
-        return self._sparse.chunks(self._take) if self._sparse else self._plain(step)
+        return self._sparse.chunks(self._take) if self._sparse else self.stored_chunks(step)
 
-    def _plain(self, step: int) -> Iterator[bytes]:
+    def stored_chunks(self, step: int = CHUNK) -> Iterator[bytes]:
+        """Yield the data of the member at hand as they lie in the tar file, once: of a file with holes, without these."""
         while self._left:
             yield self._take(min(self._left, step))
 

@@ -1,0 +1,123 @@
+"""Where an image is written: a folder, or a tar file that may be compressed as a whole; both are OCI image layouts (image-layout.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from tarfile import GNU_FORMAT, TarInfo
+from typing import Protocol, TypeAlias
+
+from hatch_mlbundle.atomic import make_folder, replace_atomically
+from hatch_mlbundle.bundles.archives.gzip_stream import write_gzip
+from hatch_mlbundle.bundles.archives.zstd_stream import load_zstd, write_zstd
+from hatch_mlbundle.bundles.atomic_folder import replace_folder
+from hatch_mlbundle.epoch import source_date_epoch
+from hatch_mlbundle.model import Content
+
+from .extent import Extent
+from .layer_writer import END
+from .tar_format import BLOCK, FOLDER
+
+_ARCHIVES = {".tar": "", ".tar.gz": "gzip", ".tgz": "gzip", ".tar.zst": "zstd"}
+_GZIP_LEVEL, _ZSTD_LEVEL = 6, 3
+"""Of a whole archive, in which nearly everything is packed already."""
+
+Parts: TypeAlias = Mapping[str, tuple[Content, int]]
+"""The parts of a layout by their names, in order, each with its size in bytes."""
+
+
+class Target(Protocol):
+    """Where an image is being written; `blobs` is a folder for files that `write` may take as they are."""
+
+    blobs: Path
+
+    def write(self, parts: Parts) -> None:
+        """Write the parts of the image, all at once; raises as their contents do, and StorageError."""
+
+
+def writing_image(target: Path, scratch: Path, workers: int) -> AbstractContextManager[Target]:
+    """Open what writes an image to `target`, a folder unless its name ends as that of a tar file; `scratch` is a folder for what waits.
+
+    It takes its place when the body ends without an error; else nothing is left of it. Raises StorageError, MissingLibraryError.
+    """
+    packing = packing_of(target)
+    return _writing_folder(target) if packing is None else _writing_tar(target, scratch, packing, workers)
+
+
+def packing_of(target: Path) -> str | None:
+    """Return how a tar file of this name is compressed: "" (not at all), "gzip" or "zstd"; None where the name is that of a folder."""
+    return next((packing for end, packing in _ARCHIVES.items() if target.name.lower().endswith(end)), None)
+
+
+@contextmanager
+def _writing_folder(target: Path) -> Iterator[Target]:
+    with replace_folder(target) as partial:
+        blobs = partial / "blobs/sha256"
+        blobs.mkdir(parents=True)
+        yield _FolderTarget(partial, blobs)
+
+
+@contextmanager
+def _writing_tar(target: Path, scratch: Path, packing: str, workers: int) -> Iterator[Target]:
+    if packing == "zstd":
+        load_zstd()
+    make_folder(scratch)
+    yield _TarTarget(target, scratch, packing, workers)
+
+
+class _FolderTarget:
+    def __init__(self, root: Path, blobs: Path) -> None:
+        self._root = root
+        self.blobs = blobs
+
+    def write(self, parts: Parts) -> None:
+        for name, (content, _) in parts.items():
+            place = self._root / name
+            made = content.path if isinstance(content, Extent) and content.path.parent == self.blobs else None
+            place.parent.mkdir(parents=True, exist_ok=True)
+            if made:
+                made.replace(place)
+                continue
+            with place.open("xb") as stream:
+                for chunk in content.chunks():
+                    stream.write(chunk)
+
+
+class _TarTarget:
+    def __init__(self, target: Path, blobs: Path, packing: str, workers: int) -> None:
+        self._target = target
+        self._packing = packing
+        self._workers = workers
+        self.blobs = blobs
+
+    def write(self, parts: Parts) -> None:
+        with replace_atomically(self._target) as stream:
+            if self._packing == "gzip":
+                write_gzip(_tar(parts), stream.write, level=_GZIP_LEVEL, workers=self._workers)
+            elif self._packing == "zstd":
+                write_zstd(_tar(parts), stream.write, size=None, level=_ZSTD_LEVEL, window=0, workers=self._workers)
+            else:
+                for chunk in _tar(parts):
+                    stream.write(chunk)
+
+
+def _tar(parts: Parts) -> Iterator[bytes]:
+    """Yield the tar file of these parts, with the folders that they lie in before them."""
+    folders: set[str] = set()
+    for name, (content, size) in parts.items():
+        steps = name.split("/")[:-1]
+        for folder in ("/".join(steps[: depth + 1]) for depth in range(len(steps))):
+            if folder not in folders:
+                folders.add(folder)
+                yield _header(f"{folder}/", 0, 0o755, FOLDER)
+        yield _header(name, size, 0o644, b"0")
+        yield from content.chunks()
+        yield bytes(-size % BLOCK)
+    yield END
+
+
+def _header(name: str, size: int, mode: int, kind: bytes) -> bytes:
+    info = TarInfo(name)
+    info.size, info.mode, info.type, info.mtime = size, mode, kind, max(source_date_epoch(), 0)
+    return info.tobuf(GNU_FORMAT, "ascii", "strict")

@@ -1,0 +1,128 @@
+"""Pack the tar file of a layer: gzip on all cores, zstd, or as it is; the same bytes whatever the number of threads."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from threading import Lock
+from typing import BinaryIO
+
+from hatch_mlbundle.bundles.archives.gzip_stream import write_gzip_blocks
+from hatch_mlbundle.bundles.archives.zstd_stream import write_zstd
+from hatch_mlbundle.bundles.deflate import BlockPool
+from hatch_mlbundle.image_settings import ImageSettings, LayerCompression
+from hatch_mlbundle.storage import storage_errors
+
+from .extent import Extent
+from .layer import Digest
+from .streams import is_compressed
+
+LEVELS: dict[LayerCompression, int] = {"gzip": 6, "zstd": 19, "none": 0}
+"""Used where the settings have the level 0."""
+_PIECE = 1 << 18
+"""Bytes at least that are packed at a time."""
+_GZIP = b"\x1f\x8b"
+_SUFFIXES: dict[LayerCompression, str] = {"gzip": "+gzip", "zstd": "+zstd", "none": ""}
+
+
+def suffix_of(head: bytes) -> str:
+    """Return what ends the media type of a layer whose stored bytes begin so."""
+    packing: LayerCompression = "none" if not is_compressed(head) else "gzip" if head.startswith(_GZIP) else "zstd"
+    return _SUFFIXES[packing]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Packed:
+    """A layer as it is stored: `suffix` ends its media type (`+gzip`, `+zstd`, or nothing)."""
+
+    digest: Digest
+    diff_id: Digest
+    extent: Extent
+    suffix: str
+
+
+class BlobFolder:
+    """Files of a folder that get their names when their bytes are known."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._numbers = count()
+
+    @contextmanager
+    def new(self) -> Iterator[BinaryIO]:
+        """Open a new file, which goes where the body raises; raises StorageError where the disk refuses."""
+        path = self._folder / f"layer-{next(self._numbers)}"
+        with storage_errors(path), path.open("xb") as stream:
+            try:
+                yield stream
+            except BaseException:
+                path.unlink()
+                raise
+
+
+class LayerPacker:
+    """Packs layers into files, for many threads at once; of zstd, which has threads and much memory of its own, one by one."""
+
+    def __init__(self, settings: ImageSettings, blobs: BlobFolder, workers: int, blocks: BlockPool) -> None:
+        self._compression = settings.compression
+        self._level = settings.level or LEVELS[settings.compression]
+        self._blobs = blobs
+        self._workers = workers
+        self._blocks = blocks
+        self._one = Lock()
+
+    def pack(self, chunks: Iterable[bytes]) -> Packed:
+        """Write a layer; raises as `chunks` do, and StorageError. Nothing is left of one that fails."""
+        with self._blobs.new() as stream:
+            plain, stored = hashlib.sha256(), _Hashing(stream)
+            self._write(_hashed(chunks, plain), stored)
+        return Packed(
+            digest=Digest(algorithm="sha256", hex=stored.digest.hexdigest()),
+            diff_id=Digest(algorithm="sha256", hex=plain.hexdigest()),
+            extent=Extent(path=Path(stream.name), size=stored.size),
+            suffix=_SUFFIXES[self._compression],
+        )
+
+    def _write(self, chunks: Iterable[bytes], sink: _Hashing) -> None:
+        if self._compression == "gzip":
+            write_gzip_blocks(chunks, sink.write, level=self._level, pool=self._blocks)
+        elif self._compression == "zstd":
+            with self._one:
+                write_zstd(chunks, sink.write, size=None, level=self._level, window=0, workers=self._workers)
+        else:
+            for chunk in chunks:
+                sink.write(chunk)
+
+
+class _Hashing:
+    """A file, and what was written to it."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self.digest = hashlib.sha256()
+        self.size = 0
+
+    def write(self, data: bytes) -> None:
+        self.digest.update(data)
+        self.size += len(data)
+        self._stream.write(data)
+
+
+def _hashed(chunks: Iterable[bytes], digest: hashlib._Hash) -> Iterator[bytes]:
+    """Yield the same bytes in pieces that are not small: most members of a layer are."""
+    waiting, size = list[bytes](), 0
+    for chunk in chunks:
+        waiting.append(chunk)
+        size += len(chunk)
+        if size >= _PIECE:
+            piece = b"".join(waiting)
+            digest.update(piece)
+            yield piece
+            waiting, size = [], 0
+    piece = b"".join(waiting)
+    digest.update(piece)
+    yield piece
