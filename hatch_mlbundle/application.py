@@ -21,7 +21,7 @@ from .built_reports import replacing_reports
 from .bundles.archives.pack import archive_of, packing
 from .bundles.artifact import Side, Written
 from .bundles.frozen import FrozenArtifact
-from .bundles.images.artifact import ImageArtifact
+from .bundles.images.writable import WritableImage
 from .bundles.missing_notice import LeftOut, one_line
 from .bundles.onefile import OneFileArtifact
 from .bundles.tables import Tables
@@ -75,7 +75,7 @@ def optimize(job: Job, path: Path, output: Path | None = None, findings: Sequenc
     if finished and _install(job, finished, path, target):
         return Result(manifest=finished.manifest)
     with open_session(job, path, cache) as session:
-        _check_writable(session)
+        _check_writable(session, target)
         made = _make(job, session, path, target, findings, rewriting(session, target))
         manifest = made.result.manifest
         if cache and key and made.lasting and manifest.artifact.before.sha256 == sha256:
@@ -119,7 +119,7 @@ def analyze(job: Job, path: Path, trials: Trials | None = None) -> Manifest:
 
     Raises MlbundleError.
     """
-    with open_session(job, path, job.cache(), reads=True) as session:
+    with open_session(job, path, job.cache(), reads=True, contents=bool(trials)) as session:
         if trials:
             _check_writable(session)
         before = session.artifact.scan()
@@ -188,7 +188,7 @@ def _make(job: Job, session: Session, path: Path | None, target: Path, findings:
     judged = proof.judge(run(before.bundle, job.stages_for(session.artifact.kind), session.services))
     outcome, verification = judged.outcome, judged.report
     told = _told(job.config, (*findings, *_idle(job), *outcome.findings))
-    replaced = outcome.bundle != before.bundle or target != path
+    replaced = outcome.bundle != before.bundle or target != path or _is_unfinished(session)
     with ExitStack() as commits:  # from last to first: the artifact, then what tells of it
         companions: tuple[CompanionRow, ...] = ()
         written = Written(side=before, path=target)
@@ -198,6 +198,7 @@ def _make(job: Job, session: Session, path: Path | None, target: Path, findings:
                 companions = commits.enter_context(replacing_companions(found, beside(job, target, COMPANIONS)))
                 session.services.progress.start("writing", 0)
                 written = artifact.enter_context(write(outcome.bundle, left_out(job, outcome)))
+            told = (*told, *_told(job.config, written.findings))
             packed = (*written.packed, *_archives(job, session, written.path, target, commits))
             manifest = _manifest(job, session, target.name, before, written.side, outcome, told, companions, packed)
             manifest = _within_budget(job, manifest, verification)
@@ -234,7 +235,7 @@ def _proof(job: Job, session: Session, path: Path | None, name: str, before: Bun
 def _archives(job: Job, session: Session, folder: Path, target: Path, commits: ExitStack) -> Iterator[PackedRow]:
     """Pack the finished folder; the archives take their place beside `target` with everything else."""
     settings, services = job.config.settings, session.services
-    for each in settings.archive if session.artifact.kind != "wheel" else ():
+    for each in settings.archive if session.artifact.kind not in ("wheel", "image") else ():
         archive = packing(
             folder,
             archive_of(target, each),
@@ -248,10 +249,17 @@ def _archives(job: Job, session: Session, folder: Path, target: Path, commits: E
         yield commits.enter_context(archive)
 
 
-def _check_writable(session: Session) -> None:
-    """Raise ArtifactError for what can be analyzed only, before any work."""
-    if isinstance(session.artifact, OneFileArtifact | ImageArtifact):
+def _check_writable(session: Session, target: Path | None = None) -> None:
+    """Raise ArtifactError for what can be analyzed only, and where the result cannot go to `target`, before any work."""
+    if isinstance(session.artifact, OneFileArtifact):
         raise session.artifact.refusal()
+    if isinstance(session.artifact, WritableImage) and target:
+        session.artifact.check_target(target)
+
+
+def _is_unfinished(session: Session) -> bool:
+    """Say whether the artifact is to be written anew even where no step changes a file."""
+    return isinstance(session.artifact, WritableImage) and session.artifact.is_to_be_written
 
 
 def _gives_bytes(session: Session, side: Side) -> bool:

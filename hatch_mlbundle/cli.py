@@ -95,15 +95,17 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_plan(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = _command(subparsers, "plan", commands.plan, "say what optimize would do, and why; change nothing")
-    parser.add_argument("artifact", type=Path, help="a wheel, a frozen bundle or any folder")
+    parser.add_argument("artifact", type=Path, help="a wheel, a frozen bundle, any folder, or a container image")
     _add_top(parser, 10, "changes to show for each step")
     parser.add_argument("--json", action="store_true", help="every change, as JSON")
     _add_work_options(parser)
 
 
 def _add_optimize(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = _command(subparsers, "optimize", commands.optimize, "make wheels, frozen bundles or folders small")
-    parser.add_argument("artifacts", type=Path, nargs="+", metavar="artifact", help="a wheel, a frozen bundle or any folder")
+    parser = _command(subparsers, "optimize", commands.optimize, "make wheels, frozen bundles, folders or container images small")
+    parser.add_argument(
+        "artifacts", type=Path, nargs="+", metavar="artifact", help="a wheel, a frozen bundle, any folder, or a container image"
+    )
     parser.add_argument("-o", "--output", type=Path, metavar="OUT", help="where the result goes (without it, it replaces the artifact)")
     parser.add_argument("--strict", action="store_true", help="fail, and replace nothing, where there is a finding")
     parser.add_argument("--no-verify", action="store_true", help="do without the commands in [tool.mlbundle.verify]")

@@ -22,6 +22,8 @@ from .atomic import make_folder, replace_atomically
 from .beside import saved_manifest_path
 from .bundles.atomic_folder import recover
 from .bundles.folder import check_target
+from .bundles.images.layouts import is_layout
+from .bundles.images.tar_layout import may_be_tar
 from .errors import ArtifactError, BudgetError
 from .invocation import check_apart, check_path, config_of, job_of, project_of
 from .job import cache_of
@@ -128,22 +130,29 @@ def measure(options: argparse.Namespace) -> None:
 
 
 def output_for(artifact: Path, output: Path | None, *, several: bool) -> Path | None:
-    """Return where an artifact's result goes, given `--output`: a wheel's name, or a folder for the result; None is in place.
+    """Return where an artifact's result goes, given `--output`: a wheel's or image's name, or a folder; None is in place.
 
     Raises ArtifactError where a folder may not go there, StorageError where there can be no such folder.
     """
     check_path(artifact)
     recover(artifact.resolve())  # a folder that a killed process moved aside is to be told from a file
-    into = None
-    if output and (several or not (artifact.is_dir() or output.suffix == ".whl")):
+    into, is_image = None, _is_image(artifact)
+    if output and (several or not (is_image or artifact.is_dir() or output.suffix == ".whl")):
         into, output = output, output / (artifact.name or artifact.resolve().name)
-    if artifact.is_dir():
+    if artifact.is_dir() and not is_image:
         check_target(artifact, output or artifact)
-    elif output and _project_of(output) != _project_of(artifact):
+    elif output and not is_image and _project_of(output) != _project_of(artifact):
         raise ArtifactError(str(output), f"is no name for {artifact.name}, whose name and version must stay; give a folder instead")
     if into:
         make_folder(into)
     return output
+
+
+def _is_image(artifact: Path) -> bool:
+    """Say whether something may be a container image: a layout in a folder, or a tar file."""
+    if artifact.is_dir():
+        return is_layout(artifact)
+    return artifact.suffix != ".whl" and artifact.is_file() and may_be_tar(artifact)
 
 
 def _project_of(wheel: Path) -> tuple[object, ...] | None:
@@ -163,5 +172,5 @@ def _print(text: str) -> None:
 
 
 def _change(change: Change) -> dict[str, Any]:
-    told = {field.name: getattr(change, field.name) for field in fields(change) if field.name not in ("content", "key")}
+    told = {field.name: getattr(change, field.name) for field in fields(change) if field.name not in ("content", "files", "key", "render")}
     return {"action": type(change).__name__.lower(), **told}

@@ -181,6 +181,8 @@ def decisive_settings(config: Config) -> dict[str, Any]:
     if not config.settings.runtime_messages:
         decisive["runtime-messages"] = False
     accuracy = config.settings.accuracy
+    if config.settings.image != ImageSettings():
+        decisive["image"] = settings["image"]
     if accuracy.wanted:
         key, bound = accuracy.bound
         set_up = {name: value for name, value in settings["accuracy"].items() if value is not None and name != "timeout"}
@@ -238,6 +240,9 @@ def _range_faults(settings: Settings, locate: Callable[[str], str]) -> list[str]
         f"{locate('packing')}.zip-level": (packing.zip_level, 12),
     }
     faults += [f"{path}: must be from 1 to {most}, not {level}" for path, (level, most) in levels.items() if not 1 <= level <= most]
+    image, most = settings.image, {"gzip": 9, "zstd": 22, "none": 0}[settings.image.compression]
+    if image.level and not 0 <= image.level <= most:
+        faults.append(f"{locate('image')}.level: must be 0, or from 1 to {most} for {image.compression}, not {image.level}")
     if packing.zstd_window and not 10 <= packing.zstd_window <= 31:
         faults.append(f"{locate('packing')}.zstd-window: must be 0, or from 10 to 31, not {packing.zstd_window}")
     return faults

@@ -67,6 +67,8 @@ def explore(job: Job, path: Path, *, command: Sequence[str] = (), repeat: int = 
     with _cache(job) as cache, open_session(job, path, cache) as session:
         if isinstance(session.artifact, OneFileArtifact):
             raise session.artifact.refusal()
+        if session.artifact.kind == "image":
+            raise ArtifactError(str(path), "is a container image, which is not explored; try each choice with `mlbundle optimize -o`")
         before = session.artifact.scan()
         name = path.resolve().name
         runner = open_runner(job, session, path, name, before.bundle) if job.config.settings.verify.commands else None

@@ -11,8 +11,11 @@ _MOST = 40
 
 
 def target_of(file: File) -> str:
-    """Return where a link points, as a path in the bundle; one that leaves the bundle begins with `..` or `/`."""
-    return normpath(join(dirname(file.path), file.link or ""))
+    """Return where a link points, as a path in the bundle; one that leaves the bundle begins with `..`.
+
+    An absolute one counts from the bundle's root: that is what it means in a container image, and elsewhere it leads to no file.
+    """
+    return normpath(join(dirname(file.path), file.link or "")).lstrip("/")
 
 
 def resolve(bundle: Bundle, path: str) -> File | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -211,7 +211,38 @@ class Convert:
     key: str = ""
 
 
-Change: TypeAlias = Drop | Keep | Rewrite | Add | Link | Convert
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leave:
+    """Take a model out of the bundle: all files at `paths`, or none of them. It is written beside the artifact in `form`, if there is one.
+
+    `path` is the one of them that the change is about. Outside, the model is called `name`, and has `files`: those below the folder `place`,
+    or the one there where it `is_file`. They are `paths` with what these links lead to.
+    """
+
+    path: str
+    reason: str
+    paths: tuple[str, ...]
+    name: str
+    place: str
+    is_file: bool
+    files: tuple[File, ...]
+    form: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tell:
+    """Write a file that tells which models left by the same step, new or in the place of another.
+
+    `render` takes the names of those that did leave, and returns the bytes, None where the file is to stay as it is, or is not to be. It is
+    asked again whenever one of them is put back.
+    """
+
+    path: str
+    reason: str
+    render: Callable[[Collection[str]], bytes | None]
+
+
+Change: TypeAlias = Drop | Keep | Rewrite | Add | Link | Convert | Leave | Tell
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

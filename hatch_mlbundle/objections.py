@@ -5,19 +5,33 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Collection, Iterator, Mapping
 
-from .model import Add, Bundle, Change, Convert, Drop, Link, MemoryContent, Rewrite
+from .model import Add, Bundle, Change, Convert, Drop, Leave, Link, MemoryContent, Rewrite, Tell
 
 
 def touched(change: Change) -> tuple[str, ...]:
     """Return the paths that a change is about."""
-    return tuple(dict.fromkeys((*change.sources, *change.outputs))) if isinstance(change, Convert) else (change.path,)
+    match change:
+        case Convert():
+            return tuple(dict.fromkeys((*change.sources, *change.outputs)))
+        case Leave():
+            return change.paths
+    return (change.path,)
 
 
 def parts_of(change: Change) -> Iterator[Change]:
-    """Yield a change as changes of one file each: what a Convert may do to each of its files."""
-    if not isinstance(change, Convert):
-        yield change
-        return
+    """Yield a change as changes of one file each: what it may do to each of its files."""
+    match change:
+        case Convert():
+            yield from _parts_of_conversion(change)
+        case Leave():
+            yield from (Drop(path=path, reason=change.reason) for path in change.paths)
+        case Tell():
+            yield Add(path=change.path, reason=change.reason, content=MemoryContent(b""))
+        case _:
+            yield change
+
+
+def _parts_of_conversion(change: Convert) -> Iterator[Change]:
     for path in change.sources:
         yield (Rewrite if path in change.outputs else Drop)(path=path, reason=change.reason)
     for path in change.outputs:
@@ -31,11 +45,11 @@ def objection(change: Change, bundle: Bundle, taken: Mapping[str, Change]) -> st
         return "the same step asked for another change of the file before"
     if isinstance(change, Convert):
         return _muddled(change, bundle, taken)
-    if isinstance(change, Add):
+    if isinstance(change, Add) or (isinstance(change, Tell) and change.path not in bundle):
         return _unfit(change.path, bundle, taken)
-    if change.path not in bundle:
+    if any(path not in bundle for path in touched(change)):
         return "there is no such file"
-    if isinstance(change, Rewrite) and bundle[change.path].link is not None:
+    if isinstance(change, Rewrite | Tell) and bundle[change.path].link is not None:
         return "a link has no bytes of its own"
     return _astray(change, bundle) if isinstance(change, Link) else None
 
@@ -70,7 +84,7 @@ def _unfit(path: str, bundle: Bundle, taken: Mapping[str, Change]) -> str | None
 
 def _added(taken: Mapping[str, Change]) -> Iterator[str]:
     for path, change in taken.items():
-        if isinstance(change, Add) or (isinstance(change, Convert) and path in change.outputs):
+        if isinstance(change, Add | Tell) or (isinstance(change, Convert) and path in change.outputs):
             yield path
 
 

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Literal, Protocol, TypeAlias, TypeVar
+from typing import Any, ClassVar, Generic, Literal, Protocol, TypeAlias, TypeVar, get_args
 
 from .model import Bundle, Change, Convert, File, Finding
 from .schema import Glob
@@ -19,9 +19,10 @@ Detail: TypeAlias = Mapping[str, Json]
 `name`, `shape`, `before` and `after` (how it is stored), `size` (bytes: before, after), `sqnr` (dB; None where it is exact)."""
 
 ArtifactKind: TypeAlias = Literal["wheel", "folder", "frozen", "image"]
-"""A wheel, any folder, what PyInstaller made (a folder with frozen executables, or the tables of a spec file), or a container image,
-which is analyzed only."""
+"""A wheel, any folder, what PyInstaller made (a folder with frozen executables, or the tables of a spec file), or a container image: then
+the bundle is a whole root file system, of which steps may change little (Context.selects)."""
 
+EVERY_KIND: tuple[ArtifactKind, ...] = get_args(ArtifactKind)
 
 Risk: TypeAlias = Literal["none", "low", "medium", "high"]
 """What may break by a step that is not verified: nothing; what was never seen to; what the application reaches in ways that cannot be
@@ -89,6 +90,10 @@ class Context(Protocol):
     @property
     def judge(self) -> Judge | None:
         """What measures accuracy; None where [tool.mlbundle.accuracy] asks for nothing."""
+
+    @property
+    def artifact(self) -> ArtifactKind:
+        """What sort of artifact the bundle is of."""
 
     def selects(self, path: str) -> bool:
         """Say whether the step's `include` and `exclude` let this file be changed; changes to others are ignored."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,9 +15,9 @@ from .errors import MlbundleError, StorageError
 from .examine import examine
 from .globs import selector
 from .identify import HEAD, identify
-from .model import Add, Bundle, Change, Convert, Drop, File, Finding, Kind, Link, MemoryContent, Rewrite
+from .model import Add, Bundle, Change, Convert, Drop, File, Finding, Kind, Leave, Link, MemoryContent, Rewrite, Tell
 from .objections import objection, parts_of, touched
-from .optimizer import Detail, Json, Judge, Optimizer
+from .optimizer import ArtifactKind, Detail, Json, Judge, Optimizer
 from .progress import Progress
 from .rewriting import Rewriter, Rewritten
 from .storage import fatal_storage_error
@@ -48,8 +48,9 @@ class Stage:
 class Applied:
     """What became of one file: as it was before (None where it was added) and is after (None where it was dropped).
 
-    What was made together, by one Convert, has the change's path as its `group`: it is put back together, too. `detail` is what the
-    optimizer says of how the file was made.
+    What was made together, by one Convert or Leave, has the change's path as its `group`: it is put back together, too. `detail` is what
+    the optimizer says of how the file was made. `leave` is the change by which a model left, `tell` the one that says so: a file of these
+    follows from the others' and is made again with them.
     """
 
     action: Literal["drop", "keep", "rewrite", "add", "link"]
@@ -59,6 +60,8 @@ class Applied:
     after: File | None
     group: str | None = None
     detail: Detail | None = None
+    leave: Leave | None = None
+    tell: Tell | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,9 +89,17 @@ class Outcome:
     findings: tuple[Finding, ...]
 
 
+def everything(_: str) -> bool:
+    """Say that a file may be changed, whichever it is."""
+    return True
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """What every stage works with. `refuses` returns why the artifact cannot have a change, or None; `judge` is as in Context."""
+    """What every stage works with. `refuses` returns why the artifact, of this `kind`, cannot have a change, or None.
+
+    `selects` says which files of the artifact steps may change at all; `judge` is as in Context.
+    """
 
     workspace: Workspace
     cache: Cache | None
@@ -96,6 +107,8 @@ class Services:
     progress: Progress
     refuses: Callable[[Change], str | None]
     judge: Judge | None = None
+    kind: ArtifactKind = "folder"
+    selects: Callable[[str], bool] = everything
 
 
 class StageContext:
@@ -113,9 +126,14 @@ class StageContext:
         """What measures accuracy, None where nothing is asked for, and for lossless steps: they are not to go by it."""
         return None if self._stage.optimizer.lossless else self._services.judge
 
+    @property
+    def artifact(self) -> ArtifactKind:
+        """What sort of artifact the bundle is of."""
+        return self._services.kind
+
     def selects(self, path: str) -> bool:
         """Say whether the stage may change the file."""
-        return self._selects(path)
+        return self._selects(path) and self._services.selects(path)
 
     def examine(self, name: str, files: Sequence[File], examiner: Callable[[File], Json]) -> Mapping[str, Json]:
         """Return the examiner's result for each file, by path."""
@@ -155,7 +173,7 @@ def plan(bundle: Bundle, stages: Iterable[Stage], services: Services) -> tuple[l
     for stage in stages:
         context = StageContext(stage, services)
         changes = _plan_stage(bundle, stage, context, services)
-        bundle = bundle.without(change.path for change in changes if isinstance(change, Drop))
+        bundle = bundle.without(path for change in changes if isinstance(change, Drop | Leave) for path in touched(change))
         planned.append(Planned(stage=stage, changes=tuple(changes)))
         findings += context.findings
     return planned, findings
@@ -166,7 +184,7 @@ def _plan_stage(bundle: Bundle, stage: Stage, context: StageContext, services: S
     allowed: dict[str, Change] = {}
     taken: dict[str, Change] = {}
     for change in _ask(bundle, stage, context, services):
-        if not context.selects(change.path) and not isinstance(change, Add):
+        if not context.selects(change.path) and not isinstance(change, Add | Tell):
             continue
         problem = _refusal(change, services) or objection(change, bundle, taken)
         if problem:
@@ -209,7 +227,7 @@ def _carry_out(changes: Iterable[Change], bundle: Bundle, stage: Stage, context:
         optimizer=stage.optimizer,
         identity=stage.identity,
         context=context,
-        neighbours=bundle.of_kind(Kind.ELF, Kind.PE, Kind.MACHO, Kind.LINK),
+        neighbours=() if services.kind == "image" else bundle.of_kind(Kind.ELF, Kind.PE, Kind.MACHO, Kind.LINK),
         workspace=services.workspace,
         cache=services.cache if stage.lasting else None,
     )
@@ -227,7 +245,23 @@ def _carry_out(changes: Iterable[Change], bundle: Bundle, stage: Stage, context:
                 raise fatal from error
             message = f"{_verb(change)} was refused: its content cannot be read ({type(error).__name__}: {error})"
             context.report(Finding(code="MB104", path=change.path, message=message))
-    return applied
+    left = names_that_left(applied)
+    return [*applied, *(tale for each in changes if isinstance(each, Tell) and (tale := told(each, bundle.get(each.path), left)))]
+
+
+def names_that_left(applied: Iterable[Applied]) -> frozenset[str]:
+    """Return the names of the models that left by these changes."""
+    return frozenset(each.leave.name for each in applied if each.leave)
+
+
+def told(change: Tell, before: File | None, names: Collection[str]) -> Applied | None:
+    """Return what becomes of the file that tells of the models that left; None where it is not to be, or stays as it is."""
+    data = change.render(names)
+    if data is None or (before is not None and before.sha256 == hashlib.sha256(data).hexdigest()):
+        return None
+    new = _added(Add(path=change.path, reason=change.reason, content=MemoryContent(data)))
+    after = new if before is None else replace(before, size=new.size, sha256=new.sha256, content=new.content)
+    return Applied(action="rewrite" if before else "add", path=change.path, reason=change.reason, before=before, after=after, tell=change)
 
 
 def _work(change: Rewrite | Convert, bundle: Bundle) -> Work:
@@ -246,6 +280,14 @@ def _applied(change: Change, bundle: Bundle, results: Mapping[str, Rewritten]) -
             return [Applied(action="add", path=change.path, reason=reason, before=None, after=_added(change))]
         case Link() if before:
             return [Applied(action="link", path=change.path, reason=reason, before=before, after=_linked(before, change.target))]
+        case Leave():
+            gone = [bundle[path] for path in change.paths]
+            return [
+                Applied(action="drop", path=file.path, reason=reason, before=file, after=None, group=change.path, leave=change)
+                for file in gone
+            ]
+        case Tell():
+            return []  # when all others are carried out
         case Rewrite() | Convert() if results[change.path].kept is None:
             return list(_made(change, bundle, results[change.path]))
         case Rewrite() | Convert():

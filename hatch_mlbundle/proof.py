@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 
 from .atomic import make_folder
+from .bundles.images.writable import WritableImage
 from .errors import ConfigurationError
 from .job import Job
 from .model import Bundle, Finding
@@ -18,7 +19,7 @@ from .trials.process import Wrap
 from .trials.python_files import python_mounts
 from .verification.judged import Proof, Trust
 from .verification.runner import Runner, title
-from .verification.subject import Subject, folder_subject, wheel_subject
+from .verification.subject import Subject, folder_subject, image_subject, wheel_subject
 from .verification.traced import tracer
 from .verification.verify import Verifying
 from .verify_settings import VerifySettings
@@ -47,7 +48,7 @@ def open_runner(job: Job, session: Session, path: Path, name: str, before: Bundl
     _check_placeholders(settings, subject)
     folder = session.services.workspace.new_folder()
     runner = Runner(settings=settings, subject=subject, project=job.project.absolute(), folder=folder)
-    if settings.jail:
+    if settings.jail and subject.root is None:
         runner.clean_root = _clean_root(subject, runner, session)
     return runner
 
@@ -56,6 +57,8 @@ def _subject(session: Session, path: Path, name: str, before: Bundle, settings: 
     folder, pool = session.services.workspace.new_folder(), session.services.pool
     if session.artifact.kind == "wheel":
         return wheel_subject(session.artifact, path, before, settings, folder, pool)
+    if isinstance(session.artifact, WritableImage):
+        return image_subject(session.artifact, folder, pool)
     return folder_subject(session.artifact, name, folder, pool)
 
 

@@ -19,7 +19,7 @@ from .errors import KeptError, MlbundleError, StorageError, UnsoundResultError
 from .identify import HEAD, identify
 from .judging import TellingJudge
 from .model import DiskContent, File, Finding, Rewrite
-from .optimizer import Context, Detail, Json, Judge, Optimizer
+from .optimizer import ArtifactKind, Context, Detail, Json, Judge, Optimizer
 from .progress import Progress
 from .storage import fatal_storage_error, storage_errors
 from .workspace import Workspace
@@ -58,6 +58,10 @@ class _TaskContext:
     @property
     def judge(self) -> Judge | None:
         return self._judge
+
+    @property
+    def artifact(self) -> ArtifactKind:
+        return self._stage.artifact
 
     def selects(self, path: str) -> bool:
         return self._stage.selects(path)
@@ -102,6 +106,7 @@ class Rewriter:
 
     def _key(self, work: Work) -> str:
         machine = [self.identity, sys.platform, platform.machine()]
+        machine += ["image"] if self.context.artifact == "image" else []  # nothing of one was loaded to see whether it does
         if isinstance(work.change, Rewrite):
             return digest(["rewrite", *machine, work.sources[0].sha256, work.change.key])
         change, files = work.change, [[file.path, file.sha256] for file in (*work.sources, *work.reads)]

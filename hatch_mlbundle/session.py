@@ -19,7 +19,8 @@ from .bundles.executable import open_executables
 from .bundles.folder import FolderArtifact
 from .bundles.frozen import FrozenArtifact
 from .bundles.frozen_owner import frozen_owner
-from .bundles.images.artifact import open_image
+from .bundles.images.artifact import ImageArtifact, open_image
+from .bundles.images.writable import ImageWork, WritableImage
 from .bundles.onefile import OneFileArtifact, one_file_executable
 from .bundles.shared_file import SharedFile
 from .bundles.tables import Tables, TablesArtifact
@@ -29,7 +30,7 @@ from .bundles.zip_reader import Limits
 from .cache import Cache
 from .errors import ArtifactError
 from .job import Job
-from .pipeline import Services
+from .pipeline import Services, everything
 from .workspace import Workspace, temporary_workspace
 
 if TYPE_CHECKING:
@@ -50,10 +51,13 @@ Source: TypeAlias = Path | Sequence[Tables]
 
 
 @contextmanager
-def open_session(job: Job, source: Source, cache: Cache | None, *, ours: bool = False, reads: bool = False) -> Iterator[Session]:
+def open_session(
+    job: Job, source: Source, cache: Cache | None, *, ours: bool = False, reads: bool = False, contents: bool = True
+) -> Iterator[Session]:
     """Open an artifact with all that the work on it needs; raises MlbundleError.
 
-    `ours` says that nobody else uses it, `reads` that nothing of it will be changed: then it may be signed.
+    `ours` says that nobody else uses it, `reads` that nothing of it will be changed: then it may be signed. Without
+    `contents`, the bytes of single files need not be read afterwards.
     """
     workers = job.config.workers
     level = job.config.settings.compression_level
@@ -67,7 +71,9 @@ def open_session(job: Job, source: Source, cache: Cache | None, *, ours: bool = 
             compressor = CachedCompressor(compressor, compressor_identity(level), cache, workspace.new_folder())
         artifact: Artifact
         if isinstance(source, Path):
-            opening = _Opening(job=job, path=source, pool=pool, cache=cache, workspace=workspace, stack=stack, ours=ours, reads=reads)
+            opening = _Opening(
+                job=job, path=source, pool=pool, cache=cache, workspace=workspace, stack=stack, ours=ours, reads=reads, contents=contents
+            )
             artifact = opening.artifact()
         else:
             artifact = TablesArtifact(source, pool)
@@ -81,6 +87,8 @@ def open_session(job: Job, source: Source, cache: Cache | None, *, ours: bool = 
             progress=job.progress,
             refuses=artifact.refuses,
             judge=judge,
+            kind=artifact.kind,
+            selects=artifact.selects if isinstance(artifact, WritableImage) else everything,
         )
         yield Session(artifact=artifact, services=services, compressor=compressor)
     if cache:
@@ -107,6 +115,7 @@ class _Opening:
     stack: ExitStack
     ours: bool
     reads: bool
+    contents: bool
 
     def artifact(self) -> Artifact:
         recover(self.path.resolve())
@@ -116,8 +125,19 @@ class _Opening:
             raise ArtifactError(str(self.path), "does not exist")
         image = open_image(self.path, self.pool, self._limits)
         if image:
-            return image
+            return self._writable(image) if self.contents else image
         return self._folder() if self.path.is_dir() else self._one_file()
+
+    def _writable(self, image: ImageArtifact) -> WritableImage:
+        work = ImageWork(
+            settings=self.job.config.settings.image,
+            project=self.job.project,
+            pool=self.pool,
+            workers=self.job.config.workers,
+            new_folder=self.workspace.new_folder,
+            steps=[stage.name for stage in self.job.stages_for("image")],
+        )
+        return WritableImage(self.path, image, work)
 
     def _folder(self) -> Artifact:
         executables = self.stack.enter_context(open_executables(self.path))

@@ -15,7 +15,7 @@ from .config import DEFAULT_OPTIMIZERS, Config
 from .errors import MissingLibraryError, MissingProgramError, MlbundleError
 from .job import prepare
 from .manifest import Saved, SuggestionRow
-from .model import Add, Change, Convert, Drop, Finding, Keep, Link, Rewrite
+from .model import Add, Change, Convert, Drop, Finding, Keep, Leave, Link, Rewrite, Tell
 from .optimizer import ArtifactKind
 from .pipeline import Services, Stage, plan
 from .plugins import Registry
@@ -101,6 +101,8 @@ def _saves(change: Change, side: Side) -> int:
     match change:
         case Drop() | Link():
             return side.bundle[change.path].size
+        case Leave():
+            return sum(side.bundle[path].size for path in change.paths)
         case Rewrite() | Convert():
             return change.saves or 0
         case Add():
@@ -112,7 +114,9 @@ def _changed(change: Change) -> Iterable[str]:
     match change:
         case Convert():
             return change.sources
-        case Add():
+        case Leave():
+            return change.paths
+        case Add() | Tell():
             return ()
     return (change.path,)
 

@@ -103,7 +103,7 @@ class Usage:
         for file in files:
             if file.link is None:
                 continue
-            target = normpath(join(dirname(installed(file.path)), file.link))
+            target = normpath(join(dirname(installed(file.path)), file.link)).lstrip("/")  # from the root, as in links.py
             for path in [self._by_installed.get(target, ""), *self._inside.get(target, ())]:
                 self.keep(path, f"the link {file.path} points to it")
 

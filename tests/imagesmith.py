@@ -29,12 +29,17 @@ def hard_link(name: str, target: str) -> Member:
     return link(name, target, tarfile.LNKTYPE)
 
 
-def layer(*members: Member, form: int = tarfile.PAX_FORMAT) -> bytes:
-    """Return a tar file with just these members, in this order; what lies behind a folder's name may be missing."""
+def layer(*members: Member, form: int = tarfile.PAX_FORMAT, mode: int = 0o644) -> bytes:
+    """Return a tar file with just these members, in this order; what lies behind a folder's name may be missing.
+
+    `mode` is that of files and folders without a header of their own.
+    """
     sink = io.BytesIO()
     with tarfile.open(fileobj=sink, mode="w", format=form, encoding="utf-8", errors="surrogateescape") as tar:
         for name, data in members:
             header = data if isinstance(data, tarfile.TarInfo) else tarfile.TarInfo(name)
+            if not isinstance(data, tarfile.TarInfo):
+                header.mode = mode
             if data is None:
                 header.type = tarfile.DIRTYPE
             if isinstance(data, bytes):

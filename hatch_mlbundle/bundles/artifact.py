@@ -40,11 +40,15 @@ class Side:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Written:
-    """An artifact as it was written, and `path`, where it lies until it takes its place; `packed` are the files it was packed into."""
+    """An artifact as it was written, and `path`, where it lies until it takes its place; `packed` are the files it was packed into.
+
+    `findings` are what came of writing it.
+    """
 
     side: Side
     path: Path
     packed: tuple[PackedRow, ...] = ()
+    findings: tuple[Finding, ...] = ()
 
 
 class Artifact(Protocol):

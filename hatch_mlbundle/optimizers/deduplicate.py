@@ -45,7 +45,7 @@ class Deduplicate(Optimizer[DeduplicateOptions]):
     name = "deduplicate"
     version = "1"
     risk: ClassVar[Risk] = "none"
-    artifacts = ("folder", "frozen")
+    artifacts = ("folder", "frozen", "image")
     options_type = DeduplicateOptions
 
     def plan(self, bundle: Bundle, context: Context) -> Iterable[Change]:

@@ -11,7 +11,7 @@ from hatch_mlbundle.filegroups import GROUPS, always_stays, examine_compiling, e
 from hatch_mlbundle.globs import matcher
 from hatch_mlbundle.importpaths import ImportPaths, companion_of
 from hatch_mlbundle.model import Bundle, Change, Drop, Finding, Keep, Kind
-from hatch_mlbundle.optimizer import Context, Optimizer, Options, Risk, option
+from hatch_mlbundle.optimizer import EVERY_KIND, Context, Optimizer, Options, Risk, option
 from hatch_mlbundle.schema import Glob
 from hatch_mlbundle.usage import Usage
 
@@ -38,6 +38,7 @@ class Exclude(Optimizer[ExcludeOptions]):
     name = "exclude"
     version = "1"
     risk: ClassVar[Risk] = "medium"
+    artifacts = EVERY_KIND
     options_type = ExcludeOptions
 
     def plan(self, bundle: Bundle, context: Context) -> Iterable[Change]:

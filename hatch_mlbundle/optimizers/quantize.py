@@ -14,7 +14,7 @@ from hatch_mlbundle.globs import matcher
 from hatch_mlbundle.libraries import library_versions
 from hatch_mlbundle.links import link_to
 from hatch_mlbundle.model import Bundle, Change, Convert, File, Finding, Keep
-from hatch_mlbundle.optimizer import Context, ConvertTask, Detail, Json, Optimizer, Options, Risk, option
+from hatch_mlbundle.optimizer import EVERY_KIND, Context, ConvertTask, Detail, Json, Optimizer, Options, Risk, option
 from hatch_mlbundle.runtime.container import SUFFIX as PACKED_SUFFIX
 from hatch_mlbundle.runtime.weights import is_signpost
 from hatch_mlbundle.units import format_size
@@ -71,6 +71,7 @@ class Quantize(Optimizer[QuantizeOptions]):
     version = "1"
     lossless: ClassVar[bool] = False
     risk: ClassVar[Risk] = "medium"
+    artifacts = EVERY_KIND
     options_type = QuantizeOptions
 
     def programs(self) -> Mapping[str, str]:

@@ -11,7 +11,7 @@ from posixpath import basename, dirname
 from hatch_mlbundle.bundles.scripts import entry_scripts
 from hatch_mlbundle.importpaths import ImportPaths, installed, module_of
 from hatch_mlbundle.model import Bundle, Change, Drop, File, Finding, Keep, Kind
-from hatch_mlbundle.optimizer import Context, Json, Optimizer, Options, option
+from hatch_mlbundle.optimizer import EVERY_KIND, Context, Json, Optimizer, Options, option
 from hatch_mlbundle.pysource import defines_tests, examine_identifiers
 from hatch_mlbundle.testfiles import Candidate, find_suspects, is_licence
 from hatch_mlbundle.usage import Usage
@@ -47,6 +47,7 @@ class TestData(Optimizer[TestDataOptions]):
 
     name = "test_data"
     version = "4"
+    artifacts = EVERY_KIND
     options_type = TestDataOptions
 
     def plan(self, bundle: Bundle, context: Context) -> Iterable[Change]:

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 
 from hatch_mlbundle.errors import ModelError, UnsoundResultError, without_path
 from hatch_mlbundle.model import Bundle, Change, Convert, File, Finding, Keep, Kind, Rewrite
-from hatch_mlbundle.optimizer import Context, ConvertTask, Detail, Json, Optimizer, Options, Risk, Task, option
+from hatch_mlbundle.optimizer import EVERY_KIND, Context, ConvertTask, Detail, Json, Optimizer, Options, Risk, Task, option
 from hatch_mlbundle.units import format_size
 
 _BLOCK = 4096
@@ -35,6 +35,7 @@ class TorchFiles(Optimizer[TorchFilesOptions]):
     name = "torch_files"
     version = "1"
     risk: ClassVar[Risk] = "medium"
+    artifacts = EVERY_KIND
     options_type = TorchFilesOptions
 
     def plan(self, bundle: Bundle, context: Context) -> Iterable[Change]:

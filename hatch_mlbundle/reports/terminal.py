@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hatch_mlbundle.manifest import Manifest, Saved, Totals
-from hatch_mlbundle.model import Add, Bundle, Change, Convert, Drop, Finding, Keep, Link, Rewrite
+from hatch_mlbundle.model import Add, Bundle, Change, Convert, Drop, Finding, Keep, Leave, Link, Rewrite
 from hatch_mlbundle.printable import printable
 from hatch_mlbundle.standard_output import standard_output
 from hatch_mlbundle.units import format_percent, format_size
@@ -156,7 +156,15 @@ def _finding(finding: Finding) -> Text:
 
 
 def _counts(changes: Sequence[Change], bundle: Bundle) -> str:
-    verbs = {Drop: "to drop", Rewrite: "to rewrite", Convert: "to convert", Add: "to add", Link: "to link", Keep: "kept"}
+    verbs: dict[type[Change], str] = {
+        Drop: "to drop",
+        Leave: "to take out",
+        Rewrite: "to rewrite",
+        Convert: "to convert",
+        Add: "to add",
+        Link: "to link",
+        Keep: "kept",
+    }
     counts = Counter(type(change) for change in changes)
     told = [f"{counts[kind]:,} {verb}" for kind, verb in verbs.items() if counts[kind]]
     saves = sum(_saves(change, bundle) for change in changes)
@@ -167,6 +175,8 @@ def _saves(change: Change, bundle: Bundle) -> int:
     match change:
         case Drop() | Link():
             return bundle[change.path].size
+        case Leave():
+            return sum(bundle[path].size for path in change.paths)
         case Rewrite() | Convert():
             return change.saves or 0
     return 0

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from hatch_mlbundle.model import Bundle, File
-from hatch_mlbundle.pipeline import Applied, Done
+from hatch_mlbundle.pipeline import Applied, Done, names_that_left, told
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -27,9 +27,9 @@ class Replayed:
 
 
 def changes(stages: Sequence[Done]) -> dict[Site, Applied]:
-    """Return every change that was made, in order."""
+    """Return every change that was made, in order, but for what only tells of others."""
     made = ((number, applied) for number, done in enumerate(stages) for applied in done.changes)
-    return {Site(number, applied.path): applied for number, applied in made if applied.action != "keep"}
+    return {Site(number, applied.path): applied for number, applied in made if applied.action != "keep" and not applied.tell}
 
 
 def replay(before: Bundle, stages: Sequence[Done], reverted: Mapping[Site, str] | Collection[Site]) -> Replayed:
@@ -42,6 +42,8 @@ def replay(before: Bundle, stages: Sequence[Done], reverted: Mapping[Site, str] 
     done = []
     for number, stage in enumerate(stages):
         made = []
+        telling = [applied for applied in stage.changes if applied.tell]
+        stage = replace(stage, changes=tuple(applied for applied in stage.changes if not applied.tell))
         problems = _problems(number, stage.changes, reverted, original, state)
         for applied, problem in zip(stage.changes, problems, strict=True):
             if applied.action != "keep" and problem is None:
@@ -52,8 +54,23 @@ def replay(before: Bundle, stages: Sequence[Done], reverted: Mapping[Site, str] 
                 reason = applied.reason if problem is None else reasons.get(Site(number, applied.path), problem)
                 made += [] if problem and applied.action == "add" else [_kept(applied, reason, kept)]
             _apply(applied, original)
+        for applied in telling:
+            made += _told_again(applied, made, state)
+            _apply(applied, original)
         done.append(replace(stage, changes=tuple(made)))
     return Replayed(bundle=_in_order(before, state), stages=tuple(done))
+
+
+def _told_again(applied: Applied, made: Sequence[Applied], state: dict[str, File]) -> list[Applied]:
+    """Make again what tells of the models that left, now that some may not have; nothing where there is nothing to tell."""
+    if applied.tell is None:
+        return []
+    again = told(applied.tell, state.get(applied.path), names_that_left(made))
+    if again and applied.after and again.after and again.after.sha256 == applied.after.sha256:
+        again = applied  # the very same, so that what later steps made of it stands
+    if again:
+        _apply(again, state)
+    return [again] if again else []
 
 
 def _problems(
@@ -96,7 +113,7 @@ def _apply(applied: Applied, files: dict[str, File]) -> None:
 
 
 def _kept(applied: Applied, reason: str, file: File | None) -> Applied:
-    return replace(applied, action="keep", reason=reason, before=file, after=file, detail=None)
+    return replace(applied, action="keep", reason=reason, before=file, after=file, detail=None, leave=None)
 
 
 def _in_order(before: Bundle, state: Mapping[str, File]) -> Bundle:

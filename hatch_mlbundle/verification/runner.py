@@ -16,6 +16,7 @@ from hatch_mlbundle.trials.observation import Observation, observe
 from hatch_mlbundle.trials.process import Bounds, Command, Wrap
 from hatch_mlbundle.verify_settings import VerifyCommand, VerifySettings
 
+from .image_root import ImageRoot
 from .report import Measured
 from .subject import Subject
 
@@ -81,7 +82,8 @@ class Runner:
     def tend(self, command: VerifyCommand) -> None:
         """Undo what a command did to the bundle, and remove its working folder."""
         remove_folder(self.work)
-        if changed := self.subject.stand.mend():
+        changed = self.subject.stand.mend()
+        if changed and self.subject.root is None:  # a container's root is there to be written to
             self.disturbed.setdefault(title(command), changed)
 
     def _run(
@@ -106,13 +108,15 @@ class Runner:
 
     @property
     def _places(self) -> dict[str, Path]:
-        return {**self.subject.places, "project": self.project, "work": self.work}
+        return {"project": self.project, "work": self.work, **self.subject.places}
 
     def _make_work_folder(self) -> None:
         (self.work / _TEMPORARY).mkdir(parents=True)
 
     def _command(self, command: VerifyCommand, extra: Mapping[str, str]) -> Command:
         places = {name: str(path) for name, path in self._places.items()}
+        if self.subject.root:
+            return self._command_inside(self.subject.root, command, places)
         named = dict(_filled(each, places).split("=", 1) for each in command.environment)
         homely = {"HOME": str(self.work), "TMPDIR": str(self.work / _TEMPORARY)}
         return Command(
@@ -121,6 +125,13 @@ class Runner:
             environment={**self._passed(), **_FIXED, **homely, **named, **extra},
             stdin=command.stdin.encode(),
         )
+
+    def _command_inside(self, root: ImageRoot, command: VerifyCommand, places: Mapping[str, str]) -> Command:
+        """Return what runs a command in an image's own root: of this machine's environment it has nothing."""
+        named = dict(_filled(each, places).split("=", 1) for each in command.environment)
+        arguments = tuple(_filled(argument, places) for argument in command.run)
+        inner = root.arguments(arguments, {**_FIXED, **named}, {"work": self.work, "project": self.project})
+        return Command(arguments=inner, folder=self.work, environment={}, stdin=command.stdin.encode())
 
     def _passed(self) -> dict[str, str]:
         """Return what is passed on of this process's environment; a wheel's console scripts are found by their names."""

@@ -10,11 +10,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from hatch_mlbundle.bundles.artifact import Artifact
+from hatch_mlbundle.bundles.images.writable import WritableImage
 from hatch_mlbundle.model import Bundle, File
 from hatch_mlbundle.storage import storage_errors
 from hatch_mlbundle.verify_settings import VerifySettings
 
 from .environments import Environment, install
+from .image_root import PLACES, ImageRoot, mount_points
 from .stand import Stand, Store
 
 _DATA = re.compile(r"[^/]+\.data/data/(.+)")
@@ -25,13 +27,14 @@ class Subject:
     """An artifact that can become one snapshot after another, always at the same place.
 
     `on_disk` gives the files of a bundle as they lie there; `places` are what a command's placeholders stand for; `environment` is set
-    where there is a virtual environment.
+    where there is a virtual environment, `root` where commands run in the artifact as their root.
     """
 
     stand: Stand
     on_disk: Callable[[Bundle], Bundle | None]
     places: Mapping[str, Path]
     environment: Environment | None = None
+    root: ImageRoot | None = None
     _shown: Bundle | None = field(default=None, init=False)
 
     def become(self, bundle: Bundle) -> None:
@@ -48,6 +51,21 @@ def folder_subject(artifact: Artifact, name: str, folder: Path, pool: Executor) 
         for each in (root, store):
             each.mkdir()
     return Subject(stand=Stand(root, Store(folder=store), pool), on_disk=artifact.on_disk, places={"bundle": root})
+
+
+def image_subject(artifact: WritableImage, folder: Path, pool: Executor) -> Subject:
+    """Return a container image, to be unpacked in `folder`, an empty one, where its commands run as in a container; raises TrialError."""
+    root, store = folder / "root", folder / ".store"
+    folders = {*artifact.folders, *mount_points(artifact.running)}
+    with storage_errors(folder):
+        for each in (root, store, *(root / each for each in sorted(folders))):
+            each.mkdir(parents=True, exist_ok=True)
+    return Subject(
+        stand=Stand(root, Store(folder=store), pool, folders),
+        on_disk=artifact.on_disk,
+        places=PLACES,
+        root=ImageRoot.of(root, artifact.running, artifact.text("etc/passwd"), artifact.text("etc/group")),
+    )
 
 
 def wheel_subject(artifact: Artifact, wheel: Path, before: Bundle, settings: VerifySettings, folder: Path, pool: Executor) -> Subject:

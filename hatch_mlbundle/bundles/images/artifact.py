@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
+from typing import TypeAlias
 
 from hatch_mlbundle.bundles.artifact import Account, Side, Written
 from hatch_mlbundle.bundles.compressor import Compressor
@@ -19,15 +20,15 @@ from hatch_mlbundle.model import Bundle, Change, Content, File, Kind, MemoryCont
 from hatch_mlbundle.optimizer import ArtifactKind
 
 from .findings import image_findings, layer_rows
-from .image import LayerPart, read_image
+from .image import Image, LayerPart, read_image
 from .layer import Allowance, Layer, LayerSource, read_layer
+from .layer_tree import LayerTree
 from .layouts import FolderLayout, Layout, is_layout
 from .listings import note_owners, owner_by_place
 from .tar_layout import open_tar
 from .tree import Effort, Folder, Stored, TreeError, lay_over, leaves
 
 _EMPTY = hashlib.sha256(b"").hexdigest()
-_ADVICE = "which can be analyzed only; make its packages smaller before they are installed in it, or the folder that is copied into it"
 
 
 def open_image(path: Path, pool: Executor, limits: Limits) -> ImageArtifact | None:
@@ -56,6 +57,19 @@ class LayeredContent:
         return None
 
 
+Note: TypeAlias = Callable[[LayerTree], None]
+"""Is given each layer, from the lowest on, before it is laid over those below it and its tree becomes part of theirs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """An image that was read: what its documents say, the tree that a container sees, and that as an artifact."""
+
+    image: Image
+    root: Folder
+    side: Side
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageArtifact:
     """A container image open for reading, within `limits`."""
@@ -66,15 +80,20 @@ class ImageArtifact:
 
     def scan(self) -> Side:
         """Return the files that a container sees, each read once and hashed, and what layers hide; raises ArtifactError."""
+        return self.read().side
+
+    def read(self, note: Note | None = None) -> Reading:
+        """Return what `scan` does, with the documents and the tree that a container sees; `note` is called as it says."""
         image = read_image(self.layout)
         allowance = Allowance(self.limits)
         layers = self._read_layers(image.layers, allowance)
-        root = self._seen(layers)
+        root = self._seen(layers, note)
         bundle, compressed, seen = _bundle(root, LayeredContent(self.layout), allowance.effort)
         size = image.documents + sum(layer.size for layer in layers)
         account = Account(size=size, sha256=image.sha256, structure=size - sum(compressed.values()), compressed=compressed)
         rows = layer_rows(layers, [part.created_by for part in image.layers], seen)
-        return Side(bundle=bundle, account=account, findings=image_findings(layers, seen), layers=rows)
+        side = Side(bundle=bundle, account=account, findings=image_findings(layers, seen), layers=rows)
+        return Reading(image=image, root=root, side=side)
 
     def refuses(self, change: Change) -> str | None:
         """Refuse any change."""
@@ -84,12 +103,8 @@ class ImageArtifact:
         """Return None: nothing is unpacked."""
 
     def rewriting(self, bundle: Bundle, target: Path, compressor: Compressor) -> AbstractContextManager[Written]:
-        """Raise ArtifactError."""
-        raise self.refusal()
-
-    def refusal(self) -> ArtifactError:
-        """Return the error that says why nothing can be written."""
-        return self.layout.fault(f"is a container image, {_ADVICE}")
+        """Raise ArtifactError: what only looks at an image does not write it (writable.py does)."""
+        raise self.layout.fault("was opened to be read only")
 
     def _read_layers(self, parts: Sequence[LayerPart], allowance: Allowance) -> list[Layer]:
         def read(position: int, raw: Iterator[bytes], size: int) -> Layer:
@@ -103,13 +118,15 @@ class ImageArtifact:
 
         return self.layout.read_all([part.name for part in parts], read)
 
-    def _seen(self, layers: Sequence[Layer]) -> Folder:
+    def _seen(self, layers: Sequence[Layer], note: Note | None) -> Folder:
         root = Folder()
         for layer in layers:
             try:
                 layer.tree.resolve(root)
             except TreeError as error:
                 raise self.layout.fault(f"layer {layer.tree.number} has a member {error}") from error
+            if note:
+                note(layer.tree)
             lay_over(root, layer.tree.take(), layer.tree.number)
         return root
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from .documents import Document, check_digest, digest_of, documents, parse, parse_object
 from .layer import Digest
 from .layouts import Layout
-from .platforms import Choice, Platform, choose
+from .platforms import Choice, Platform, choose, images
 
 INDEXES = frozenset({"application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"})
 MANIFESTS = frozenset({"application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json"})
@@ -42,7 +42,7 @@ class Image:
     """An image: the bytes of its documents, the SHA-256 that tells it from others, and its layers from the lowest on.
 
     `config` is the name of the part that is its configuration, `manifest` the digest of its manifest, which what `docker save` writes
-    has none of.
+    has none of. `others` is the number of images that its layout holds besides.
     """
 
     documents: int
@@ -50,6 +50,7 @@ class Image:
     config: str
     manifest: Digest | None
     layers: tuple[LayerPart, ...]
+    others: int = 0
 
 
 def read_image(layout: Layout) -> Image:
@@ -76,7 +77,14 @@ def _oci_image(layout: Layout) -> Image:
     for each, digest in zip(descriptors, digests, strict=True):
         _check_size(layout, each, part_name(digest))
     layers = _layers(layout, config, [(part_name(digest), digest) for digest in digests])
-    return Image(documents=size + len(data), sha256=sha256, config=part_name(config_digest), manifest=chosen.digest, layers=layers)
+    return Image(
+        documents=size + len(data),
+        sha256=sha256,
+        config=part_name(config_digest),
+        manifest=chosen.digest,
+        layers=layers,
+        others=len(images(choices.values())) - 1,
+    )
 
 
 def _collect(layout: Layout, index: Document, choices: dict[str, Choice], depth: int) -> None:

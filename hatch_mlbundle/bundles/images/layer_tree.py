@@ -62,6 +62,7 @@ class LayerTree:
             found = find(below, target, self._effort)
             if isinstance(found, Leaf):
                 leaf.stored, leaf.link = found.stored, found.link
+                leaf.is_shared = found.is_shared = True
             elif folder.children.get(name) is leaf:
                 raise TreeError(f"{name[:200]!a} that is a hard link to {target[:200]!a}, which is no file of its or a lower layer")
 
@@ -78,7 +79,7 @@ class LayerTree:
 
     def _leaf(self, member: Member, stored: Stored | None, folder: Folder, name: str) -> Leaf:
         """Return a new leaf, or the one that a hard link names."""
-        leaf = Leaf(mode=member.mode, stored=stored)
+        leaf = Leaf(mode=member.mode, layer=self.number, stored=stored, is_capable=member.is_capable)
         if member.type == SYMBOLIC_LINK:
             if len(member.link) > LONGEST_PATH:
                 raise TreeError(f"that is a link to more than {LONGEST_PATH:,} characters")

@@ -45,6 +45,7 @@ def note_owners(root: Folder, files: Mapping[str, Leaf], effort: Effort) -> None
             leaf = None if prefix is None else files.get(prefix + name)
             if leaf:
                 leaf.owner = owner
+                leaf.is_system |= not path.endswith(_RECORD)
 
 
 def owner_by_place(path: str) -> str:

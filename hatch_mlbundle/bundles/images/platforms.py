@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from .documents import Document
@@ -43,22 +43,27 @@ class Choice:
     name: str
 
 
+def images(choices: Iterable[Choice]) -> list[Choice]:
+    """Return the images among these, without attestations, which are none."""
+    return [each for each in choices if not (each.platform and each.platform.os == _UNKNOWN)]
+
+
 def choose(layout: Layout, choices: Sequence[Choice], look: Callable[[Choice], Platform | None]) -> Choice:
     """Return the only image, or the only one for Linux on this machine; raises ArtifactError where there is none, or more than one.
 
     `look` finds the platform of an image that the index has none for.
     """
-    images = [each for each in choices if not (each.platform and each.platform.os == _UNKNOWN)]
-    if len(images) == 1:
-        return images[0]
-    if not images:
+    found = images(choices)
+    if len(found) == 1:
+        return found[0]
+    if not found:
         raise layout.fault("holds no image: its index names none")
     wanted = Platform(os="linux", architecture=_ARCHITECTURES.get(platform.machine(), "amd64"))
-    images = [each if each.platform else replace(each, platform=look(each)) for each in images]
-    fitting = [each for each in images if each.platform == wanted]
+    found = [each if each.platform else replace(each, platform=look(each)) for each in found]
+    fitting = [each for each in found if each.platform == wanted]
     if len(fitting) == 1:
         return fitting[0]
-    told = ", ".join(f"{each.platform} {each.name}".strip() for each in images[:_MOST_NAMED])
-    more = f" and {len(images) - _MOST_NAMED} more" if len(images) > _MOST_NAMED else ""
+    told = ", ".join(f"{each.platform} {each.name}".strip() for each in found[:_MOST_NAMED])
+    more = f" and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else ""
     problem = f"holds {len(fitting)} images for {wanted}" if fitting else f"holds no image for {wanted}"
     raise layout.fault(f"{problem}, but {told!a}{more}; copy the one that is meant into a layout of its own (docs/images.md)")

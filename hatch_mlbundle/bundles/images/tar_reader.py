@@ -33,6 +33,8 @@ _LARGEST_EXTENSION = 1 << 20
 """Bytes of a pax header or a long name that nobody needs more of; Go's archive/tar has the same bound."""
 _END = bytes(BLOCK)
 _RECORDS = frozenset({"path", "linkpath", "size"})
+_CAPABILITIES = "SCHILY.xattr.security.capability"
+"""The record of star's that GNU tar, Go and BuildKit write for a program that may do some of what root may."""
 _SPARSE_RECORDS = frozenset(f"GNU.sparse.{name}" for name in ("major", "name", "realsize", "size", "map"))
 """The pax records that count. Those of holes are about one file, and mean nothing in a header for all of them."""
 _KNOWN = (REGULAR, HARD_LINK, SYMBOLIC_LINK, FOLDER, SPARSE, *DEVICES)
@@ -40,7 +42,10 @@ _KNOWN = (REGULAR, HARD_LINK, SYMBOLIC_LINK, FOLDER, SPARSE, *DEVICES)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
-    """A member: its name and link as they are written, `size` in bytes as unpacked, `stored` in the tar file."""
+    """A member: its name and link as they are written, `size` in bytes as unpacked, `stored` in the tar file.
+
+    `is_capable` says that it has capabilities (capabilities(7), "File capabilities").
+    """
 
     name: str
     type: bytes
@@ -48,6 +53,7 @@ class Member:
     stored: int
     mode: int
     link: str
+    is_capable: bool = False
 
 
 class TarReader:
@@ -123,7 +129,7 @@ class TarReader:
                     continue
                 elif key in ("GNU.sparse.offset", "GNU.sparse.numbytes"):
                     listed.append(value)
-                elif key in _SPARSE_RECORDS:
+                elif key in _SPARSE_RECORDS or key == _CAPABILITIES:
                     records[key] = value
             check_count(len(listed) // 2)
 
@@ -140,6 +146,7 @@ class TarReader:
             stored=stored,
             mode=header.mode,
             link=records.get("linkpath") or header.link,
+            is_capable=_CAPABILITIES in records,
         )
 
     def _map_of(self, header: Header, records: dict[str, str], listed: list[str]) -> SparseMap | None:

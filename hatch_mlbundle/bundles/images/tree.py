@@ -75,13 +75,19 @@ class Hidden:
 class Leaf:
     """What is no folder: a file (`stored`), a symbolic link (its target), or neither of them: a device or pipe.
 
-    `owner` is the package that it belongs to, "" where that is not known.
+    `layer` is the number of the layer that brings it. `owner` is the package that it belongs to, "" where that is not known, and
+    `is_system` says that this is one of the distribution's. `is_shared` says that a hard link between two layers ends or begins here;
+    `is_capable` that it has capabilities (capabilities(7), "File capabilities").
     """
 
     mode: int
+    layer: int = 0
     stored: Stored | None = None
     link: str | None = None
     owner: str = ""
+    is_system: bool = False
+    is_shared: bool = False
+    is_capable: bool = False
 
 
 class Gone:

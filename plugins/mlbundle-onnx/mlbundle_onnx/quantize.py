@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from hatch_mlbundle.libraries import library_versions
 from hatch_mlbundle.model import Bundle, Change, Keep
-from hatch_mlbundle.optimizer import Context, ConvertTask, Detail, Json, Optimizer, Options, option
+from hatch_mlbundle.optimizer import EVERY_KIND, Context, ConvertTask, Detail, Json, Optimizer, Options, option
 from hatch_mlbundle.schema import Glob, Size
 from hatch_mlbundle.units import format_size
 
@@ -68,6 +68,7 @@ class OnnxQuantize(Optimizer[OnnxQuantizeOptions]):
     version = "1"
     lossless = False
     risk = "low"
+    artifacts = EVERY_KIND
     options_type = OnnxQuantizeOptions
 
     def programs(self) -> Mapping[str, str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from hatch_mlbundle.errors import ModelError, ProgramError
 from hatch_mlbundle.libraries import library_versions
 from hatch_mlbundle.model import Bundle, Change, Keep
-from hatch_mlbundle.optimizer import Context, ConvertTask, Detail, Json, Optimizer, Options, option
+from hatch_mlbundle.optimizer import EVERY_KIND, Context, ConvertTask, Detail, Json, Optimizer, Options, option
 from hatch_mlbundle.schema import Size
 from hatch_mlbundle.units import format_size
 
@@ -37,6 +37,7 @@ class OnnxSlim(Optimizer[OnnxSlimOptions]):
     version = "1"
     lossless = False
     risk = "medium"
+    artifacts = EVERY_KIND
     options_type = OnnxSlimOptions
 
     def programs(self) -> Mapping[str, str]:
