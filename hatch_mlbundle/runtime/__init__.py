@@ -8,6 +8,21 @@ from __future__ import annotations
 
 import os
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .models import model_path as model_path
+
+
+def __getattr__(name: str) -> Any:
+    """Import `model_path` when it is asked for (models/__init__.py): what loads packed weights needs none of it."""
+    if name != "model_path":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from .models import model_path
+
+    return model_path
+
 
 def install() -> None:
     """Let safetensors, and whatever loads models by it, load packed weights; costs nothing until some are loaded."""

@@ -14,9 +14,11 @@ import sys
 import time
 from collections.abc import Iterator
 
+_NO_FILE = "it is a link or no file; remove it"
+
 
 class Place:
-    """The unfinished file, held by this process alone. `descriptor` is open for writing, at its start, and the file is empty."""
+    """The unfinished file, held by this process alone. `descriptor` is open for reading and writing, at its start."""
 
     def __init__(self, path: str, descriptor: int) -> None:
         self.path = path
@@ -28,7 +30,7 @@ class Place:
         if os.name == "nt":  # an open file has its name for good there
             self.close()
         os.replace(self.path, target)
-        _settle(os.path.dirname(target) or ".")
+        settle(os.path.dirname(target) or ".")
 
     def discard(self) -> None:
         """Take the unfinished file away, if it is still there."""
@@ -46,10 +48,18 @@ class Place:
 
 @contextlib.contextmanager
 def locked(path: str) -> Iterator[Place]:
-    """Create the file, or take over what a process that is gone left of it, and hold it; waits while another process does.
+    """Create the file, or take over what a process that is gone left of it, emptied, and hold it; waits while another process does.
 
     Never writes through a link. Raises OSError.
     """
+    with resumed(path) as place:
+        os.ftruncate(place.descriptor, 0)
+        yield place
+
+
+@contextlib.contextmanager
+def resumed(path: str) -> Iterator[Place]:
+    """Hold the file as `locked` does, with what a process that is gone left in it."""
     place = _take(path)
     while place is None:
         place = _take(path)
@@ -59,17 +69,26 @@ def locked(path: str) -> Iterator[Place]:
         place.close()
 
 
-def _take(path: str) -> Place | None:
-    """Return the locked file; None where it got its final name, or went, while this process waited."""
+def remove_idle(path: str) -> bool:
+    """Take an unfinished file away unless a process holds it; say whether it is gone. Raises OSError."""
+    place = _take(path, waits=False)
+    if place is None:
+        return not os.path.lexists(path)
+    place.discard()
+    place.close()
+    return True
+
+
+def _take(path: str, *, waits: bool = True) -> Place | None:
+    """Return the locked file; None where another process holds it, or it got its final name, or went, while this process waited."""
     flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
     descriptor = os.open(path, flags, 0o600)
     try:
-        info = os.fstat(descriptor)
-        if not stat.S_ISREG(info.st_mode) or info.st_nlink > 1:
-            raise FileExistsError(errno.EEXIST, "it is a link or no file; remove it", path)
-        _lock(descriptor)
-        if _is_at(descriptor, path):
-            os.ftruncate(descriptor, 0)
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise FileExistsError(errno.EEXIST, _NO_FILE, path)
+        if _lock(descriptor, waits=waits) and _is_at(descriptor, path):
+            if os.fstat(descriptor).st_nlink > 1:  # a finished one, which may be linked elsewhere, is no longer at this path
+                raise FileExistsError(errno.EEXIST, _NO_FILE, path)
             return Place(path, descriptor)
     except BaseException:
         os.close(descriptor)
@@ -88,7 +107,7 @@ def _is_at(descriptor: int, path: str) -> bool:
 if sys.platform == "win32":
     import msvcrt
 
-    def _lock(descriptor: int) -> None:
+    def _lock(descriptor: int, *, waits: bool) -> bool:
         """Lock a byte far behind the end: on Windows nobody else could read or write a locked one."""
         while True:
             os.lseek(descriptor, 1 << 40, os.SEEK_SET)
@@ -96,19 +115,26 @@ if sys.platform == "win32":
                 msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
                 break
             except PermissionError:
+                if not waits:
+                    return False
                 time.sleep(0.1)
         os.lseek(descriptor, 0, os.SEEK_SET)
+        return True
 
-    def _settle(folder: str) -> None:
+    def settle(folder: str) -> None:
         """Windows brings names to the disk by itself."""
 
 else:
     import fcntl
 
-    def _lock(descriptor: int) -> None:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    def _lock(descriptor: int, *, waits: bool) -> bool:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX if waits else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
 
-    def _settle(folder: str) -> None:
+    def settle(folder: str) -> None:
         """Bring a folder's names to the disk, where its file system can."""
         with contextlib.suppress(OSError):
             descriptor = os.open(folder, os.O_RDONLY)

@@ -22,6 +22,7 @@ from typing import BinaryIO
 from . import place_lock
 from .planes import HEAD_SIZE, LENGTH, MOST_BESIDE, Head, decode, read_head
 from .signpost import COMPRESSED, is_signpost
+from .user_cache import user_cache
 
 _FOLDER = "MLBUNDLE_UNPACKED_DIR"
 _WORKERS = 8
@@ -87,13 +88,7 @@ def cache_folder() -> str:
     chosen = os.environ.get(_FOLDER)
     if chosen:
         return os.path.abspath(chosen)
-    home = os.path.expanduser("~")
-    if os.name == "nt":
-        base = os.environ.get("LOCALAPPDATA") or os.path.join(home, "AppData", "Local")
-    elif sys.platform == "darwin":
-        base = os.path.join(home, "Library", "Caches")
-    else:
-        base = os.environ.get("XDG_CACHE_HOME") or os.path.join(home, ".cache")
+    base = user_cache() or os.path.abspath(os.path.expanduser(os.path.join("~", ".cache")))
     return os.path.join(base, "mlbundle", "unpacked")
 
 

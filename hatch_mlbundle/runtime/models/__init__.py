@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 from .errors import ModelFileError, ModelUnavailableError, UnknownModelError
 
-__all__ = ["ModelFileError", "ModelUnavailableError", "UnknownModelError", "model_path"]
+__all__ = ["ModelFileError", "ModelUnavailableError", "UnknownModelError", "heed_command", "model_path"]
 
 
 def model_path(name: str, *, local: str | os.PathLike[str] | None = None, descriptor: str | os.PathLike[str] | None = None) -> Path:
@@ -23,4 +24,40 @@ def model_path(name: str, *, local: str | os.PathLike[str] | None = None, descri
     Raises UnknownModelError where no descriptor tells of the model, ModelUnavailableError where it is in none of its places and
     cannot be fetched, ModelFileError where what was found is damaged.
     """
-    raise NotImplementedError
+    if local is not None and _is_there(local):
+        return Path(local)
+    from .places import descriptors, given_path, home_of, ready  # an application that still has its models needs none of it
+
+    found = [os.fspath(descriptor)] if descriptor is not None else descriptors(local, sys._getframe(1))
+    seen = []
+    for path in found:
+        home = home_of(path)
+        model = home.models.get(name)
+        if model is not None:
+            return ready(model, home)
+        seen.append(path)
+    given = given_path(name)
+    if given is not None and os.path.exists(given):
+        return Path(given)
+    told = f"only others are told of in {', '.join(seen)}" if seen else "there is no mlbundle.models.json in the application"
+    raise UnknownModelError(f"{name}: {told}; name the right one by descriptor=..., or where the model is by local=...")
+
+
+def heed_command() -> None:
+    """Let a frozen application do what MLBUNDLE_COMMAND says, and nothing else: `warm` fetches its models, `verify` checks them.
+
+    It ends the process, with the exit code of `python -m hatch_mlbundle.runtime`; without that variable nothing happens.
+    """
+    command = os.environ.get("MLBUNDLE_COMMAND")
+    if command:
+        from ..model_commands import main
+
+        sys.exit(main([command]))
+
+
+def _is_there(path: str | os.PathLike[str]) -> bool:
+    """Say whether something is at a path; an empty folder is what a model left, or where one is to be mounted."""
+    if not os.path.isdir(path):
+        return os.path.exists(path)
+    with os.scandir(path) as entries:
+        return next(entries, None) is not None
