@@ -6,7 +6,7 @@ import hashlib
 import sys
 from pathlib import Path
 
-from hatch_mlbundle.runtime.models import model_path
+from hatch_mlbundle.runtime import model_path
 
 SENTENCES = ["A cat sits on the mat.", "There is a kitten on the rug.", "Stock prices fell sharply on Monday."]
 MODEL = Path(__file__).parent.parent / "models/minilm"
