@@ -1,14 +1,41 @@
-"""Fetch one file, whose size and SHA-256 are known, from the first of its sources that gives it."""
+"""Fetch one file, whose size and SHA-256 are known, from the first of its sources that gives it.
+
+One thread receives while the other hashes and writes: a download takes as long as the slower of the two.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import os
+import threading
+import time
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from queue import Empty, SimpleQueue
+from typing import Any, TypeAlias
 
+from . import transports
 from .descriptor import ModelFile
+from .errors import ModelUnavailableError
+from .transports import BrokenError, RefusedError
 
 Told: TypeAlias = Callable[[int], None]
 """Is told how many more bytes are there; negative where some are thrown away again."""
+
+_Item: TypeAlias = int | memoryview | BaseException
+
+_CHUNK = 1 << 18
+"""Bytes that are hashed and written at a time."""
+_CHUNKS = 4
+_LATEST = 0.2
+"""Seconds after which a chunk is handed on even if it is not full."""
+_TRIES = 3
+"""How often a source may fail in a row, without having given more, before the next is asked."""
+_WORTH = 1 << 20
+"""Bytes that a try has to give so that it does not count."""
+_SLOWEST = 1000
+"""Bytes a second: what is slower has stalled."""
+_LONGEST_WAIT = 10
+"""Seconds that a source may ask to be left alone."""
 
 
 def fetch(file: ModelFile, urls: Sequence[str], descriptor: int, told: Told) -> None:
@@ -18,4 +45,154 @@ def fetch(file: ModelFile, urls: Sequence[str], descriptor: int, told: Told) -> 
     file (transports.py, `url_of`). The file is brought to the disk. Raises ModelUnavailableError, which names each source and what was
     wrong with it: then the file may hold a part to go on from, but never bytes known to be wrong.
     """
-    raise NotImplementedError
+    part = _Part(file, descriptor, told)
+    part.recover()
+    complete = part.is_complete()
+    problems = []
+    for url in () if complete else dict.fromkeys(urls):
+        try:
+            _fetch_from(url, part)
+            complete = True
+            break
+        except RefusedError as error:
+            problems.append(f"{transports.shown(url)}: {error}")
+    if not complete:
+        raise ModelUnavailableError(f"'{file.path}' cannot be fetched: {'; '.join(problems) or 'it has no source'}")
+    os.fsync(descriptor)
+
+
+class _Part:
+    """What is there of a file, from its start, and its hash."""
+
+    def __init__(self, file: ModelFile, descriptor: int, told: Told) -> None:
+        self.file = file
+        self.position = 0
+        self._descriptor = descriptor
+        self._told = told
+        self._hash = hashlib.sha256()
+
+    def is_complete(self) -> bool:
+        """Say whether all bytes are there and right; throws them away if they are wrong."""
+        if self.position < self.file.size:
+            return False
+        if self._hash.hexdigest() == self.file.sha256:
+            return True
+        self.discard()
+        return False
+
+    def recover(self) -> None:
+        """Hash what an earlier try left."""
+        if os.fstat(self._descriptor).st_size > self.file.size:
+            self.discard()
+        os.lseek(self._descriptor, 0, os.SEEK_SET)
+        view = memoryview(bytearray(_CHUNK))
+        with open(self._descriptor, "rb", buffering=0, closefd=False) as left:
+            while count := left.readinto(view):
+                self._count(view[:count])
+
+    def append(self, data: memoryview) -> None:
+        """Write the next bytes."""
+        written = 0
+        while written < len(data):
+            written += os.write(self._descriptor, data[written:])
+        self._count(data)
+
+    def discard(self) -> None:
+        """Throw away what is there."""
+        os.ftruncate(self._descriptor, 0)
+        os.lseek(self._descriptor, 0, os.SEEK_SET)
+        self._told(-self.position)
+        self.position = 0
+        self._hash = hashlib.sha256()
+
+    def _count(self, data: memoryview) -> None:
+        self._hash.update(data)
+        self.position += len(data)
+        self._told(len(data))
+
+
+def _fetch_from(url: str, part: _Part) -> None:
+    """Complete the part from one source; raises RefusedError where it does not give it."""
+    if not url.startswith("file:") and os.environ.get("MLBUNDLE_OFFLINE", "0") not in ("", "0"):
+        raise RefusedError("MLBUNDLE_OFFLINE is set")
+    source = transports.Source(url, part.file.size)
+    best, tries, anew = part.position, 0, False
+    while True:
+        try:
+            start = _receive(source, part)
+            if part.is_complete():
+                return
+            if anew or not start:
+                raise RefusedError("it gives other bytes than it should (SHA-256 differs)")
+            anew = True  # perhaps what was there before was wrong
+        except BrokenError as error:
+            tries = 1 if part.position >= best + _WORTH else tries + 1
+            if tries == _TRIES or error.wait > _LONGEST_WAIT:
+                raise RefusedError(str(error)) from None
+            time.sleep(max(error.wait, 0.25 * tries))
+        best = max(best, part.position)
+
+
+def _receive(source: transports.Source, part: _Part) -> int:
+    """Append what a source gives of what is missing; return the byte that it began with."""
+    free: SimpleQueue[bytearray | None] = SimpleQueue()
+    full: SimpleQueue[_Item] = SimpleQueue()
+    for _ in range(_CHUNKS):
+        free.put(bytearray(_CHUNK))
+    threading.Thread(target=_pump, args=(source, part.position, free, full), daemon=True).start()
+    try:
+        start: int = _taken(full, 2 * source.timeout)
+        if start != part.position:
+            part.discard()
+        since, before = time.monotonic(), part.position
+        while data := _taken(full, source.timeout):
+            part.append(data)
+            free.put(data.obj)
+            if time.monotonic() > since + source.timeout:
+                if part.position < before + _SLOWEST * source.timeout:
+                    raise BrokenError(f"it gives less than {_SLOWEST} bytes a second")
+                since, before = time.monotonic(), part.position
+    finally:
+        free.put(None)
+    if part.position < part.file.size:
+        raise BrokenError(f"it ended after {part.position:,} of {part.file.size:,} bytes")
+    return start
+
+
+def _taken(full: SimpleQueue[Any], timeout: float) -> Any:
+    """Return what the other thread received, and raise what went wrong there."""
+    try:
+        item = full.get(timeout=timeout)
+    except Empty:
+        raise BrokenError(f"nothing came for {timeout:.0f} s") from None
+    if isinstance(item, BaseException):
+        raise transports.explained(item) from None
+    return item
+
+
+def _pump(source: transports.Source, position: int, free: SimpleQueue[bytearray | None], full: SimpleQueue[_Item]) -> None:
+    """Receive in a thread of its own: give where the bytes begin, then chunks, at last an empty one or what went wrong."""
+    try:
+        with source.opened(position) as answer:
+            full.put(answer.start)
+            left = answer.length
+            while chunk := free.get():
+                view = memoryview(chunk)[:left]
+                count = _filled(answer.read, view)
+                left -= count
+                full.put(view[:count])
+                if not count:
+                    break
+    except BaseException as error:
+        full.put(error)
+
+
+def _filled(read: Callable[[memoryview], int | None], view: memoryview) -> int:
+    """Fill a chunk, but for no longer than bytes come fast; return how many there are, 0 at the end."""
+    count, start = 0, time.monotonic()
+    while count < len(view) and time.monotonic() < start + _LATEST:
+        more = read(view[count:])
+        if not more:
+            break
+        count += more
+    return count
