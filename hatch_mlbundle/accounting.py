@@ -74,7 +74,7 @@ class Ledger:
                 following = last if number == final else self._measured(applied.after)
             yield ChangeRow(step=number, action=applied.action, reason=applied.reason, saved=self._difference(state, following))
             state = following
-        if state != last:
+        if not _same(state, last):
             action = "drop" if last is None else "add" if state is None else "rewrite"
             yield ChangeRow(step=None, action=action, reason="by writing the artifact", saved=self._difference(state, last))
 
@@ -115,6 +115,11 @@ class Ledger:
 def _last(history: list[tuple[int, Applied]]) -> File:
     """Return a file as it was when a step dropped it that another one had added."""
     return next(file for _, applied in reversed(history) if (file := applied.after or applied.before))
+
+
+def _same(one: FileState | None, other: FileState | None) -> bool:
+    """Say whether nothing became of a file: in a layer that is packed anew, one that stays takes a few bytes more or less."""
+    return one == other or bool(one and other and (one.size, one.sha256) == (other.size, other.sha256))
 
 
 def _totals(side: Side) -> Totals:

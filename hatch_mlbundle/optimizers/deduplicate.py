@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from posixpath import basename, dirname, splitext
@@ -26,6 +27,9 @@ _SERVED = frozenset(
     ".html .htm .css .js .mjs .map .wasm .svg .png .jpg .jpeg .gif .ico .webp .woff .woff2 .ttf .otf .eot".split()  # noqa: SIM905
 )
 """Suffixes of files that web servers give out: several refuse a link that leads out of the folder they serve."""
+_PACKAGES = re.compile(r"(?:.*?/)?(?:site|dist)-packages(?=/)")
+_SHARED_TOPS = frozenset({"home", "opt", "srv", "usr", "var"})
+"""Folders at the root whose folders have nothing to do with each other."""
 _WRITTEN = frozenset({".db", ".sqlite", ".sqlite3", ".lock"})
 """Suffixes of files that applications write to: through a link they would write to the other name, too."""
 
@@ -63,6 +67,8 @@ class Deduplicate(Optimizer[DeduplicateOptions]):
             pointed={target_of(file): file.path for file in bundle.of_kind(Kind.LINK)},
             external=_external_data(bundle, copies, context),
             frozen=bool(bundle.of_kind(Kind.FROZEN)),
+            home_of=home_in_image if context.artifact == "image" else lambda _: "",
+            selects=context.selects,
         )
         for group in groups:
             yield from _link_group(group, rules)
@@ -85,13 +91,18 @@ class Deduplicate(Optimizer[DeduplicateOptions]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Rules:
-    """What speaks against a link. `pointed` are the paths that links lead to, `external` those of ONNX external data, each with whose."""
+    """What speaks against a link. `pointed` are the paths that links lead to, `external` those of ONNX external data, each with whose.
+
+    `home_of` returns the folder that a file may be copied elsewhere with, without the rest; `selects` is that of the Context.
+    """
 
     bundle: Bundle
     linking: Mapping[str, Linking]
     pointed: Mapping[str, str]
     external: Mapping[str, str]
     frozen: bool
+    home_of: Callable[[str], str]
+    selects: Callable[[str], bool]
     neighbours: dict[str, Mapping[str, str | None]] = field(default_factory=dict)
 
     def alone(self, file: File) -> str | None:
@@ -116,6 +127,8 @@ class _Rules:
         same_folder = dirname(file.path) == dirname(target.path)
         if _folded(file.path) == _folded(target.path):
             return f"where case does not count, it and {target.path} are one name"
+        if self.home_of(file.path) != self.home_of(target.path):
+            return f"{target.path} lies in another environment or application, and either may be copied without the other"
         if file.owner != target.owner and not self.frozen:
             return f"{target.path} belongs to {target.owner}, which may be removed or upgraded by itself"
         if file.owner != target.owner and (is_metadata(file.path) or is_licence(file.path)):
@@ -158,6 +171,9 @@ def _link_group(group: Sequence[File], rules: _Rules) -> Iterator[Change]:
         if reason := rules.alone(file):
             yield Keep(path=file.path, reason=f"has a copy, but {reason}")
             continue
+        if not rules.selects(file.path):
+            staying.append(file)
+            continue
         reasons = {target.path: rules.together(file, target) for target in staying}
         fitting = next((path for path, reason in reasons.items() if reason is None), None)
         if file.path in rules.pointed and staying:
@@ -170,11 +186,21 @@ def _link_group(group: Sequence[File], rules: _Rules) -> Iterator[Change]:
         staying.append(file)
 
 
-def _rank(file: File, rules: _Rules) -> tuple[bool, bool, int, int, str]:
-    """Put first what links lead to, then what the loader knows by its SONAME, then what lies highest."""
+def _rank(file: File, rules: _Rules) -> tuple[bool, bool, bool, int, int, str]:
+    """Put first what must not be changed, what links lead to, then what the loader knows by its SONAME, then what lies highest."""
     linking = rules.linking.get(file.path)
     by_soname = linking is not None and linking.soname == basename(file.path)
-    return file.path not in rules.pointed, not by_soname, file.path.count("/"), len(file.path), file.path
+    untouched = not rules.selects(file.path)
+    return not untouched, file.path not in rules.pointed, not by_soname, file.path.count("/"), len(file.path), file.path
+
+
+def home_in_image(path: str) -> str:
+    """Return the environment's `site-packages` that a file of an image lies in, else its folder near the root: `app`, `opt/app`."""
+    packages = _PACKAGES.match(path)
+    if packages:
+        return packages[0]
+    parts = path.split("/")
+    return "/".join(parts[: 2 if parts[0] in _SHARED_TOPS else 1])
 
 
 def _is_for_windows(bundle: Bundle) -> bool:
