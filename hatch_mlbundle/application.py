@@ -33,6 +33,7 @@ from .finished import Finished, recall, remember
 from .job import Job
 from .manifest import CompanionRow, Manifest, PackedRow
 from .model import CHUNK, Bundle, Finding, Kind
+from .models_beside import late_steps, models_that_left, replacing_models
 from .pipeline import Outcome, Planned, plan, run
 from .session import Session, open_session
 from .suggestions import Trials, suggest
@@ -196,6 +197,8 @@ def _make(job: Job, session: Session, path: Path | None, target: Path, findings:
             if replaced:
                 found = session.services.workspace.found_companions()
                 companions = commits.enter_context(replacing_companions(found, beside(job, target, COMPANIONS)))
+                left = models_that_left(outcome.stages)
+                companions += commits.enter_context(replacing_models(left, target, session.services.pool))
                 session.services.progress.start("writing", 0)
                 written = artifact.enter_context(write(outcome.bundle, left_out(job, outcome)))
             told = (*told, *_told(job.config, written.findings))
@@ -304,6 +307,7 @@ def _is_lasting(manifest: Manifest, outcome: Outcome) -> bool:
 def _idle(job: Job) -> list[Finding]:
     advice = "has options but is not in `optimizers`; list it there, or delete them"
     idle = [Finding(code="MB002", message=f"[tool.mlbundle.{name}] {advice}") for name in job.config.idle]
+    idle += late_steps(job.stages)
     if job.config.settings.accuracy.wanted and job.inquiry is None:
         message = "[tool.mlbundle.accuracy] measures nothing: no step in `optimizers` is lossy; list one, or delete the table"
         idle.append(Finding(code="MB752", message=message))

@@ -19,9 +19,11 @@ from .profile import FILE_NAME
 from .standard_output import discard_output
 
 if TYPE_CHECKING:
-    from . import commands, report_commands, trace_command
+    from . import commands, model_commands, report_commands, trace_command
 else:
-    commands, report_commands, trace_command = (late(f"{__package__}.{name}") for name in ("commands", "report_commands", "trace_command"))
+    commands, model_commands, report_commands, trace_command = (
+        late(f"{__package__}.{name}") for name in ("commands", "model_commands", "report_commands", "trace_command")
+    )
 
 _COLLECTED = 1_000_000
 """Objects made between two collections of garbage: syntax trees are many, and looking for cycles in them takes a fifth of the time."""
@@ -88,6 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_explore(subparsers)
     _add_measure(subparsers)
     _add_trace(subparsers)
+    _add_models(subparsers)
     _add_plugins(subparsers)
     _add_cache(subparsers)
     return parser
@@ -191,6 +194,21 @@ def _add_trace(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("--allow-failure", action="store_true", help="let the run count even where the command fails")
     parser.add_argument("-q", "--quiet", action="store_true", help="say only what went wrong")
+
+
+def _add_models(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = _command(
+        subparsers, "models", model_commands.models, "list, fetch or check models that lie outside artifacts, or prune their store"
+    )
+    parser.add_argument("action", choices=("list", "warm", "verify", "prune"), help="prune removes what no artifact named tells of")
+    parser.add_argument(
+        "subjects",
+        type=Path,
+        nargs="*",
+        metavar="artifact",
+        help="a mlbundle.models.json, a wheel, a frozen bundle or a folder that has one",
+    )
+    parser.set_defaults(quiet=False)
 
 
 def _add_plugins(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

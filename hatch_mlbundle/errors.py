@@ -99,6 +99,12 @@ class StorageError(MlbundleError):
     """The file system refused: disk full, permission denied, read-only."""
 
 
+class ModelStoreError(MlbundleError):
+    """A model outside an artifact is damaged, or is in none of its places and cannot be fetched: a line for each."""
+
+    exit_code: ClassVar[int] = 1
+
+
 class VerificationError(MlbundleError):
     """A verify command fails on the untouched artifact, cannot be run, or behaves otherwise on the result with `on-failure = "error"`."""
 

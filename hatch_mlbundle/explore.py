@@ -27,6 +27,7 @@ from .proof import open_runner
 from .session import Session, open_session
 from .verification.choices import Choice, Exploration
 from .verification.runner import Runner
+from .verification.subject import Subject
 from .verification.tryouts import Laid, Tryouts
 from .verification.verify import disturbances
 from .verify_settings import VerifyCommand
@@ -74,7 +75,8 @@ def explore(job: Job, path: Path, *, command: Sequence[str] = (), repeat: int = 
         runner = open_runner(job, session, path, name, before.bundle) if job.config.settings.verify.commands else None
         on_disk = runner.subject.on_disk if runner else session.artifact.on_disk
         tryouts = _start_tryouts(runner, on_disk(before.bundle) or before.bundle, repeat, job.progress) if runner else None
-        drafts = list(_Explorer(job=job, session=session, name=name, before=before, on_disk=on_disk).drafts())
+        subject = runner.subject if runner else None
+        drafts = list(_Explorer(job=job, session=session, name=name, before=before, on_disk=on_disk, subject=subject).drafts())
         choices = _tried(drafts, tryouts) if tryouts else tuple(draft.choice for draft in drafts)
         return Exploration(
             artifact=name,
@@ -124,7 +126,7 @@ def _tried(drafts: Sequence[_Draft], tryouts: Tryouts) -> tuple[Choice, ...]:
 class _Explorer:
     """Makes the choices one after another. What two have in common is made once: a step on a bundle, a result, a compressed file.
 
-    `on_disk` gives the files of a bundle as they lie where commands run on them.
+    `on_disk` gives the files of a bundle as they lie where commands run on them; `subject`, where they do, is told of models that left.
     """
 
     job: Job
@@ -132,6 +134,7 @@ class _Explorer:
     name: str
     before: Side
     on_disk: Callable[[Bundle], Bundle | None]
+    subject: Subject | None = None
     _outcomes: dict[tuple[str, str], Outcome] = field(default_factory=dict)
     _wheels: dict[str, _Result] = field(default_factory=dict)
     _compressed: dict[str, int] = field(default_factory=dict)
@@ -166,6 +169,8 @@ class _Explorer:
             services = self.session.services
             own = Workspace(services.workspace.new_folder())  # companions of one choice are none of another's
             self._outcomes[key] = run(bundle, [stage], replace(services, workspace=own))
+            if self.subject:
+                self.subject.learn(self._outcomes[key].stages)
         return self._outcomes[key]
 
     def _own_form(self, name: str, outcome: Outcome) -> _Draft:
@@ -235,6 +240,8 @@ class _Explorer:
         except (UnsoundResultError, ArtifactError) as error:
             return _untried(replace(made, verdict="impossible", problem=str(error)))
         sized = replace(made, installed=packed.size, compressed=packed.size, sha256=packed.sha256)
+        if self.subject:
+            self.subject.learn_packed(packed.sha256, outcome.bundle)
         return _Draft(choice=sized, laid=Laid(bundle=_lone(place, packed), unpacks=written.side.account.size))
 
     def _archives(self, outcome: Outcome) -> Iterator[Choice]:

@@ -44,7 +44,7 @@ def relative_target(path: str, target: str) -> str:
 
 def _through_folder(bundle: Bundle, path: str) -> str | None:
     folder = dirname(path)
-    while folder:
+    while folder.strip("/"):
         file = bundle.get(folder)
         if file is not None:
             return normpath(join(target_of(file), path[len(folder) + 1 :])) if file.link is not None else None

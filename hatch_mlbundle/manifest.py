@@ -113,11 +113,15 @@ class FileRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompanionRow:
-    """A file that belongs beside the artifact, by its path in the companions' folder."""
+    """A file that belongs beside the artifact, by its path in the companions' folder.
+
+    Of a `model` that left, the path is that in the models' folder.
+    """
 
     path: str
     size: int
     sha256: str
+    model: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

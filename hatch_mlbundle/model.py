@@ -215,8 +215,8 @@ class Convert:
 class Leave:
     """Take a model out of the bundle: all files at `paths`, or none of them. It is written beside the artifact in `form`, if there is one.
 
-    `path` is the one of them that the change is about. Outside, the model is called `name`, and has `files`: those below the folder `place`,
-    or the one there where it `is_file`. They are `paths` with what these links lead to.
+    `path` is the one of them that the change is about. Outside, the model is called `name`, and has `files`: those below the folder
+    `place`, or the one there where it `is_file`; in place of a link the file that it leads to.
     """
 
     path: str

@@ -11,6 +11,7 @@ from .bundles.images.writable import WritableImage
 from .errors import ConfigurationError
 from .job import Job
 from .model import Bundle, Finding
+from .models_beside import models_folder
 from .session import Session
 from .trials.bundle_files import bundle_mounts
 from .trials.jail import jail
@@ -45,6 +46,8 @@ def open_runner(job: Job, session: Session, path: Path, name: str, before: Bundl
     """
     settings = job.config.settings.verify
     subject = _subject(session, path, name, before, settings)
+    neighbour = models_folder(path.absolute())
+    subject.neighbour = neighbour if neighbour.is_dir() else None
     _check_placeholders(settings, subject)
     folder = session.services.workspace.new_folder()
     runner = Runner(settings=settings, subject=subject, project=job.project.absolute(), folder=folder)
@@ -70,6 +73,7 @@ def _clean_root(subject: Subject, runner: Runner, session: Session) -> Callable[
     def made(writable: str | None) -> Wrap:
         """Look at the bundle only now that it is laid out, which says what its bootloader needs."""
         seen = [*bundle_mounts(subject.stand.root), Mount.of(runner.project), Mount.of(runner.work, writable=True)]
+        seen += [Mount.of(folder) for folder in (subject.models.root, subject.neighbour) if folder]
         if subject.environment:
             seen += [Mount.of(subject.environment.folder), *python_mounts(subject.environment.python)]
         more = [Mount.of(Path(writable), writable=True)] if writable else []

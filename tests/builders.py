@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hatch_mlbundle.identify import HEAD, identify
 from hatch_mlbundle.model import Bundle, Change, DiskContent, Drop, File, Finding, Keep, Kind, MemoryContent
-from hatch_mlbundle.optimizer import Context, Json, Judge, Optimizer
+from hatch_mlbundle.optimizer import ArtifactKind, Context, Json, Judge, Optimizer
 
 
 def file_of(path: str, data: bytes, *, link: str | None = None) -> File:
@@ -52,6 +52,7 @@ class PlainContext:
     left_alone: frozenset[str] = frozenset()
     findings: list[Finding] = field(default_factory=list)
     judge: Judge | None = None
+    artifact: ArtifactKind = "folder"
 
     def selects(self, path: str) -> bool:
         return path not in self.left_alone

@@ -9,11 +9,13 @@ from pathlib import Path
 
 from hatch_mlbundle.identify import HEAD, identify
 from hatch_mlbundle.model import Bundle, Convert, DiskContent, File, Finding, Kind
-from hatch_mlbundle.optimizer import ConvertTask, Json, Judge, Task
+from hatch_mlbundle.optimizer import ArtifactKind, ConvertTask, Json, Judge, Task
 
 
 class FakeContext:
     """Implements `Context` over a folder that holds the bundle's files; findings are gathered in `findings`."""
+
+    artifact: ArtifactKind = "folder"
 
     def __init__(self, root: Path, *, excluded: Sequence[str] = (), judge: Judge | None = None) -> None:
         self.root = root

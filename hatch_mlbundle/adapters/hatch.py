@@ -24,6 +24,7 @@ from hatch_mlbundle.job import Job, prepare
 from hatch_mlbundle.model import Finding
 from hatch_mlbundle.plugins import load_registry
 from hatch_mlbundle.reports.terminal import as_text, summary
+from hatch_mlbundle.runtime.models.places import NEIGHBOUR
 
 
 class MlbundleBuildHook(BuildHookInterface[BuilderConfig]):
@@ -55,10 +56,11 @@ class MlbundleBuildHook(BuildHookInterface[BuilderConfig]):
         self._finished = True
 
     def clean(self, versions: list[str]) -> None:
-        """Remove the manifests and companions of this project's wheels; not in a clean-up right after they were made."""
+        """Remove the manifests, companions and models of this project's wheels; not in a clean-up right after they were made."""
         if self.target_name == "wheel" and not self._finished:
             with one_line(self.app):
-                self._remove_ours(beside(self._prepare(), Path(self.directory) / "any").parent)
+                for folder in {beside(self._prepare(), Path(self.directory) / "any").parent, Path(self.directory)}:
+                    self._remove_ours(folder)
 
     def _prepare(self) -> Job:
         registry = load_registry()
@@ -72,7 +74,7 @@ class MlbundleBuildHook(BuildHookInterface[BuilderConfig]):
                 continue
             if path.name.endswith(TELLING):
                 path.unlink()
-            elif path.name.endswith(COMPANIONS):
+            elif path.name.endswith((COMPANIONS, NEIGHBOUR)):
                 shutil.rmtree(path)
 
 

@@ -19,6 +19,7 @@ from hatch_mlbundle.bundles.frozen_owner import check_names
 from hatch_mlbundle.bundles.housing import why_not
 from hatch_mlbundle.bundles.loader import is_loadable, needs_loader, with_loader
 from hatch_mlbundle.bundles.missing_notice import REHEARSAL, LeftOut, Scripts, with_notice
+from hatch_mlbundle.bundles.model_script import is_descriptor, with_model_script
 from hatch_mlbundle.bundles.onefile import check_one_file
 from hatch_mlbundle.bundles.onefile_writer import write_one_file
 from hatch_mlbundle.cache import Cache
@@ -187,16 +188,28 @@ class FrozenArtifact:
         if executable.path in self._problems:
             return executable, ()
         executable, notice = with_notice(executable, left_out, bundle)
+        executable, models = self._model_script(executable, bundle)
+        scripts = (*notice, *models)
         new = [path for path in bundle if is_loadable(path) and path not in self._scanned]
         if not new:
-            return executable, notice
+            return executable, scripts
         try:
             executable, loader = with_loader(executable, bundle)
         except MlbundleError:
             if any(map(needs_loader, new)):
                 raise
-            return executable, notice
-        return executable, (*notice, *loader)
+            return executable, scripts
+        return executable, (*scripts, *loader)
+
+    def _model_script(self, executable: Executable, bundle: Bundle) -> tuple[Executable, Scripts]:
+        """Return an executable and the script that finds models, where the bundle has a descriptor that is new."""
+        contents = executable.archive.contents_folder
+        if not any(is_descriptor(path, contents) and bundle[path] != self._scanned.get(path) for path in bundle):
+            return executable, ()
+        try:
+            return with_model_script(executable, bundle)
+        except MlbundleError:  # an application that asks for models has imported what finds them
+            return executable, ()
 
     def _held(self, path: str, bundle: Bundle) -> list[File]:
         executable = self._executables[path]

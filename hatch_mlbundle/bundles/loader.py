@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import sys
 import zlib
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
@@ -30,6 +30,8 @@ from .script_code import script_code
 LOADER = "pyi_rth_mlbundle_weights"
 """The script's name; the beginning is that of PyInstaller's run-time hooks."""
 
+Source: TypeAlias = tuple[bool, str]
+"""Whether a module is a package, and its source."""
 Compile: TypeAlias = Callable[[str, str], bytes]
 """Takes a module's source and name, and returns its code as marshal writes it."""
 
@@ -73,15 +75,20 @@ def with_loader(executable: Executable, bundle: Bundle) -> tuple[Executable, tup
     packed = [path for path in bundle if is_loadable(path)]
     if not packed:
         return executable, ()
-    archive = executable.archive
-    old = [entry for entry in archive.entries if (entry.name, entry.type) == (LOADER, SCRIPT)]
-    modules = modules_in(bundle, archive.contents_folder, executable.path)
+    modules = modules_in(bundle, executable.archive.contents_folder, executable.path)
     source = loader_source(packed, modules, lambda text, name: script_code(executable, text, name), executable.path)
-    code = script_code(executable, source, f"{LOADER}.py")
+    return with_script(executable, LOADER, source)
+
+
+def with_script(executable: Executable, name: str, source: str) -> tuple[Executable, tuple[tuple[str, bytes], ...]]:
+    """Return the executable and a script to put into it, in the place of an earlier one of this name: none where it has it already."""
+    archive = executable.archive
+    old = [entry for entry in archive.entries if (entry.name, entry.type) == (name, SCRIPT)]
+    code = script_code(executable, source, f"{name}.py")
     if any(b"".join(content_of(executable.file, entry, _LARGEST).chunks()) == code for entry in old):
         return executable, ()
     bare = replace(executable, archive=replace(archive, entries=tuple(entry for entry in archive.entries if entry not in old)))
-    return bare, ((LOADER, code),)
+    return bare, ((name, code),)
 
 
 def loader_source(packed: Collection[str], modules: Collection[str], compiled: Compile, executable: str) -> str:
@@ -92,10 +99,17 @@ def loader_source(packed: Collection[str], modules: Collection[str], compiled: C
     if "numpy" not in modules and any(map(needs_loader, packed)):
         raise UnsoundResultError(f"{executable}: has no numpy, which packed weights need; {_REMEDY}")
     ours = dict(_runtime_modules(compressed=any(path.endswith(COMPRESSED) for path in packed)))
-    texts = {**ours, **_borrowed([text for _, text in ours.values()], modules, executable)}
+    found, lacking = borrowed([(text, _PACKAGE) for _, text in ours.values()], modules)
+    for name in lacking:
+        raise UnsoundResultError(f"{executable}: has no module {name}, which the loader of packed weights needs; {_REMEDY}")
+    return start_of(_START, {**ours, **found}, compiled, first=f"{_PACKAGE}.patching")
+
+
+def start_of(template: str, texts: Mapping[str, Source], compiled: Compile, **values: str) -> str:
+    """Return the source of a script that has modules as code, and what makes them importable (runtime/embedded.py)."""
     rows = {name: (package, zlib.compress(compiled(text, f"{name}.py"), _LEVEL)) for name, (package, text) in sorted(texts.items())}
-    start = _source_of("embedded")
-    return _START.format(code=zlib.compress(compiled(start, "mlbundle_embedded.py"), _LEVEL), modules=rows, first=f"{_PACKAGE}.patching")
+    code = zlib.compress(compiled(source_of("embedded"), "mlbundle_embedded.py"), _LEVEL)
+    return template.format(code=code, modules=rows, **values)
 
 
 def modules_in(bundle: Bundle, contents: str, executable: str) -> set[str]:
@@ -122,39 +136,45 @@ def _modules_in_zip(data: bytes) -> set[str]:
         return set()
 
 
-def _runtime_modules(*, compressed: bool) -> Iterator[tuple[str, tuple[bool, str]]]:
+def _runtime_modules(*, compressed: bool) -> Iterator[tuple[str, Source]]:
     """Yield the runtime's modules by the names that they have there: whether each is a package, and its source."""
     yield _PACKAGE, (True, "")
     waiting = ["patching", *(["unpack"] if compressed else [])]
     seen = {"unpack", *waiting}
     while waiting:
         module = waiting.pop()
-        text = _source_of(module)
+        text = source_of(module)
         yield f"{_PACKAGE}.{module}", (False, text)
         names = {each.rpartition(".")[2] for each in needed_modules(text, _PACKAGE) if each.startswith(f"{_PACKAGE}.")}
         waiting += (new := sorted(name for name in names - seen if (_RUNTIME / f"{name}.py").is_file()))
         seen.update(new)
 
 
-def _source_of(module: str) -> str:
+def source_of(module: str) -> str:
+    """Return the source of a module of the runtime, `models/store` for one in a package, to be compiled as `script_code` does."""
     return (_RUNTIME / f"{module}.py").read_text(encoding="utf-8").replace(_FUTURE, "\n\n")
 
 
-def _borrowed(sources: Iterable[str], modules: Collection[str], executable: str) -> dict[str, tuple[bool, str]]:
-    """Return the modules of the standard library that these sources need and the application lacks, as above."""
-    found: dict[str, tuple[bool, str]] = {}
-    waiting = [name for text in sources for name in needed_modules(text, _PACKAGE)]
+def borrowed(sources: Iterable[tuple[str, str]], modules: Collection[str]) -> tuple[dict[str, Source], list[str]]:
+    """Return the modules of the standard library that sources, each with its package, need and the application lacks, and their sources.
+
+    Those that are no Python are only named, sorted.
+    """
+    found: dict[str, Source] = {}
+    lacking: set[str] = set()
+    waiting = [name for text, package in sources for name in needed_modules(text, package)]
     while waiting:
         name = waiting.pop()
         spec = None if name in modules or name in found else _standard_spec(name)
         if spec is None or spec.origin in ("built-in", "frozen"):
             continue
         if spec.origin is None or not spec.origin.endswith(".py"):
-            raise UnsoundResultError(f"{executable}: has no module {name}, which the loader of packed weights needs; {_REMEDY}")
+            lacking.add(name)
+            continue
         text = Path(spec.origin).read_text(encoding="utf-8")
         found[name] = (spec.submodule_search_locations is not None, text)
         waiting += needed_at_once(text, spec.parent or "")
-    return found
+    return found, sorted(lacking)
 
 
 def _standard_spec(name: str) -> ModuleSpec | None:

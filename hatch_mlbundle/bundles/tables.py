@@ -21,6 +21,7 @@ from hatch_mlbundle.bundles.frozen_owner import check_names, frozen_owner
 from hatch_mlbundle.bundles.joined import examined
 from hatch_mlbundle.bundles.loader import LOADER, is_loadable, loader_source, modules_in, needs_loader
 from hatch_mlbundle.bundles.member_names import name_fault
+from hatch_mlbundle.bundles.model_script import MODEL_SCRIPT, is_descriptor, model_script
 from hatch_mlbundle.bundles.script_code import compiled
 from hatch_mlbundle.errors import ArtifactError, MlbundleError
 from hatch_mlbundle.identify import identify
@@ -136,10 +137,10 @@ class TablesArtifact:
             yield Written(side=plain_side(bundle), path=partial)
         self._change(bundle, {path: str(target / path) for path in changed})
         for tables, name in loaders:
-            tables.run.insert(0, (LOADER, str(target / name), "PYSOURCE"))
+            tables.run.insert(0, (Path(name).stem, str(target / name), "PYSOURCE"))
 
     def _loaders(self, bundle: Bundle, folder: Path) -> Iterator[tuple[Tables, str]]:
-        """Write what loads packed weights, where there are new ones, into the folder: a script for each of the tables."""
+        """Write what loads packed weights, where there are new ones, and what finds models outside: scripts for the tables."""
         packed = [path for path in bundle if is_loadable(path)]
         new = [path for path in packed if path not in self._scanned]
         for tables in self._tables if new else ():
@@ -149,10 +150,10 @@ class TablesArtifact:
                 if any(map(needs_loader, new)):
                     raise
                 continue
-            name = f"{tables.name}.scripts/{LOADER}.py"
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_text(source, encoding="utf-8")
-            yield tables, name
+            yield tables, _write_script(source, f"{tables.name}.scripts/{LOADER}.py", folder)
+        for tables in self._tables if any(is_descriptor(path, "") for path in bundle) else ():
+            source = model_script(modules_in(bundle, "", tables.name), compiled)
+            yield tables, _write_script(source, f"{tables.name}.scripts/{MODEL_SCRIPT}.py", folder)
 
     def _change(self, bundle: Bundle, sources: Mapping[str, str]) -> None:
         known: set[str] = set()
@@ -173,6 +174,12 @@ class TablesArtifact:
         if file.link is not None:
             return (name, file.link, _LINK)
         return (name, sources.get(path, source), kind)
+
+
+def _write_script(source: str, name: str, folder: Path) -> str:
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text(source, encoding="utf-8")
+    return name
 
 
 def _loader(bundle: Bundle, packed: Collection[str], tables: Tables) -> str:

@@ -12,7 +12,8 @@ _ANYTHING = re.compile(
     re.IGNORECASE,
 )
 """What is called so may be any model: the folder above says more."""
-_CACHED = re.compile(r"models--(?:.*--)?(.+)")
+_CACHED = re.compile(r"(?:.*/)?models--(?:[^/]*--)?([^/]+)/snapshots/[^/]+")
+"""A revision in a cache of huggingface_hub: its repository has the name."""
 _RESERVED = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)(?:\..*)?", re.IGNORECASE)
 """Names that Windows keeps to itself (Microsoft, "Naming Files, Paths, and Namespaces")."""
 _LONGEST = 80
@@ -41,11 +42,12 @@ def is_name(name: str) -> bool:
 
 def _plain(path: str) -> str:
     """Return what a person would call the model at a path: the last part that says something."""
+    if match := _CACHED.fullmatch(path):
+        return _clean(match[1]) or "model"
     part = re.sub(r"\.\w+$", "", basename(path)) if dirname(path) else basename(path).partition(".")[0]
     while path:
-        match = _CACHED.fullmatch(part)
-        if match or not _ANYTHING.fullmatch(part):
-            return _clean(match[1] if match else part) or "model"
+        if not _ANYTHING.fullmatch(part):
+            return _clean(part) or "model"
         path = dirname(path)
         part = basename(path)
     return "model"

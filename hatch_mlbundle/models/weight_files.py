@@ -27,7 +27,7 @@ _LONGEST = 128
 def is_weights(file: File) -> bool:
     """Say whether a file holds weights: by its name, and where that may be anything's by how it begins."""
     name = basename(file.path)
-    if file.link is not None or not file.size:
+    if file.link is not None or not file.size or file.kind is Kind.METADATA:
         return False
     if file.kind is Kind.MODEL or name.lower().endswith(_SUFFIXES):
         return True

@@ -15,6 +15,7 @@ from rich.text import Text
 from hatch_mlbundle.manifest import Manifest, Saved, Totals
 from hatch_mlbundle.model import Add, Bundle, Change, Convert, Drop, Finding, Keep, Leave, Link, Rewrite
 from hatch_mlbundle.printable import printable
+from hatch_mlbundle.runtime.models.places import NEIGHBOUR
 from hatch_mlbundle.standard_output import standard_output
 from hatch_mlbundle.units import format_percent, format_size
 from hatch_mlbundle.verification.report import Verification
@@ -68,6 +69,7 @@ def summary(manifest: Manifest, place: Path | None = None, verification: Verific
     parts: list[RenderableType] = [unbroken(manifest.artifact.name), table, _verdict(before, after, compresses=compresses)]
     models = models_report(manifest)
     parts += [models] if models else []
+    parts += _outside(manifest)
     parts += [_finding(finding) for finding in manifest.findings]
     parts += [unbroken(f"{packed.format}: {packed.name}, {format_size(packed.size)}") for packed in manifest.packed]
     parts += [verification_report(verification)] if verification else []
@@ -127,6 +129,18 @@ def _steps(manifest: Manifest, top: int) -> Iterator[Text]:
     count = f"{len(ordered):,} {'step' if len(ordered) == 1 else 'steps'}"
     saved = f"{format_size(before - after)} ({format_percent(before - after, before)}) saved by {count}"
     yield Text(": ".join([saved, *([", ".join(told)] if told else [])]), style="green", overflow="fold")
+
+
+def _outside(manifest: Manifest) -> list[Text]:
+    """Return a line for the models that lie beside the artifact, nothing where none do."""
+    sizes: Counter[str] = Counter()
+    for row in manifest.companions:
+        if row.model:
+            sizes[row.model] += row.size
+    if not sizes:
+        return []
+    told = ", ".join(f"{printable(name)} {format_size(size)}" for name, size in sorted(sizes.items()))
+    return [Text(f"models in {printable(manifest.artifact.name)}{NEIGHBOUR}: {told}", style="green", overflow="fold")]
 
 
 def _table(first: str, *others: str) -> Table:

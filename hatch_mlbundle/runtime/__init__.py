@@ -39,5 +39,5 @@ def uninstall() -> None:
 
 
 def hook_path() -> str:
-    """Return the path of a script that calls `install()`: for `runtime_hooks` in a PyInstaller spec file."""
+    """Return the path of a script that calls `install()` and heeds MLBUNDLE_COMMAND: for `runtime_hooks` in a PyInstaller spec file."""
     return os.path.join(os.path.dirname(os.path.abspath(__file__)), "pyinstaller_hook.py")

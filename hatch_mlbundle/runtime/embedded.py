@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _frozen_importlib
 import marshal
+import os
 import sys
 import zlib
 
@@ -19,9 +20,22 @@ def start(modules: Mapping[str, tuple[bool, bytes]], first: str) -> None:
 
     `modules` has, by name, whether each is a package, and its code as marshal writes it, compressed by zlib.
     """
-    sys.meta_path.append(Embedded(modules))
+    provide(modules)
     __import__(first)
     sys.modules[first].install()
+
+
+def provide(modules: Mapping[str, tuple[bool, bytes]]) -> None:
+    """Make modules importable, which `start` describes."""
+    if modules:
+        sys.meta_path.append(Embedded(modules))
+
+
+def heed(module: str) -> None:
+    """Let a module do what MLBUNDLE_COMMAND says, if it says something (models/__init__.py, `heed_command`)."""
+    if os.environ.get("MLBUNDLE_COMMAND"):
+        __import__(module)
+        sys.modules[module].heed_command()
 
 
 class Embedded:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -12,6 +13,7 @@ from .models.errors import ModelFileError, ModelUnavailableError, UnknownModelEr
 from .models.folders import roots
 from .models.making import Making, held, ready_path
 
+_CHUNK = 1 << 20
 _USAGE = """\
 usage: python -m hatch_mlbundle.runtime warm|verify [DESCRIPTOR|PACKAGE ...]
 
@@ -78,9 +80,19 @@ def verify(model: Model, home: places.Home) -> str:
 
 def _is_damaged(file: ModelFile, model: Model, path: str, making: Making | None) -> bool:
     """Say whether a file is not what it should be, or what the store has for other models to share."""
-    if checking.is_damaged(checking.place_of(file, path, model), file):
-        return True
-    return making is not None and os.path.lexists(making.blob(file)) and checking.is_damaged(making.blob(file), file)
+    blob = making.blob(file) if making else ""
+    return not _is(file, checking.place_of(file, path, model)) or (os.path.lexists(blob) and not _is(file, blob))
+
+
+def _is(file: ModelFile, path: str) -> bool:
+    """Say whether what lies at a path has just the bytes of a file; all of them are read."""
+    if checking.size_of(path) != file.size:
+        return False
+    with open(path, "rb", buffering=0) as stream:
+        digest = hashlib.sha256()
+        while chunk := stream.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest() == file.sha256
 
 
 def _descriptor(named: str) -> str:

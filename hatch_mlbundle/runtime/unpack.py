@@ -22,7 +22,7 @@ from typing import BinaryIO
 from . import place_lock
 from .planes import HEAD_SIZE, LENGTH, MOST_BESIDE, Head, decode, read_head
 from .signpost import COMPRESSED, is_signpost
-from .user_cache import user_cache
+from .user_folders import user_cache
 
 _FOLDER = "MLBUNDLE_UNPACKED_DIR"
 _WORKERS = 8

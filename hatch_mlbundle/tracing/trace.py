@@ -17,6 +17,7 @@ from hatch_mlbundle.bundles.executable import Executable, open_executables
 from hatch_mlbundle.bundles.shared_file import SharedFile
 from hatch_mlbundle.errors import TraceError
 from hatch_mlbundle.profile import Profile
+from hatch_mlbundle.runtime.models.places import MODELS, NEIGHBOUR
 from hatch_mlbundle.storage import storage_errors
 
 from .frozen import PREFIX, double_of, hooked
@@ -116,13 +117,21 @@ def traced_folder(tree: Path, run: Callable[[Mapping[str, str]], T]) -> tuple[T,
 def _trace_frozen(program: Path, command: Sequence[str]) -> Traced:
     with _records() as records, double_of(program.parent, records) as double:
         with _watching([double.inventory]) as watcher:
-            passed = run_through([str(double.path / program.name), *command[1:]], {**os.environ, FOLDER: str(records)}, FOLDER)
+            environment = {**os.environ, **_models_beside(program.parent), FOLDER: str(records)}
+            passed = run_through([str(double.path / program.name), *command[1:]], environment, FOLDER)
         found = read_records(records)
         _check(found, double.executables, command[0])
         used, asked = _used(double.inventory, double.executables, found, watcher.opened)
         sizes = _sizes(double.inventory, double.executables)
     profile = _profile((program.name, *command[1:]), sizes, used, asked)
     return Traced(profile=profile, sizes=sizes, passed=passed, missed=watcher.opened.missed)
+
+
+def _models_beside(bundle: Path) -> dict[str, str]:
+    """Return what leads an application that runs elsewhere to the models beside its own place, where there are some."""
+    beside = bundle.with_name(bundle.name + NEIGHBOUR)
+    given = os.environ.get(MODELS)
+    return {MODELS: os.pathsep.join([*([given] if given else []), str(beside)])} if beside.is_dir() else {}
 
 
 def _trace_python(python: Path, program: Path, command: Sequence[str], packages: Sequence[str]) -> Traced:

@@ -12,6 +12,7 @@ from hatch_mlbundle.errors import TrialError
 
 PLACES = {"bundle": Path("/"), "work": Path("/tmp/mlbundle/work"), "project": Path("/tmp/mlbundle/project")}  # noqa: S108 - in the root
 """What placeholders stand for there."""
+_MODELS = Path("/tmp/mlbundle/models")  # noqa: S108 - in the root
 _MOUNTED = ("dev", "proc", "sys", "tmp", "run")
 _HARDWARE = Path("/sys/devices/system")
 """Where libraries look for the processors that there are."""
@@ -42,15 +43,22 @@ class ImageRoot:
             raise TrialError("an image is verified in its own root, which needs bubblewrap (bwrap); install it, or use --no-verify")
         return cls(root=root, bwrap=bwrap, running=running, user=_user(running.user, users, groups))
 
-    def arguments(self, command: Sequence[str], variables: Mapping[str, str], places: Mapping[str, Path]) -> tuple[str, ...]:
-        """Return what runs a command in the root with these variables besides the image's own; `places` of this machine are seen there."""
-        environment = {"HOME": self.user.home, **self.running.environment, **variables}
-        shown = [_HARDWARE] if _HARDWARE.is_dir() else []
+    def arguments(
+        self, command: Sequence[str], variables: Mapping[str, str], *, work: Path, project: Path, models: Sequence[Path] = ()
+    ) -> tuple[str, ...]:
+        """Return what runs a command in the root with these variables besides the image's own.
+
+        `work`, to be written to, and `project` are folders of this machine, and `models` those of models that left the image.
+        """
+        seen = {_MODELS / str(number): folder for number, folder in enumerate(models, 1)}
+        told = {"MLBUNDLE_MODELS": ":".join(map(str, seen)), "MLBUNDLE_OFFLINE": "1"} if models else {}
+        environment = {"HOME": self.user.home, **self.running.environment, **told, **variables}
+        shown = {PLACES["project"]: project, **seen, **({_HARDWARE: _HARDWARE} if _HARDWARE.is_dir() else {})}
         return (
             *(self.bwrap, "--bind", str(self.root), "/", *_ISOLATION, "--tmpfs", "/tmp"),  # noqa: S108 - in the root
             *("--uid", str(self.user.number), "--gid", str(self.user.group)),
-            *(text for each in shown for text in ("--ro-bind", str(each), str(each))),
-            *("--bind", str(places["work"]), str(PLACES["work"]), "--ro-bind", str(places["project"]), str(PLACES["project"])),
+            *("--bind", str(work), str(PLACES["work"])),
+            *(text for target, source in shown.items() for text in ("--ro-bind", str(source), str(target))),
             *(text for name, value in environment.items() for text in ("--setenv", name, value)),
             *("--chdir", self.running.folder, "--", *command),
         )

@@ -10,6 +10,7 @@ from statistics import median
 
 from hatch_mlbundle.bundles.atomic_folder import remove_folder
 from hatch_mlbundle.model import Bundle
+from hatch_mlbundle.runtime.models.places import MODELS
 from hatch_mlbundle.storage import storage_errors
 from hatch_mlbundle.trials.comparison import difference
 from hatch_mlbundle.trials.observation import Observation, observe
@@ -82,7 +83,7 @@ class Runner:
     def tend(self, command: VerifyCommand) -> None:
         """Undo what a command did to the bundle, and remove its working folder."""
         remove_folder(self.work)
-        changed = self.subject.stand.mend()
+        changed = self.subject.mend()
         if changed and self.subject.root is None:  # a container's root is there to be written to
             self.disturbed.setdefault(title(command), changed)
 
@@ -122,7 +123,7 @@ class Runner:
         return Command(
             arguments=tuple(_filled(argument, places) for argument in command.run),
             folder=self.work,
-            environment={**self._passed(), **_FIXED, **homely, **named, **extra},
+            environment={**self._passed(), **_FIXED, **homely, **self._models(), **named, **extra},
             stdin=command.stdin.encode(),
         )
 
@@ -130,8 +131,14 @@ class Runner:
         """Return what runs a command in an image's own root: of this machine's environment it has nothing."""
         named = dict(_filled(each, places).split("=", 1) for each in command.environment)
         arguments = tuple(_filled(argument, places) for argument in command.run)
-        inner = root.arguments(arguments, {**_FIXED, **named}, {"work": self.work, "project": self.project})
+        models = self.subject.model_folders()
+        inner = root.arguments(arguments, {**_FIXED, **named}, work=self.work, project=self.project, models=models)
         return Command(arguments=inner, folder=self.work, environment={}, stdin=command.stdin.encode())
+
+    def _models(self) -> dict[str, str]:
+        """Return what tells an application where the models are that left it: nothing is fetched while it is tried."""
+        folders = self.subject.model_folders()
+        return {MODELS: os.pathsep.join(map(str, folders)), "MLBUNDLE_OFFLINE": "1"} if folders else {}
 
     def _passed(self) -> dict[str, str]:
         """Return what is passed on of this process's environment; a wheel's console scripts are found by their names."""

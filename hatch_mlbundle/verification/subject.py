@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,6 +12,9 @@ from pathlib import Path
 from hatch_mlbundle.bundles.artifact import Artifact
 from hatch_mlbundle.bundles.images.writable import WritableImage
 from hatch_mlbundle.model import Bundle, File
+from hatch_mlbundle.models.left_models import laid_out, models_told_of
+from hatch_mlbundle.models_beside import models_folder, models_that_left
+from hatch_mlbundle.pipeline import Done
 from hatch_mlbundle.storage import storage_errors
 from hatch_mlbundle.verify_settings import VerifySettings
 
@@ -27,41 +30,72 @@ class Subject:
     """An artifact that can become one snapshot after another, always at the same place.
 
     `on_disk` gives the files of a bundle as they lie there; `places` are what a command's placeholders stand for; `environment` is set
-    where there is a virtual environment, `root` where commands run in the artifact as their root.
+    where there is a virtual environment, `root` where commands run in the artifact as their root. `models` has those models that a
+    snapshot's descriptors tell of, as far as it was told of them by `learn`; `neighbour` is the folder of those that had left the
+    untouched artifact before.
     """
 
     stand: Stand
+    models: Stand
     on_disk: Callable[[Bundle], Bundle | None]
     places: Mapping[str, Path]
     environment: Environment | None = None
     root: ImageRoot | None = None
+    neighbour: Path | None = None
+    _known: dict[str, File] = field(default_factory=dict, init=False)
+    _packed: dict[str, Bundle] = field(default_factory=dict, init=False)
     _shown: Bundle | None = field(default=None, init=False)
+    _needs_models: bool = field(default=False, init=False)
 
     def become(self, bundle: Bundle) -> None:
-        """Lay the files of a snapshot; raises StorageError, UnsoundResultError."""
+        """Lay the files of a snapshot, and the models that left it; raises StorageError, UnsoundResultError."""
         if self._shown != bundle:
             self.stand.become(self.on_disk(bundle) or bundle)
+            told = models_told_of(next((self._packed[file.sha256] for file in bundle.values() if file.sha256 in self._packed), bundle))
+            self.models.become(laid_out(told, self._known))
+            self._needs_models = bool(told)
             self._shown = bundle
+
+    def learn(self, stages: Iterable[Done]) -> None:
+        """Keep in mind the models that left in these steps: a snapshot may be made that lacks them."""
+        for each in models_that_left(stages):
+            self._known |= {file.sha256: file for file in each.model.files}
+
+    def learn_packed(self, sha256: str, bundle: Bundle) -> None:
+        """Keep in mind which bundle was packed into an executable, whose own files do not show."""
+        self._packed[sha256] = bundle
+
+    def model_folders(self) -> list[Path]:
+        """Return where the models are that the snapshot lacks, none where it lacks none."""
+        if not self._needs_models:
+            return []
+        return [self.models.root, *([self.neighbour] if self.neighbour else [])]
+
+    def mend(self) -> list[str]:
+        """Undo what a command did to the files; return the paths of those of the artifact, and of the models' by their own, sorted."""
+        return sorted({*self.stand.mend(), *self.models.mend()})
 
 
 def folder_subject(artifact: Artifact, name: str, folder: Path, pool: Executor) -> Subject:
     """Return a folder or frozen bundle called `name`, to be laid out in `folder`, an empty one."""
-    root, store = folder / name, folder / ".store"
+    root, models, store = folder / name, models_folder(folder / name), Store(folder=folder / ".store")
     with storage_errors(folder):
-        for each in (root, store):
+        for each in (root, models, store.folder):
             each.mkdir()
-    return Subject(stand=Stand(root, Store(folder=store), pool), on_disk=artifact.on_disk, places={"bundle": root})
+    stand, beside = Stand(root, store, pool), Stand(models, store, pool)
+    return Subject(stand=stand, models=beside, on_disk=artifact.on_disk, places={"bundle": root})
 
 
 def image_subject(artifact: WritableImage, folder: Path, pool: Executor) -> Subject:
     """Return a container image, to be unpacked in `folder`, an empty one, where its commands run as in a container; raises TrialError."""
-    root, store = folder / "root", folder / ".store"
+    root, models, store = folder / "root", folder / "models", Store(folder=folder / ".store")
     folders = {*artifact.folders, *mount_points(artifact.running)}
     with storage_errors(folder):
-        for each in (root, store, *(root / each for each in sorted(folders))):
+        for each in (root, models, store.folder, *(root / each for each in sorted(folders))):
             each.mkdir(parents=True, exist_ok=True)
     return Subject(
-        stand=Stand(root, Store(folder=store), pool, folders),
+        stand=Stand(root, store, pool, folders),
+        models=Stand(models, store, pool),
         on_disk=artifact.on_disk,
         places=PLACES,
         root=ImageRoot.of(root, artifact.running, artifact.text("etc/passwd"), artifact.text("etc/group")),
@@ -70,9 +104,10 @@ def image_subject(artifact: WritableImage, folder: Path, pool: Executor) -> Subj
 
 def wheel_subject(artifact: Artifact, wheel: Path, before: Bundle, settings: VerifySettings, folder: Path, pool: Executor) -> Subject:
     """Return a wheel installed into a fresh virtual environment in `folder`; raises VerificationError."""
-    store = folder / ".store"
+    store, models = Store(folder=folder / ".store"), folder / "models"
     with storage_errors(folder):
-        store.mkdir()
+        store.folder.mkdir()
+        models.mkdir()
     environment = install(wheel, settings.requirements, folder)
     site_packages = environment.site_packages.relative_to(environment.folder).as_posix()
 
@@ -81,9 +116,9 @@ def wheel_subject(artifact: Artifact, wheel: Path, before: Bundle, settings: Ver
         return Bundle([*(replace(file, path=f"{site_packages}/{file.path}") for file in imported.values()), *_data(bundle)])
 
     foreign = _others(environment.folder, on_disk(before))
-    stand = Stand(environment.folder, Store(folder=store), pool, foreign)
+    stand, beside = Stand(environment.folder, store, pool, foreign), Stand(models, store, pool)
     places = {"bundle": environment.site_packages, "python": environment.python}
-    return Subject(stand=stand, on_disk=on_disk, places=places, environment=environment)
+    return Subject(stand=stand, models=beside, on_disk=on_disk, places=places, environment=environment)
 
 
 def _data(bundle: Bundle) -> Iterator[File]:

@@ -45,6 +45,7 @@ class Verifying:
 
     def judge(self, outcome: Outcome) -> Judged:
         """Return the outcome without what makes a command behave otherwise; raises VerificationError where that is not wanted."""
+        self.runner.subject.learn(outcome.stages)
         court = Court(runner=self.runner, before=self.before, stages=outcome.stages, expected=list(self.expected))
         guilty = self._guilty(court)
         reverted = list(_reverted(court, outcome, guilty)) if guilty else []

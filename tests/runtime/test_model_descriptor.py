@@ -100,8 +100,9 @@ def test_what_cannot_be_right_is_refused_in_one_line(change: Callable[[Any], Non
 
 @pytest.mark.parametrize("text", [b"", b"{", b"[]", b"null", b"\xff\xfe", b"[" * 100_000, b'{"format": 1' + b"0" * 5000 + b"}"])
 def test_what_is_no_descriptor_at_all_is_refused(text: bytes) -> None:
-    with pytest.raises(ModelFileError, match="^x: ") as caught:
+    with pytest.raises(ModelFileError) as caught:
         parse(text, "x")
+    assert str(caught.value).startswith("x: ")
     assert "\n" not in str(caught.value)
 
 

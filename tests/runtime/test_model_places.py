@@ -288,7 +288,8 @@ def test_asking_for_the_name_imports_no_more_than_it_needs() -> None:
 import sys
 from hatch_mlbundle.runtime import model_path
 model_path("x", local="/")
-print(*sorted(set(sys.modules) & {"urllib.request", "tarfile", "hashlib", "json", "dataclasses", "ssl", "numpy", "hatch_mlbundle.runtime.patching"}))
+unneeded = {"urllib.request", "tarfile", "hashlib", "json", "dataclasses", "ssl", "numpy", "hatch_mlbundle.runtime.patching"}
+print(*sorted(set(sys.modules) & unneeded))
 """
     result = subprocess.run([sys.executable, "-S", "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     assert result.stdout.split() == []

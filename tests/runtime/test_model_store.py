@@ -20,8 +20,9 @@ from pathlib import Path
 import pytest
 
 from hatch_mlbundle.runtime import place_lock
+from hatch_mlbundle.runtime.copying import cloned
 from hatch_mlbundle.runtime.model_commands import verify
-from hatch_mlbundle.runtime.models import making, places, store
+from hatch_mlbundle.runtime.models import places, store
 from hatch_mlbundle.runtime.models.descriptor import FILE_NAME, Model, ModelFile
 from hatch_mlbundle.runtime.models.errors import ModelFileError, ModelUnavailableError
 from tests.modelsmith import FILES, Server, files_of, model_of, serving, write_descriptor, write_model, wrong_files
@@ -68,7 +69,7 @@ def test_a_model_is_fetched_once_and_then_found(root: Path, server: Server) -> N
     assert store.obtain(model) == store.find(model) == path
     assert server.asked.total() == len(FILES)
     assert list((root / "partial").iterdir()) == []
-    assert not [each for each in path.rglob("*") if each.is_file() and os.stat(each).st_mode & 0o222]
+    assert not [each for each in path.rglob("*") if each.is_file() and each.stat().st_mode & 0o222]
 
 
 def test_a_single_file_is_what_is_loaded(tmp_path: Path) -> None:
@@ -126,7 +127,7 @@ def test_what_another_model_has_of_its_own_is_copied_not_fetched(tmp_path: Path)
 
 def _clones(root: Path) -> bool:
     probe = root / "partial" / "probe"
-    return making._done(making._clone, str(next((root / "blobs").iterdir())), str(probe))
+    return cloned(str(next((root / "blobs").iterdir())), str(probe))
 
 
 def test_onnx_loads_what_lies_in_the_store(tmp_path: Path) -> None:
@@ -326,6 +327,7 @@ def test_a_store_that_cannot_be_written_gives_what_it_has(root: Path, server: Se
 FORKS = """\
 import os, sys
 from hatch_mlbundle.runtime import model_commands
+from hatch_mlbundle.runtime.models import fetching
 children = [os.fork() for _ in range(32) if os.getpid() == parent] if (parent := os.getpid()) else []
 if os.getpid() != parent:
     os._exit(model_commands.main())
@@ -353,27 +355,17 @@ def test_many_processes_fetch_once(tmp_path: Path, root: Path, server: Server) -
 @POSIX
 @pytest.mark.parametrize("files", [FILES, ONNX], ids=["linked", "own"])
 def test_whenever_a_process_is_killed_the_store_is_right(tmp_path: Path, root: Path, files: dict[str, bytes]) -> None:
-    chance = random.Random(3)
     with serving({f"blip/{path}": data for path, data in files.items()}) as server:
-        server.delay = 0.01
+        server.delay = 0.005
         model = model_of(files, sources=(f"{server.address}blip/",))
-        write_descriptor(tmp_path / "app", model)
-        killed = 0
-        for _ in range(10):
-            process = subprocess.Popen([sys.executable, "-S", *command(tmp_path / "app")[1:]], cwd=ROOT, stdout=subprocess.DEVNULL)
-            try:
-                process.wait(0.1 + chance.random() * 0.12)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-                killed += 1
-            assert wrong_files(root, model) == []
-            if chance.random() < 0.3:
-                shutil.rmtree(root, ignore_errors=True)
-        assert killed
+        descriptor = write_descriptor(tmp_path / "app", model)
+        line = [sys.executable, "-m", "tests.killing", descriptor, root, "10", "0.15"]
+        said = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60).stdout.split()
+        assert said[:2] == ["10", "0"]
         server.delay = 0
         assert files_of(store.obtain(model)) == files
     assert wrong_files(root, model) == []
+    store.sweep(str(root), 0)
     assert list((root / "partial").iterdir()) == []
 
 

@@ -55,9 +55,10 @@ def _parts(
     layout: Layout, documents: NewDocuments, entries: Sequence[LayerEntry], made: Path, *, is_archive: bool
 ) -> dict[str, tuple[Content, int]]:
     """Return all parts of the new image, the documents before the layers, so that they are found without reading these."""
-    texts = {"oci-layout": _LAYOUT, "index.json": documents.index, **documents.blobs}
+    texts = {"oci-layout": _LAYOUT, "index.json": documents.index}
     if is_archive:
         texts["manifest.json"] = documents.docker_manifest
+    texts |= documents.blobs
     parts: dict[str, tuple[Content, int]] = {name: (MemoryContent(data), len(data)) for name, data in texts.items()}
     for each in entries:
         name, extent = part_name(each.packed.digest), each.packed.extent

@@ -99,11 +99,11 @@ class LayerWriter:
     def _replaced(self, path: str, holder: int, header: RawHeader) -> Iterator[bytes]:
         file, own = self._edit.replace[path], header.own()
         if file.link is not None:
-            yield from self._member(own.with_link(SYMBOLIC_LINK, file.link), iter(()), 0)
+            yield from self._member(own.with_link(SYMBOLIC_LINK, file.link, 0o777), iter(()), 0)
             return
         first = self._copies.setdefault((holder, file.sha256, file.mode), path)
         if first != path:
-            yield from self._member(own.with_link(HARD_LINK, first), iter(()), 0)
+            yield from self._member(own.with_link(HARD_LINK, first, file.mode & 0o7777), iter(()), 0)
         else:
             yield from self._member(own.with_data(file.size, file.mode & 0o7777), checked(file), file.size)
 

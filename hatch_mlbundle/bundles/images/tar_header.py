@@ -57,7 +57,7 @@ class RawHeader:
         )
 
     def __bytes__(self) -> bytes:
-        return b"".join((self.common, self.long_name, self.long_link, _pax_header(self.pax, self.records), self.block, self.rest))
+        return b"".join((self.common, self.long_link, self.long_name, _pax_header(self.pax, self.records), self.block, self.rest))
 
     def own(self) -> RawHeader:
         """Return the header without those that are for other members, too."""
@@ -83,12 +83,13 @@ class RawHeader:
         block = _with(_with(block, 156, REGULAR), 157, bytes(100))
         return replace(plain, long_link=b"", records=records, block=_with_mode(block, mode))
 
-    def with_link(self, kind: bytes, target: str) -> RawHeader:
-        """Return the header of a link of this type in the member's place."""
+    def with_link(self, kind: bytes, target: str, mode: int | None = None) -> RawHeader:
+        """Return the header of a link of this type in the member's place, with its permission bits where `mode` is None."""
         plain = self._without_holes()
         encoded = _encoded(target)
         records = _without(plain.records, "linkpath", "size") + ((("linkpath", target),) if len(encoded) > 100 else ())
-        block = _with(_with(plain.block, 124, b"%011o\0" % 0), 156, kind)
+        block = plain.block if mode is None else _with_mode(plain.block, mode)
+        block = _with(_with(block, 124, b"%011o\0" % 0), 156, kind)
         return replace(plain, long_link=b"", records=records, block=_with(block, 157, encoded[:100].ljust(100, b"\0")))
 
     def _without_holes(self) -> RawHeader:

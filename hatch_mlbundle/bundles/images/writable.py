@@ -7,6 +7,7 @@ from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from posixpath import basename
 
 from hatch_mlbundle import __version__
 from hatch_mlbundle.bundles.artifact import Side, Written
@@ -15,6 +16,7 @@ from hatch_mlbundle.errors import UnsoundResultError
 from hatch_mlbundle.image_settings import ImageSettings
 from hatch_mlbundle.model import Add, Bundle, Change, Content, File, Finding, Keep, Link
 from hatch_mlbundle.optimizer import ArtifactKind
+from hatch_mlbundle.runtime.models.descriptor import FILE_NAME
 from hatch_mlbundle.units import format_size
 
 from .artifact import ImageArtifact, Reading, open_image
@@ -103,7 +105,7 @@ class WritableImage:
 
     def refuses(self, change: Change) -> str | None:
         """Return why an image cannot have a change, or None."""
-        if isinstance(change, Keep):
+        if isinstance(change, Keep) or basename(change.path) == FILE_NAME:  # what tells of models that left may lie anywhere
             return None
         if not self.selects(change.path):
             what = "a new file there" if isinstance(change, Add) else "it"

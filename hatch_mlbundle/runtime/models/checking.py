@@ -24,11 +24,6 @@ def fault(path: str, model: Model) -> str:
     return ""
 
 
-def is_damaged(path: str, file: ModelFile) -> bool:
-    """Say whether what lies at a path is not a file's bytes; all of them are read."""
-    return size_of(path) != file.size or sha256_of(path) != file.sha256
-
-
 def loaded_from(path: str, model: Model) -> Path:
     """Return what an application loads a model from that lies at a path: the folder, or the file where it is one."""
     return Path(place_of(model.files[0], path, model) if model.is_file else path)
@@ -42,15 +37,6 @@ def place_of(file: ModelFile, path: str, model: Model) -> str:
 def size_of(path: str) -> int | None:
     """Return the bytes of a file; None where it is none."""
     return os.path.getsize(path) if os.path.isfile(path) else None
-
-
-def sha256_of(path: str) -> str:
-    """Return a file's SHA-256 in hex. Raises OSError."""
-    with open(path, "rb", buffering=0) as stream:
-        digest = hashlib.sha256()
-        while chunk := stream.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def write_checked(stream: BinaryIO, file: ModelFile, descriptor: int) -> None:

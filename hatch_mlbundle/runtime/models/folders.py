@@ -1,18 +1,15 @@
-"""Where the store may be: below MLBUNDLE_STORE, or the user's cache folder, or else in a private folder of the temporary one."""
+"""Where the store may be: MLBUNDLE_STORE, or below the user's cache folder, or else in a private folder among temporary files."""
 
 from __future__ import annotations
 
-import contextlib
 import os
-import stat
 from collections.abc import Iterator
 
-from ..user_cache import user_cache
+from ..user_folders import is_private, make_private, temporary_folder, user_cache
 from .errors import ModelUnavailableError
 
 STORE = "MLBUNDLE_STORE"
-PARTS = ("blobs", "ready", "partial")
-"""Folders of a store (store.py)."""
+_TEMPORARY = "mlbundle-models"
 
 
 def roots() -> Iterator[str]:
@@ -24,50 +21,26 @@ def roots() -> Iterator[str]:
     user = user_cache()
     if user:
         yield os.path.join(user, "mlbundle", "models")
-    temporary = _temporary()
-    if temporary and (not os.path.lexists(temporary) or _is_private(temporary)):
+    temporary = temporary_folder(_TEMPORARY)
+    if temporary and (not os.path.lexists(temporary) or is_private(temporary)):
         yield temporary
 
 
 def writable_root() -> str:
     """Return the first of the folders that can be written, with all parts of a store in it; raises ModelUnavailableError for none."""
+    temporary = "" if os.environ.get(STORE) else temporary_folder(_TEMPORARY)
     faults = []
     for root in roots():
         try:
-            return _prepared(root)
+            if root == temporary:
+                make_private(root)
+            for part in ("blobs", "ready", "partial"):
+                os.makedirs(os.path.join(root, part), exist_ok=True)
+                if not os.access(os.path.join(root, part), os.W_OK | os.X_OK):
+                    raise PermissionError("it cannot be written")
         except OSError as error:
             faults.append(f"{root}: {error.strerror or error}")
-    told = ", ".join([*faults, *([] if os.environ.get(STORE) else [f"{_temporary() or 'the temporary folder'} is not this user's own"])])
-    raise ModelUnavailableError(f"no store for models can be written ({told}); set {STORE} to a folder that can")
-
-
-def _prepared(root: str) -> str:
-    if root == _temporary():
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(root, 0o700)
-        if not _is_private(root):
-            raise PermissionError("it is another user's")
-    for part in PARTS:
-        os.makedirs(os.path.join(root, part), exist_ok=True)
-        if not os.access(os.path.join(root, part), os.W_OK | os.X_OK):
-            raise PermissionError("it cannot be written")
-    return root
-
-
-def _temporary() -> str:
-    """Return this user's folder in the temporary one; empty where nothing can be written at all."""
-    import tempfile
-
-    try:
-        temporary = os.path.abspath(tempfile.gettempdir())
-    except FileNotFoundError:
-        return ""
-    user = f"-{os.geteuid()}" if hasattr(os, "geteuid") else ""  # Windows has a temporary folder for each user
-    return os.path.join(temporary, f"mlbundle-models{user}")
-
-
-def _is_private(path: str) -> bool:
-    """Say whether a path is a folder, no link to one, that is this user's and that nobody else can reach into."""
-    info = os.lstat(path)
-    is_ours = os.name == "nt" or (info.st_uid == os.geteuid() and not info.st_mode & 0o077)
-    return stat.S_ISDIR(info.st_mode) and is_ours
+        else:
+            return root
+    faults += [f"{temporary} is not this user's own"] if temporary else []
+    raise ModelUnavailableError(f"no store for models can be written ({', '.join(faults)}); set {STORE} to a folder that can")

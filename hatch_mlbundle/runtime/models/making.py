@@ -6,21 +6,21 @@ import contextlib
 import errno
 import os
 import shutil
-import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import BinaryIO
 
-from .. import place_lock
+from .. import copying, place_lock
 from .checking import fault, size_of, write_checked
 from .descriptor import Model, ModelFile
-from .errors import ModelFileError
+from .errors import ModelFileError, ModelUnavailableError
+from .folders import STORE
 
 FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
-_FICLONE = 0x40049409
-"""Lets one file share another's blocks on Linux (ioctl_ficlone(2))."""
+_TAKEN = (PermissionError,) if os.name == "nt" else ()
+"""What renaming raises on Windows where another process that waited has the file open: it then does the same."""
 
 
 def ready_path(root: str, model: Model) -> str:
@@ -54,27 +54,27 @@ class Making:
         """Return how many bytes of them there are, without those that an earlier process left to go on from."""
         return sum(file.size - (size_of(self._in_partial(file.sha256)) or 0) for file in self.missing())
 
-    def incomplete(self, file: ModelFile) -> AbstractContextManager[place_lock.Place]:
-        """Hold a file that is on its way, the model's or its archive, with what an earlier process left of it."""
-        return place_lock.resumed(self._in_partial(file.sha256))
+    @contextlib.contextmanager
+    def incomplete(self, file: ModelFile) -> Iterator[place_lock.Place]:
+        """Hold a file that is on its way, the model's or its archive, with what an earlier process left of it to go on from."""
+        with place_lock.resumed(self._in_partial(file.sha256)) as place:
+            try:
+                yield place
+            except (OSError, ModelFileError) as error:
+                is_useless = isinstance(error, ModelFileError) or error.errno in FULL
+                if is_useless or not os.fstat(place.descriptor).st_size:
+                    place.discard()
+                raise
 
     def complete(self, file: ModelFile, fill: Callable[[int], None]) -> None:
-        """Let a file be written, unless it is there or another process does it; what `fill` leaves when it raises is gone on from."""
+        """Let a file be written, unless it is there or another process does it."""
         while not self._has(file):
-            with self.incomplete(file) as place:
+            with contextlib.suppress(*_TAKEN), self.incomplete(file) as place:
                 if self._has(file):
                     place.discard()
                     return
-                try:
-                    fill(place.descriptor)
-                    place.rename(self.blob(file))
-                except PermissionError:
-                    if os.name != "nt":  # there, who waits for it may have it open, and then does the same
-                        raise
-                except (OSError, ModelFileError) as error:
-                    if getattr(error, "errno", None) in FULL or not os.fstat(place.descriptor).st_size:
-                        place.discard()
-                    raise
+                fill(place.descriptor)
+                place.rename(self.blob(file))
 
     def take(self, file: ModelFile, stream: BinaryIO) -> bool:
         """Complete a file with what a stream gives, if it is just its bytes; say whether it is."""
@@ -123,6 +123,11 @@ class Making:
         shutil.rmtree(self._staging, ignore_errors=True)
         os.rename(self.ready, self._staging)
 
+    def no_space(self) -> ModelUnavailableError:
+        """Return what to raise where the disk is full."""
+        told = f"{self.model.name}: there is no space for its {self.model.size:,} bytes at {self.root}"
+        return ModelUnavailableError(f"{told}; free some, or set {STORE} to a folder on another disk")
+
     def blob(self, file: ModelFile) -> str:
         """Return where a file lies that models share."""
         return os.path.join(self.root, "blobs", file.sha256)
@@ -141,42 +146,13 @@ class Making:
             if size_of(blob) != file.size:
                 return False
             os.makedirs(os.path.dirname(target), exist_ok=True)
-            if _done(_clone, blob, spare):
+            if copying.cloned(blob, spare):
                 os.replace(spare, target)
-            elif self._owns or not _done(os.link, blob, target):
+            elif self._owns or not copying.linked(blob, target):
                 if is_last and os.stat(blob).st_nlink == 1:
                     os.replace(blob, target)
                 else:
-                    _copy(blob, spare)
+                    copying.copy(blob, spare)
                     os.replace(spare, target)
         os.chmod(target, 0o444)
         return True
-
-
-def _done(action: Callable[[str, str], None], source: str, target: str) -> bool:
-    """Say whether the file system can do that; nothing is left of what it cannot."""
-    try:
-        action(source, target)
-    except OSError:
-        with contextlib.suppress(OSError):
-            os.unlink(target)
-        return False
-    return True
-
-
-def _clone(source: str, target: str) -> None:
-    if sys.platform != "linux":
-        raise OSError(errno.EOPNOTSUPP, "not tried")
-    from fcntl import ioctl
-
-    _copy(source, target, lambda reader, writer: ioctl(writer.fileno(), _FICLONE, reader.fileno()))
-
-
-def _copy(source: str, target: str, copy: Callable[[BinaryIO, BinaryIO], object] = shutil.copyfileobj) -> None:
-    """Copy a file, in whatever way, and bring it to the disk."""
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(target)
-    with open(source, "rb") as reader, open(target, "xb") as writer:
-        copy(reader, writer)
-        writer.flush()
-        os.fsync(writer.fileno())

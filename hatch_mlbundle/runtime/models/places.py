@@ -95,7 +95,8 @@ def ready(model: Model, home: Home) -> Path:
     try:
         return store.obtain(model)
     except ModelUnavailableError as error:
-        raise ModelUnavailableError(f"{model.name}: is in none of its places ({', '.join(looked)}); {error}") from error
+        told = f"{model.name}: is in none of its places ({', '.join(looked)}); {error}"
+        raise ModelUnavailableError(f"{told}; put it into one of them, or start this once with network") from error
 
 
 def find(model: Model, home: Home, looked: list[str]) -> tuple[Model, Path] | None:

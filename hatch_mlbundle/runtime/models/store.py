@@ -19,17 +19,11 @@ from functools import partial
 from pathlib import Path
 
 from .. import place_lock
-from . import archive
 from .checking import fault, loaded_from
-from .descriptor import Model, ModelFile
-from .errors import ModelFileError, ModelUnavailableError
-from .fetch import Told, fetch
-from .folders import STORE, roots, writable_root
+from .descriptor import Model
+from .folders import roots, writable_root
 from .making import FULL, Making, held, ready_path
-from .progress import Progress
-from .transports import url_of
 
-_ARCHIVE = ".tar"
 _ABANDONED = 7 * 24 * 3600
 """Seconds after which nobody is thought to go on with what a killed process left."""
 
@@ -45,7 +39,9 @@ def obtain(model: Model) -> Path:
 
     Raises ModelUnavailableError, ModelFileError, OSError.
     """
-    return find(model) or _made(model, _fetched)
+    from .fetching import fetch_missing  # what is there needs nothing of the network
+
+    return find(model) or _made(model, fetch_missing)
 
 
 def unpacked(model: Model, source: str) -> Path:
@@ -78,64 +74,12 @@ def _made(model: Model, fill: Callable[[Making], None]) -> Path:
     except OSError as error:
         if error.errno not in FULL:
             raise
-        raise _no_space(making) from error
+        raise making.no_space() from error
     return loaded_from(making.ready, model)
 
 
-def _no_space(making: Making) -> ModelUnavailableError:
-    model = making.model
-    told = f"{model.name}: there is no space for its {model.size:,} bytes at {making.root}"
-    return ModelUnavailableError(f"{told}; free some, or set {STORE} to a folder on another disk")
-
-
 def _read_archive(source: str, making: Making) -> None:
+    from . import archive
+
     with open(source, "rb") as stream:
         archive.read(stream, making.model, source, making.take)
-
-
-def _fetched(making: Making) -> None:
-    """Fetch what is missing: file by file, or as an archive where that is the first source, and in the other way where that fails."""
-    model = making.model
-    ways = [_fetch_files] if all(_urls(file, model) for file in model.files) else []
-    ways += [_fetch_archive] if _archive_urls(model) else []
-    if model.sources and model.sources[0].endswith(_ARCHIVE):
-        ways.reverse()
-    if shutil.disk_usage(making.root).free < making.lacking():
-        raise _no_space(making)
-    failures = []
-    with Progress(model.name, sum(file.size for file in making.missing())) as told:
-        for way in ways:
-            try:
-                return way(making, told)
-            except ModelUnavailableError as error:
-                failures.append(str(error))
-    raise ModelUnavailableError("; ".join(failures) or "no source is known to fetch it from")
-
-
-def _fetch_files(making: Making, told: Told) -> None:
-    for file in making.missing():
-        making.complete(file, partial(fetch, file, _urls(file, making.model), told=told))
-
-
-def _fetch_archive(making: Making, told: Told) -> None:
-    """Fetch the archive whole, so that its own SHA-256 is checked before it is read."""
-    file = making.model.archive
-    assert file is not None  # noqa: S101 - what mypy cannot see
-    with making.incomplete(file) as place:
-        if making.missing():
-            fetch(file, _archive_urls(making.model), place.descriptor, told)
-            with open(place.descriptor, "rb", closefd=False) as stream:
-                stream.seek(0)
-                archive.read(stream, making.model, file.path, making.take)
-        place.discard()
-
-
-def _urls(file: ModelFile, model: Model) -> list[str]:
-    """Return the URLs of a file; those of an archive are no folders that it could be in."""
-    return [*file.sources, *(url_of(source, model, file) for source in model.sources if not source.endswith(_ARCHIVE))]
-
-
-def _archive_urls(model: Model) -> list[str]:
-    if model.archive is None:
-        return []
-    return [*model.archive.sources, *(url_of(source, model, model.archive) for source in model.sources if source.endswith(_ARCHIVE))]

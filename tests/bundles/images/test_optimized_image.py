@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import tarfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -369,3 +370,98 @@ def test_an_analysis_unpacks_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyP
     source = oci_layout(tmp_path / "image", [layer(*APP)])
     manifest = analyze(job_for(tmp_path), source)
     assert manifest.artifact.kind == "image"
+
+
+def model_members(weights: bytes, *, code: bytes) -> Sequence[Member]:
+    header = json.dumps({"w": {"dtype": "U8", "shape": [len(weights)], "data_offsets": [0, len(weights)]}}).encode()
+    stored = len(header).to_bytes(8, "little") + header + weights
+    return (("app/run.py", code), ("app/bert/config.json", b'{"model_type": "bert"}'), ("app/bert/model.safetensors", stored))
+
+
+def test_each_model_gets_a_layer_that_outlives_the_application_s(tmp_path: Path) -> None:
+    settings = {"model-layers": True, "model-size": 1000}
+    found = []
+    for number in (1, 2):
+        layers = [layer(*BASE), layer(*model_members(NOISE, code=b"#" * number))]
+        told = config_of(layers, history=[{"created_by": "FROM"}, {"created_by": "COPY"}])
+        source = oci_layout(tmp_path / f"image{number}", layers, config=told)
+        target = tmp_path / f"small{number}"
+        optimize(job_for(tmp_path, image=settings), source, target)
+        assert seen(target) == seen(source)
+        found.append(digests(target))
+    first, second = found
+    assert first[0] == second[0]  # nothing changed in it
+    assert first[1] != second[1]  # the application
+    assert first[2:] == second[2:]
+    assert [row.created_by for row in scan(tmp_path / "small1").layers][2:] == ["mlbundle: model bert"]
+    again = scan(tmp_path / "small1").account.sha256
+    optimize(job_for(tmp_path, image=settings), tmp_path / "small1")
+    assert scan(tmp_path / "small1").account.sha256 == again
+
+
+def test_a_model_that_cannot_move_is_told(tmp_path: Path) -> None:
+    members = (*model_members(NOISE, code=b""), hard_link("app/other", "app/bert/model.safetensors"))
+    _, result = optimized(tmp_path, [layer(*members)], image={"model-layers": True, "model-size": 1000})
+    assert [(finding.code, finding.path) for finding in result.manifest.findings] == [("MB914", "app/bert")]
+
+
+def test_a_result_that_is_larger_is_told(tmp_path: Path) -> None:
+    members = (("app/a.h", b"1"), *((f"app/{number}", bytes(400_000)) for number in range(3)))
+    _, result = optimized(tmp_path, [layer(*members)], "*.h", image={"compression": "none"})
+    assert [finding.code for finding in result.manifest.findings] == ["MB913"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"), [({"level": 10}, "from 1 to 9 for gzip"), ({"compression": "zstd", "level": 23}, "from 1 to 22")]
+)
+def test_levels_that_there_are_not(tmp_path: Path, settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        job_for(tmp_path, image=settings)
+
+
+def test_programs_with_rights_of_their_own_stay(tmp_path: Path) -> None:
+    capable = tarfile.TarInfo("app/capable.h")
+    capable.pax_headers = {"SCHILY.xattr.security.capability": "x"}
+    sticky = tarfile.TarInfo("app/owner.h")
+    sticky.mode = 0o4755
+    source = oci_layout(tmp_path / "image", [layer(("app/capable.h", capable), ("app/owner.h", sticky), ("app/a.h", b"1"))])
+    optimize(job_for(tmp_path, "*.h"), source)
+    assert sorted(seen(source)) == ["app/capable.h", "app/owner.h"]
+
+
+def test_copies_become_links_within_one_environment(tmp_path: Path) -> None:
+    data = os.urandom(9000)
+    copies: Sequence[Member] = tuple(
+        (path, data) for path in ("opt/one/a.dat", "opt/one/b.dat", "opt/two/a.dat", "usr/share/a.dat", "app/x/a.dat", "app/y/a.dat")
+    )
+    source = oci_layout(tmp_path / "image", [layer(*copies)])
+    result = optimize(job_for(tmp_path, optimizers=["deduplicate"]), source)
+    links = {path: file.link for path, file in scan(source).bundle.items() if file.link}
+    owners = {path: file.owner for path, file in scan(source).bundle.items()}
+    assert links == {"opt/one/b.dat": "a.dat", "app/y/a.dat": "../x/a.dat"}, owners
+    assert result.manifest.artifact.after.installed == 4 * 9000
+
+
+def test_a_quantized_model_is_written_into_its_layer(tmp_path: Path) -> None:
+    numpy = pytest.importorskip("numpy")
+    save_file = pytest.importorskip("safetensors.numpy").save
+    weights = save_file({"w": numpy.random.default_rng(1).standard_normal((200, 100), dtype="float32")})
+    source = oci_layout(tmp_path / "image", [layer(("app/bert/model.safetensors", weights), ("app/bert/config.json", b"{}"))])
+    result = optimize(job_for(tmp_path, optimizers=["quantize"]), source)
+    after = scan(source)
+    assert after.bundle["app/bert/model.safetensors"].size < 0.6 * len(weights)
+    assert len(after.layers) == 1
+    assert result.manifest.details
+
+
+def test_what_is_new_lies_in_a_layer_on_top(tmp_path: Path) -> None:
+    layers = [layer(*BASE), layer(*model_members(os.urandom(200_000), code=b"1"))]
+    told = config_of(layers, history=[{"created_by": "FROM"}, {"created_by": "COPY"}])
+    source = oci_layout(tmp_path / "image", layers, config=told)
+    settings = {"optimizers": ["externalize"], "externalize": {"models": ["app/bert/"], "form": "folder"}}
+    result = optimize(job_for(tmp_path, **settings), source, tmp_path / "small")
+    assert [each.message for each in result.manifest.findings if each.code != "MB002"] == []
+    found = scan(tmp_path / "small")
+    assert "app/bert/model.safetensors" not in found.bundle
+    assert [path for path in found.bundle if path.endswith("mlbundle.models.json")]
+    assert found.layers[-1].created_by == "mlbundle: new files of externalize"

@@ -1,0 +1,135 @@
+"""The descriptors of a bundle: where each lies, what it says, and what it is to say when more models leave."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from posixpath import basename, commonpath, dirname, relpath
+
+from hatch_mlbundle.errors import ModelError
+from hatch_mlbundle.frozenmodules import FrozenModules
+from hatch_mlbundle.model import Bundle, File
+from hatch_mlbundle.models.external import BundledModel
+from hatch_mlbundle.optimizer import ArtifactKind
+from hatch_mlbundle.runtime.models.descriptor import FILE_NAME, Mode, Model, ModelFile, parse, text_of
+from hatch_mlbundle.runtime.models.errors import ModelFileError
+
+LARGEST = 1 << 24
+"""Bytes of a descriptor that nothing has."""
+
+_TOP = re.compile(r"((?:[^/]+\.data/(?:purelib|platlib)/)?[^/]+)/")
+_METADATA = re.compile(r"[^/]+\.(?:dist-info|data)")
+
+
+class Descriptors:
+    """The descriptors of a bundle, and the folder that belongs to each."""
+
+    def __init__(self, bundle: Bundle, kind: ArtifactKind) -> None:
+        self._kind = kind
+        self._bundle = bundle
+        self._roots = {dirname(path) for path, file in bundle.items() if basename(path) == FILE_NAME and file.link is None}
+        self._contents = FrozenModules(bundle).contents.rstrip("/") if kind == "frozen" else ""
+
+    def root_of(self, path: str, others: Iterable[str]) -> str | None:
+        """Return the folder whose descriptor is to tell of a model at `path`, None where it can have none.
+
+        That is the nearest above it that has one; else the contents folder of a frozen application, the top-level package of a wheel, the
+        root of a folder, and in an image what the folders of the models that leave, `others`, have in common.
+        """
+        above = [root for root in self._roots if not root or path.startswith(f"{root}/")]
+        if above:
+            return max(above, key=len)
+        match self._kind:
+            case "wheel":
+                top = _TOP.match(path)
+                return top[1] if top and not _METADATA.fullmatch(top[1]) else None
+            case "frozen":
+                return self._contents if path.startswith(f"{self._contents}/") else ""
+            case "image":
+                return commonpath([f"/{dirname(other)}" for other in others]).strip("/")
+        return ""
+
+    def models(self, root: str) -> tuple[Model, ...]:
+        """Return what the descriptor of a folder tells of, nothing where there is none; raises ModelError where it cannot be believed."""
+        path = f"{root}/{FILE_NAME}" if root else FILE_NAME
+        file = self._bundle.get(path)
+        if file is None:
+            return ()
+        if file.size > LARGEST:
+            raise ModelError(f"{path}: has {file.size:,} bytes, which no descriptor has")
+        try:
+            return parse(file.read(), path)
+        except ModelFileError as error:
+            raise ModelError(str(error)) from error
+
+    def known(self) -> dict[str, str]:
+        """Return the names that are taken, by the paths in the bundle of the models that have them; unreadable descriptors tell of none."""
+        names: dict[str, str] = {}
+        for root in sorted(self._roots):
+            try:
+                models = self.models(root)
+            except ModelError:
+                continue
+            names |= {f"{root}/{model.path}" if root else model.path: model.name for model in models}
+        return names
+
+
+def models_told_of(bundle: Bundle) -> list[Model]:
+    """Return what all descriptors of a bundle tell of; those that cannot be read tell of nothing."""
+    told: list[Model] = []
+    for path, file in bundle.items():
+        if basename(path) == FILE_NAME and file.link is None and file.size <= LARGEST:
+            with suppress(ModelFileError):
+                told += parse(file.read(), path)
+    return told
+
+
+def laid_out(models: Iterable[Model], known: Mapping[str, File]) -> dict[str, File]:
+    """Return the files of models by where they lie in a folder of models by name; `known` are files by SHA-256. Models go whole or not."""
+    laid: dict[str, File] = {}
+    for model in models:
+        if all(file.sha256 in known for file in model.files):
+            places = ((f"{model.name}/{file.path}", known[file.sha256]) for file in model.files)
+            laid |= {place: replace(file, path=place) for place, file in places}
+    return laid
+
+
+def entry(model: BundledModel, root: str, *, mode: Mode, sources: Sequence[str], archive: ModelFile | None, mount: str) -> Model:
+    """Return what a descriptor in the folder `root` says of a model; in `sources` `{name}` and `{digest}` are filled in.
+
+    Raises ModelError where no descriptor can say it: for names of files that are not the same everywhere.
+    """
+    top = dirname(model.path) if model.is_file else model.path
+    files = [ModelFile(path=relpath(file.path, top or "."), size=file.size, sha256=file.sha256) for file in model.files]
+    plain = Model(
+        name=model.name,
+        path=relpath(model.path, root or "."),
+        mode=mode,
+        is_file=model.is_file,
+        files=tuple(sorted(files, key=lambda file: file.path)),
+        archive=archive,
+        mount=mount,
+    )
+    filled = (source.replace("{name}", model.name).replace("{digest}", plain.digest) for source in sources)
+    told = replace(plain, sources=tuple(filled))
+    try:
+        text_of([told])
+    except ModelFileError as error:
+        raise ModelError(f"no descriptor can tell of it ({error})") from error
+    return told
+
+
+def entry_beside(model: BundledModel) -> Model:
+    """Return what the descriptor in a folder of models, each in a folder by its name, says of one."""
+    plain = entry(model, dirname(model.path), mode="beside", sources=(), archive=None, mount="")
+    return replace(plain, path=f"{model.name}/{plain.files[0].path}" if model.is_file else model.name)
+
+
+def kept_text(earlier: Sequence[Model], entries: Sequence[Model], names: Collection[str]) -> bytes | None:
+    """Return the descriptor that tells of what left before and of those that left now, None where none did."""
+    left = [each for each in entries if each.name in names]
+    replaced = {each.path for each in left} | {each.name for each in left}
+    stay = [each for each in earlier if each.path not in replaced and each.name not in replaced]
+    return text_of([*stay, *left]).encode() if left else None
