@@ -56,7 +56,7 @@ def remove_models(models: Collection[StoredModel]) -> None:
     """Take models out of their stores. Raises OSError."""
     for model in models:
         with held(str(model.root)):
-            gone = model.root / "partial" / f"{model.digest}.files"
+            gone = model.root / "partial" / f"{model.digest}.gone"
             shutil.rmtree(gone, ignore_errors=True)
             model.path.rename(gone)
             remove_files(_files(gone))

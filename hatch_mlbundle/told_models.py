@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from .errors import ArtifactError
+from .errors import ArtifactError, without_path
 from .runtime.models.descriptor import FILE_NAME, Model, parse
 from .runtime.models.errors import ModelFileError
 from .runtime.models.places import NEIGHBOUR, Home, home_of
@@ -25,8 +25,10 @@ def told_models(subject: Path) -> list[tuple[Model, Home]]:
         raise ArtifactError(str(subject), "there is no such file or folder")
     try:
         found = list(_in_folder(subject) if subject.is_dir() else _in_file(subject))
-    except (ModelFileError, zipfile.BadZipFile, OSError) as error:
-        raise ArtifactError(str(subject), f"tells of no models that can be read ({error})") from error
+    except ModelFileError as error:
+        raise ArtifactError(str(subject), without_path(error, subject)) from error
+    except (zipfile.BadZipFile, OSError) as error:
+        raise ArtifactError(str(subject), f"cannot be read ({error}); get it anew") from error
     if not found:
         raise ArtifactError(str(subject), f"has no {FILE_NAME}; name a descriptor, or an artifact whose models were taken out")
     return found

@@ -108,7 +108,9 @@ def test_each_model_that_fails_is_told_and_the_others_are_fetched(tmp_path: Path
     assert said.err.startswith("mlbundle: bad: is in none of its places")
 
 
-@pytest.mark.parametrize(("content", "told"), [(None, "no such file"), (b"{", "is no JSON"), (b"PK\3\4", "is no JSON")])
+@pytest.mark.parametrize(
+    ("content", "told"), [(None, "no such file"), (b"{", "x.json: tells of no models"), (b"PK\3\4", "x.json: tells of no models")]
+)
 def test_wrong_use_is_told(content: bytes | None, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "x.json"
     if content is not None:

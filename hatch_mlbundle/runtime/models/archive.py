@@ -2,37 +2,27 @@
 
 from __future__ import annotations
 
-import tarfile
 from collections.abc import Callable
-from typing import BinaryIO
+from tarfile import TarError
+from typing import IO
 
+from ..tar_files import regular_files
 from .descriptor import Model, ModelFile
 from .errors import ModelFileError
 
-Put = Callable[[ModelFile, BinaryIO], bool]
-"""Takes a file and a stream of its bytes; says whether they are right."""
 
-
-def read(stream: BinaryIO, model: Model, where: str, put: Put) -> None:
-    """Hand over each file of a model that lies at `NAME/` in a tar file; whatever else is in there, nobody sees.
+def read(stream: IO[bytes], model: Model, where: str, take: Callable[[ModelFile, IO[bytes]], bool]) -> None:
+    """Hand over each file of a model that lies at `NAME/` in a tar file; `take` says whether its bytes are right.
 
     Raises ModelFileError where one is missing or has other bytes.
     """
     wanted = {f"{model.name}/{file.path}": file for file in model.files}
     try:
-        with tarfile.open(fileobj=stream, mode="r:") as archive:
-            last = -1
-            for member in archive:
-                archive.members = []  # type: ignore[attr-defined]  # it would hold every header, of however many files
-                if member.offset <= last:
-                    raise ValueError("it leads back to where it was")
-                last = member.offset
-                file = wanted.get(member.name.removeprefix("./"))
-                if file is not None and member.isreg() and member.size == file.size and member.sparse is None:
-                    content = archive.extractfile(member)
-                    if content is not None and put(file, content):  # type: ignore[arg-type]
-                        del wanted[f"{model.name}/{file.path}"]
-    except (tarfile.TarError, ValueError, OverflowError, EOFError) as error:
+        for path, size, content in regular_files(stream):
+            name = path.removeprefix("./")
+            if name in wanted and size == wanted[name].size and take(wanted[name], content):
+                del wanted[name]
+    except (ValueError, TarError) as error:
         raise ModelFileError(f"{where}: is no tar file that can be read ({error}); get it anew") from error
     if wanted:
         raise ModelFileError(f"{where}: lacks {min(wanted)}, or has it with other bytes; get it anew")

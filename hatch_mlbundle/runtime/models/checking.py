@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 from .descriptor import Model, ModelFile
 from .errors import ModelFileError
@@ -39,7 +39,7 @@ def size_of(path: str) -> int | None:
     return os.path.getsize(path) if os.path.isfile(path) else None
 
 
-def write_checked(stream: BinaryIO, file: ModelFile, descriptor: int) -> None:
+def write_checked(stream: IO[bytes], file: ModelFile, descriptor: int) -> None:
     """Write what a stream gives into an open file; raises ModelFileError where it is not the file's bytes: then nothing of it stays."""
     os.ftruncate(descriptor, 0)
     os.lseek(descriptor, 0, os.SEEK_SET)

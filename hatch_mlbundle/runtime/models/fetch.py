@@ -26,12 +26,12 @@ _Item: TypeAlias = int | memoryview | BaseException
 _CHUNK = 1 << 18
 """Bytes that are hashed and written at a time."""
 _CHUNKS = 4
-_LATEST = 0.2
+_SOON = 0.2
 """Seconds after which a chunk is handed on even if it is not full."""
 _TRIES = 3
 """How often a source may fail in a row, without having given more, before the next is asked."""
 _WORTH = 1 << 20
-"""Bytes that a try has to give so that it does not count."""
+"""Bytes that a try has to give so that it does not count; a twentieth of a small file."""
 _SLOWEST = 1000
 """Bytes a second: what is slower has stalled."""
 _LONGEST_WAIT = 10
@@ -116,6 +116,7 @@ def _fetch_from(url: str, part: _Part) -> None:
     if not url.startswith("file:") and os.environ.get("MLBUNDLE_OFFLINE", "0") not in ("", "0"):
         raise RefusedError("MLBUNDLE_OFFLINE is set")
     source = transports.Source(url, part.file.size)
+    worth = min(_WORTH, part.file.size // 20 + 1)
     best, tries, anew = part.position, 0, False
     while True:
         try:
@@ -126,7 +127,7 @@ def _fetch_from(url: str, part: _Part) -> None:
                 raise RefusedError("it gives other bytes than it should (SHA-256 differs)")
             anew = True  # perhaps what was there before was wrong
         except BrokenError as error:
-            tries = 1 if part.position >= best + _WORTH else tries + 1
+            tries = 1 if part.position >= best + worth else tries + 1
             if tries == _TRIES or error.wait > _LONGEST_WAIT:
                 raise RefusedError(str(error)) from None
             time.sleep(max(error.wait, 0.25 * tries))
@@ -141,11 +142,11 @@ def _receive(source: transports.Source, part: _Part) -> int:
         free.put(bytearray(_CHUNK))
     threading.Thread(target=_pump, args=(source, part.position, free, full), daemon=True).start()
     try:
-        start: int = _taken(full, 2 * source.timeout)
+        start: int = _taken(full, 3 * source.timeout)
         if start != part.position:
             part.discard()
         since, before = time.monotonic(), part.position
-        while data := _taken(full, source.timeout):
+        while data := _taken(full, source.timeout + 1):
             part.append(data)
             free.put(data.obj)
             if time.monotonic() > since + source.timeout:
@@ -155,12 +156,12 @@ def _receive(source: transports.Source, part: _Part) -> int:
     finally:
         free.put(None)
     if part.position < part.file.size:
-        raise BrokenError(f"it ended after {part.position:,} of {part.file.size:,} bytes")
+        raise BrokenError(f"it ends after {part.position:,} of {part.file.size:,} bytes")
     return start
 
 
-def _taken(full: SimpleQueue[Any], timeout: float) -> Any:
-    """Return what the other thread received, and raise what went wrong there."""
+def _taken(full: SimpleQueue[_Item], timeout: float) -> Any:
+    """Return what the other thread received; raise what went wrong there."""
     try:
         item = full.get(timeout=timeout)
     except Empty:
@@ -171,26 +172,24 @@ def _taken(full: SimpleQueue[Any], timeout: float) -> Any:
 
 
 def _pump(source: transports.Source, position: int, free: SimpleQueue[bytearray | None], full: SimpleQueue[_Item]) -> None:
-    """Receive in a thread of its own: give where the bytes begin, then chunks, at last an empty one or what went wrong."""
+    """Receive, in a thread of its own: the byte that it begins with, chunks, at the end an empty one or what went wrong."""
     try:
-        with source.opened(position) as answer:
-            full.put(answer.start)
-            left = answer.length
+        with source.opened(position) as (start, left, read):
+            full.put(start)
             while chunk := free.get():
-                view = memoryview(chunk)[:left]
-                count = _filled(answer.read, view)
+                count = _filled(memoryview(chunk)[:left], read)
                 left -= count
-                full.put(view[:count])
+                full.put(memoryview(chunk)[:count])
                 if not count:
                     break
     except BaseException as error:
         full.put(error)
 
 
-def _filled(read: Callable[[memoryview], int | None], view: memoryview) -> int:
-    """Fill a chunk, but for no longer than bytes come fast; return how many there are, 0 at the end."""
+def _filled(view: memoryview, read: Callable[[memoryview], int | None]) -> int:
+    """Fill a chunk, as far as bytes come soon; return how many there are, 0 at the end."""
     count, start = 0, time.monotonic()
-    while count < len(view) and time.monotonic() < start + _LATEST:
+    while count < len(view) and time.monotonic() < start + _SOON:
         more = read(view[count:])
         if not more:
             break

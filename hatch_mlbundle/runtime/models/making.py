@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
-from typing import BinaryIO
+from typing import IO
 
 from .. import copying, place_lock
 from .checking import fault, size_of, write_checked
@@ -76,7 +76,7 @@ class Making:
                 fill(place.descriptor)
                 place.rename(self.blob(file))
 
-    def take(self, file: ModelFile, stream: BinaryIO) -> bool:
+    def take(self, file: ModelFile, stream: IO[bytes]) -> bool:
         """Complete a file with what a stream gives, if it is just its bytes; say whether it is."""
         try:
             self.complete(file, partial(write_checked, stream, file))
@@ -86,14 +86,15 @@ class Making:
 
     def reuse(self) -> None:
         """Copy the files that other models have of their own: what has the right size is tried."""
-        missing = self.missing()
-        for folder, _, names in os.walk(os.path.join(self.root, "ready") if missing else ""):
+        wanted: dict[int, list[ModelFile]] = {}
+        for file in self.missing():
+            wanted.setdefault(file.size, []).append(file)
+        for folder, _, names in os.walk(os.path.join(self.root, "ready") if wanted else ""):
             for path in (os.path.join(folder, name) for name in names):
                 with contextlib.suppress(OSError):
-                    for file in missing:
-                        if file.size == os.path.getsize(path):
-                            with open(path, "rb") as stream:
-                                self.take(file, stream)
+                    for file in wanted.get(os.path.getsize(path), ()):
+                        with open(path, "rb") as stream:
+                            self.take(file, stream)
 
     def finish(self) -> bool:
         """Give the model its name where all its files are there; say whether it has it."""

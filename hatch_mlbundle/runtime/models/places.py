@@ -28,7 +28,7 @@ class Home:
 
     @property
     def models(self) -> dict[str, Model]:
-        """Its models by name; raises ModelFileError, OSError."""
+        """Its models by name; raises ModelFileError."""
         return _read(self.descriptor)
 
 
@@ -79,8 +79,8 @@ def _above(path: str, seen: set[str]) -> Iterator[str]:
 
 def _is_trusted(path: str, application: str) -> bool:
     """Say whether a path is root's, this user's, or of who owns the application."""
-    owners = {0, *([os.geteuid()] if hasattr(os, "geteuid") else [])}
-    return os.stat(path).st_uid in owners or (os.path.exists(application) and os.stat(path).st_uid == os.stat(application).st_uid)
+    ours = {0, *([os.geteuid()] if hasattr(os, "geteuid") else []), *([os.stat(application).st_uid] if os.path.exists(application) else [])}
+    return os.lstat(path).st_uid in ours
 
 
 def ready(model: Model, home: Home) -> Path:
@@ -155,7 +155,7 @@ def _at(path: str, model: Model, home: Home, looked: list[str]) -> tuple[Model, 
             return model, loaded_from(path, model)
         if os.path.isfile(f"{path}.tar"):
             return model, store.unpacked(model, f"{path}.tar")
-    except ModelFileError as error:
+    except (ModelFileError, OSError) as error:
         looked.append(str(error))
     else:
         looked.append(f"{path} {problem}")
@@ -171,5 +171,8 @@ def _beside(path: str, home: Home) -> dict[str, Model]:
 
 
 def _read(path: str) -> dict[str, Model]:
-    with open(path, "rb") as stream:
-        return {model.name: model for model in parse(stream.read(), path)}
+    try:
+        with open(path, "rb") as stream:
+            return {model.name: model for model in parse(stream.read(), path)}
+    except OSError as error:
+        raise ModelFileError(f"{path}: cannot be read ({error.strerror}); name the application's descriptor") from error

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
+from collections import deque
 from collections.abc import Callable
 
 _BETWEEN = 0.25
@@ -12,63 +14,46 @@ _BETWEEN = 0.25
 
 
 class Progress:
-    """Counts the bytes of a model as they come, and shows them: `with Progress(name, size) as told: fetch(..., told)`."""
+    """Counts a model's bytes as they come, and shows them: `with Progress(name, size) as told: fetch(..., told)`."""
 
     def __init__(self, name: str, size: int) -> None:
-        self._name = "".join(each if " " <= each <= "~" else "?" for each in name)
+        self._name = name.encode("ascii", "replace").decode()
         self._size = size
         self._there = 0
-        self._came = 0
-        self._start = time.monotonic()
-        self._next = self._start + _BETWEEN
-        self._columns = _columns()
-        self._drawn = False
+        self._next = time.monotonic() + _BETWEEN
+        self._columns = 0
+        self._recent = deque([(time.monotonic(), 0)], maxlen=20)
+        """When how many bytes were there, at the last updates."""
 
     def __enter__(self) -> Callable[[int], None]:
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or None in an application without a console
+            self._columns = (os.get_terminal_size(sys.stderr.fileno()).columns or 80) if sys.stderr.isatty() else 0
         return self._count
 
     def __exit__(self, *_: object) -> None:
-        if self._drawn:
-            self._write(f"\r{self._line()}\n")
+        if len(self._recent) > 1:
+            self._draw("\n")
 
     def _count(self, more: int) -> None:
         self._there += more
-        self._came += max(more, 0)
+        if self._columns and time.monotonic() >= self._next:
+            self._draw("")
+
+    def _draw(self, end: str) -> None:
         now = time.monotonic()
-        if self._columns and now >= self._next:
-            self._next = now + _BETWEEN
-            self._write(f"\r{self._line()}")
-
-    def _line(self) -> str:
-        seconds = max(time.monotonic() - self._start, 1e-3)
-        rate = self._came / seconds
-        percent = 100 * self._there // self._size if self._size else 100
-        told = f" {percent:3}%  {_size(self._there)} of {_size(self._size)}  {_size(rate)}/s  "
-        left = (self._size - self._there) / rate if rate else 0
-        told += f"{_duration(left)} left" if self._there < self._size else f"{_duration(seconds)}"
+        since, before = self._recent[0]
+        rate = max((self._there - before) / max(now - since, 1e-3), 0)
+        missing = self._size - self._there
+        left = f", {_duration(missing / rate)} left" if missing and rate else ""
+        told = f" {100 * self._there // max(self._size, 1):3}%  {_bytes(self._there)} of {_bytes(self._size)}, {_bytes(rate)}/s{left}"
         width = self._columns - 1
-        return (self._name[: max(width - len(told), 0)] + told)[:width].ljust(width)
-
-    def _write(self, text: str) -> None:
-        self._drawn = True
-        try:
-            sys.stderr.write(text)
-            sys.stderr.flush()
-        except (OSError, ValueError):  # the terminal went away; the download goes on
-            self._columns, self._drawn = 0, False
+        with contextlib.suppress(OSError, ValueError):  # the terminal may go away, the download goes on
+            print("\r" + (self._name[: max(width - len(told), 0)] + told)[:width].ljust(width), end=end, file=sys.stderr, flush=True)  # noqa: T201
+        self._recent.append((now, self._there))
+        self._next = now + _BETWEEN
 
 
-def _columns() -> int:
-    """Return how wide the terminal is, 0 where standard error is none."""
-    try:
-        if sys.stderr is None or not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
-            return 0
-        return os.get_terminal_size(sys.stderr.fileno()).columns or 80
-    except (OSError, ValueError, AttributeError):
-        return 0
-
-
-def _size(count: float) -> str:
+def _bytes(count: float) -> str:
     for unit in ("B", "kB", "MB"):
         if count < 999.5:
             return f"{count:.0f} {unit}"
@@ -77,5 +62,5 @@ def _size(count: float) -> str:
 
 
 def _duration(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}" if minutes >= 60 else f"{minutes}:{rest:02}"
+    minutes, seconds = divmod(int(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{seconds:02}" if minutes >= 60 else f"{minutes}:{seconds:02}"

@@ -6,7 +6,7 @@ docs/model-sources.md tells which sources there are, and which variables of the 
 from __future__ import annotations
 
 import contextlib
-import email.utils
+import functools
 import http.client
 import importlib
 import io
@@ -16,41 +16,50 @@ import re
 import socket
 import ssl
 import stat
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from typing import TypeAlias
 from urllib.parse import quote, unquote, urlencode, urljoin, urlsplit
 
 from .descriptor import Model, ModelFile
 from .errors import ModelFileError
 
-_SCHEMES = ("https", "http", "file", "hf", "s3", "oci")
+Answer: TypeAlias = tuple[int, int, Callable[[memoryview], "int | None"]]
+"""The byte of the file that it begins with, how many there are at most, and what reads them into memory: 0 at the end."""
+
+_REST = re.compile(r"[^/@]+/.*")
+_PATHS = {
+    "https": _REST,
+    "http": _REST,
+    "s3": _REST,
+    "file": re.compile(r"(localhost)?/.*"),
+    "hf": re.compile(r"([^/@]+/[^/@]+)(?:@(refs/(?:convert|pr)/[^/]+|[^/]+))?(?:/(.*))?"),
+    "oci": re.compile(r"((?:[\w.-]+|\[[0-9a-f:]+\])(?::\d+)?)/([a-z0-9]+(?:(?:[._/]|__|-+)[a-z0-9]+)*)", re.ASCII),
+}
+"""What follows a source's scheme, without a query: no user, no password, no tag."""
 _LOOPBACK = re.compile(r"(localhost|127(\.\d+){3}|\[::1\])(:\d+)?", re.ASCII)
-_REGISTRY = re.compile(r"([\w.-]+|\[[0-9a-f:]+\])(:\d+)?/[a-z0-9]+([._/-]+[a-z0-9]+)*", re.ASCII)
-_REFERENCE = re.compile(r"([^/@]+/[^/@]+)(?:@(refs/(?:convert|pr)/[^/]+|[^/]+))?(?:/|$)(.*)")
 _SAFE = "%/:=&?~#+!$,;'@()*[]"
-"""What stays as it is in an address that a server sent (as in http.client.HTTPConnection)."""
+"""What stays as it is in an address that a server sent."""
 _MOST_REDIRECTS = 8
+_LONGEST_SECRET = 1 << 20
+"""Bytes that are read of a file or an answer with a token in it."""
 _AGAIN = (408, 425, 429, 500, 502, 503, 504)
 """Statuses that say nothing of the next try."""
-_LONGEST_TOKEN = 1 << 20
-"""Bytes of a registry's answer that are read for a token."""
-_CERTIFICATES = (
-    "/etc/ssl/certs/ca-certificates.crt",  # Debian, Alpine
-    "/etc/pki/tls/certs/ca-bundle.crt",  # Fedora, RHEL
-    "/etc/ssl/ca-bundle.pem",  # openSUSE
-    "/etc/ssl/cert.pem",  # macOS, BSD
+_BUNDLES = (  # Debian and Alpine, Fedora and RHEL, openSUSE, macOS and BSD
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
 )
 
 
 class RefusedError(Exception):
-    """A source that does not give a file, and what it said; asking it again does not help."""
+    """A source that does not give a file, and why; to ask it again does not help."""
 
 
 class BrokenError(Exception):
-    """A source that did not give a file this time; `wait` is after how many seconds it wants to be asked again."""
+    """A source that did not give a file this time, and why; `wait` is after how many seconds it wants to be asked again."""
 
     def __init__(self, message: str, wait: float = 0) -> None:
         super().__init__(message)
@@ -64,79 +73,53 @@ def url_of(source: str, model: Model, file: ModelFile) -> str:
     lays them out. `s3://BUCKET/PREFIX/`. `oci://REGISTRY/REPOSITORY`: the blob with the file's SHA-256. A source of the file's own is
     the file itself; so is one without a `/` at its end that has the file's name, or ends with `.tar` (the model's archive).
     """
-    scheme, mark, rest = source.partition("://")
-    if not mark or scheme not in _SCHEMES or not rest:
-        raise ModelFileError(f"source {shown(source)!r} of model '{model.name}': it has to begin with one of {'://, '.join(_SCHEMES)}://")
-    if not re.fullmatch(r"[!-~]+", source) or (scheme != "hf" and "@" in rest.partition("/")[0]):
-        raise ModelFileError(
-            f"source {shown(source)!r} of model '{model.name}': it may hold printable ASCII alone, and no user or password"
-        )
-    if scheme == "oci":
-        return _blob(source, rest, file)
+    scheme, _, rest = source.partition("://")
     path, mark, query = rest.partition("?")
-    if not _is_file(source, path, model, file):
-        path = path + "/" * (not path.endswith("/")) + quote(file.path)
-    if scheme == "hf":
-        return _on_hub(source, path)
-    if scheme == "s3":
-        return _in_bucket(path)
-    return f"{scheme}://{path}{mark}{query}"
-
-
-def _is_file(source: str, path: str, model: Model, file: ModelFile) -> bool:
-    """Say whether a source is the file itself, not a folder that it lies in."""
-    if path.endswith("/"):
-        return False
-    if source in file.sources or path.endswith((".tar", f"/{quote(file.path)}")):
-        return True
-    if source.startswith(("hf:", "s3:")):
-        return False
-    if len(model.files) > 1:
-        raise ModelFileError(f"source {shown(source)!r} of model '{model.name}': a folder has to end with '/'")
-    return True
-
-
-def _blob(source: str, rest: str, file: ModelFile) -> str:
-    """Return the URL of a blob (OCI distribution specification 1.1, "Pulling blobs")."""
-    if not _REGISTRY.fullmatch(rest):
-        raise ModelFileError(f"source {shown(source)!r}: it has to be oci://REGISTRY/REPOSITORY, without a tag")
-    registry, _, repository = rest.partition("/")
-    if registry == "docker.io":
-        registry, repository = "registry-1.docker.io", repository if "/" in repository else f"library/{repository}"
-    scheme = "http" if _LOOPBACK.fullmatch(registry) else "https"
-    return f"{scheme}://{registry}/v2/{repository}/blobs/sha256:{file.sha256}"
-
-
-def _hub() -> str:
-    return (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
-
-
-def _on_hub(source: str, path: str) -> str:
-    """Return the URL of a file on a Hugging Face hub, or what mirrors it."""
-    found = _REFERENCE.fullmatch(path)
+    found = _PATHS[scheme].fullmatch(path) if scheme in _PATHS and re.fullmatch(r"[!-~]+", source) else None
     if not found:
-        raise ModelFileError(f"source {shown(source)!r}: it has to be hf://OWNER/REPO@REVISION/FOLDER")
-    repository, revision, inside = found.groups()
-    return f"{_hub()}/{repository}/resolve/{quote(unquote(revision or 'main'), safe='')}/{inside}"
+        raise ModelFileError(f"model '{model.name}': {shown(source)!r} is no source of a kind that is known (docs/model-sources.md)")
+    if not path.endswith("/") and (source in file.sources or path.endswith((".tar", f"/{quote(file.path)}"))):
+        below = ""
+    elif path.endswith("/") or scheme in ("hf", "s3", "oci"):
+        below = "/" * (not path.endswith("/")) + quote(file.path)
+    elif len(model.files) == 1:
+        below = ""
+    else:
+        raise ModelFileError(f"model '{model.name}': source {shown(source)!r} is a folder, and has to end with '/'")
+    if scheme == "hf":
+        return _on_hub(found[1], found[2] or "main", ((found[3] or "") + below).lstrip("/"))
+    if scheme == "s3":
+        return _in_bucket(path + below)
+    return _blob(found[1], found[2], file.sha256) if scheme == "oci" else f"{scheme}://{path}{below}{mark}{query}"
+
+
+def _on_hub(repository: str, revision: str, path: str) -> str:
+    return f"{_hub()}/{repository}/resolve/{quote(unquote(revision), safe='')}/{path}"
 
 
 def _in_bucket(path: str) -> str:
     """Return the public URL of an object: at AWS by the bucket's own host, elsewhere below the endpoint."""
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    environ = os.environ
+    endpoint = environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL")
     if endpoint:
         return f"{endpoint.rstrip('/')}/{path}"
-    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    region = environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION")
     host = f"s3.{region}.amazonaws.com" if region else "s3.amazonaws.com"
     bucket, _, key = path.partition("/")
     return f"https://{host}/{path}" if "." in bucket else f"https://{bucket}.{host}/{key}"
 
 
+def _blob(registry: str, repository: str, sha256: str) -> str:
+    """Return the URL of a blob (OCI distribution specification 1.1, "Pulling blobs")."""
+    if registry == "docker.io":
+        registry, repository = "registry-1.docker.io", repository if "/" in repository else f"library/{repository}"
+    scheme = "http" if _LOOPBACK.fullmatch(registry) else "https"
+    return f"{scheme}://{registry}/v2/{repository}/blobs/sha256:{sha256}"
+
+
 def shown(url: str) -> str:
     """Return a URL as it may be told to anybody: without user, password and query, which may hold a signature."""
-    scheme, mark, rest = url.partition("://")
-    host, slash, path = re.split(r"[?#]", rest, maxsplit=1)[0].partition("/")
-    host = host if scheme == "hf" else host.rpartition("@")[2]
-    return plain(f"{scheme}{mark}{host}{slash}{path}")
+    return plain(re.sub(r"(?s)^(https?://)[^/?#]*@|[?#].*", r"\1", url))
 
 
 def plain(text: object) -> str:
@@ -144,20 +127,12 @@ def plain(text: object) -> str:
     return " ".join("".join(each if each.isprintable() else " " for each in str(text)[:300]).split())
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What a source sends: from byte `start` of the file on, at most `length` bytes, which `read` puts into memory, 0 at the end."""
-
-    start: int
-    length: int
-    read: Callable[[memoryview], int | None]
-
-
 class Source:
-    """A file at a URL, which is asked for more than once where the connection breaks; `timeout` in seconds."""
+    """A file at a URL, which is asked for again where the connection breaks."""
 
     def __init__(self, url: str, size: int) -> None:
-        self.timeout = _timeout()
+        given = os.environ.get("MLBUNDLE_TIMEOUT", "")
+        self.timeout = float(given) if re.fullmatch(r"[1-9]\d{0,5}", given) else 30.0
         self._url = url
         self._size = size
         self._validator = ""
@@ -172,63 +147,47 @@ class Source:
         if self._url.startswith("file:"):
             with _opened_file(self._url, self._size) as file:
                 file.seek(position)
-                yield Answer(position, self._size - position, file.readinto)
+                yield position, self._size - position, file.readinto
             return
         headers = {"Range": f"bytes={position}-"} if position and self._ranges else {}
         if headers and self._validator:
             headers["If-Range"] = self._validator
         with _opened(self._url, headers, self.timeout) as response:
-            start = self._checked(response, position if headers else 0)
+            start = self._start(response, position if headers else 0)
             tag = response.headers["ETag"] or ""
             self._validator = tag if re.fullmatch(r'"[!-~]*"', tag) else ""
-            plain_body = response.length is not None and not response.chunked
-            yield Answer(start, self._size - start, response.fp.readinto1 if plain_body else response.readinto1)
+            if response.length is None:  # in chunks, or until the connection ends
+                yield start, self._size - start, response.readinto1
+            else:  # straight into the memory that is hashed
+                yield start, min(self._size - start, response.length), response.fp.readinto1
 
-    def _checked(self, response: http.client.HTTPResponse, position: int) -> int:
+    def _start(self, response: http.client.HTTPResponse, position: int) -> int:
         """Return the byte that an answer begins with (RFC 9110, 14.4 and 15)."""
-        status, headers = response.status, response.headers
+        status, headers, size = response.status, response.headers, response.length
         if status in _AGAIN:
-            raise BrokenError(f"{status} {plain(response.reason)}", _wait(headers["Retry-After"] or ""))
-        if status == 416 and position:
+            wait = headers["Retry-After"] or ""
+            raise BrokenError(_status(response), int(wait) if re.fullmatch(r"\d{1,9}", wait) else 0)
+        found = re.fullmatch(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18}|\*)", headers["Content-Range"] or "")
+        if status == 206 and found and int(found[1]) == position:
+            size = None if found[2] == "*" else int(found[2])
+        elif status in (206, 416) and position:
             self._ranges = False
-            raise BrokenError("it has not as many bytes as it should")
-        if status not in (200, 206):
-            raise RefusedError(f"{status} {plain(response.reason)}")
+            raise BrokenError("it does not go on from where it was")
+        elif status != 200:
+            raise RefusedError(_status(response))
         if headers["Content-Encoding"] not in (None, "", "identity"):
             raise RefusedError(f"it sends the file packed ({plain(headers['Content-Encoding'])})")
-        start, size = 0, response.length
-        if status == 206:
-            found = re.fullmatch(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18}|\*)", headers["Content-Range"] or "")
-            if not found or int(found[1]) != position:
-                self._ranges = False
-                raise BrokenError("it answers with other bytes than it was asked for")
-            start, size = position, None if found[2] == "*" else int(found[2])
         if size not in (None, self._size):
             raise RefusedError(f"it has {size:,} bytes, not {self._size:,}")
-        return start
+        return position if status == 206 else 0
 
 
-def _timeout() -> float:
-    """Return after how many seconds in which nothing came a source has stalled: MLBUNDLE_TIMEOUT, or 30."""
-    text = os.environ.get("MLBUNDLE_TIMEOUT", "")
-    return float(text) if re.fullmatch(r"\d{1,6}(\.\d+)?", text) and float(text) else 30.0
-
-
-def _wait(text: str) -> float:
-    """Return the seconds of a Retry-After header (RFC 9110, 10.2.3)."""
-    if re.fullmatch(r"\d{1,9}", text):
-        return float(text)
-    try:
-        return email.utils.parsedate_to_datetime(text).timestamp() - time.time()
-    except (TypeError, ValueError, OverflowError):
-        return 0
+def _status(response: http.client.HTTPResponse) -> str:
+    return f"{response.status} {plain(response.reason)}".rstrip()
 
 
 def _opened_file(url: str, size: int) -> io.FileIO:
-    host, slash, path = url.removeprefix("file://").partition("/")
-    if host not in ("", "localhost"):
-        raise RefusedError("it is on another host")
-    path = urllib.request.url2pathname(slash + path)
+    path = urllib.request.url2pathname(url.removeprefix("file://").removeprefix("localhost"))
     try:
         info = os.stat(path)
         if not stat.S_ISREG(info.st_mode) or info.st_size != size:
@@ -240,86 +199,75 @@ def _opened_file(url: str, size: int) -> io.FileIO:
 
 def explained(error: BaseException) -> BaseException:
     """Return what went wrong with a source, in words that hold nothing secret."""
-    if isinstance(error, (RefusedError, BrokenError)):
-        return error
-    if isinstance(error, http.client.HTTPException):
-        return BrokenError(f"its answer is no HTTP ({type(error).__name__})")
     if isinstance(error, ssl.SSLCertVerificationError):
-        return RefusedError(f"its certificate is not trusted: {plain(error.verify_message)}")
+        return RefusedError(f"its certificate is not trusted ({plain(error.verify_message)})")
     if isinstance(error, socket.gaierror):
         return RefusedError("there is no such host")
     if isinstance(error, TimeoutError):
         return BrokenError("it does not answer")
     if isinstance(error, OSError):
         return BrokenError(plain(error.strerror or error))
+    if isinstance(error, http.client.HTTPException):
+        return BrokenError(f"its answer breaks off, or is no HTTP ({type(error).__name__})")
     return RefusedError("it leads to an address that is none") if isinstance(error, ValueError) else error
 
 
 def _opened(url: str, headers: dict[str, str], timeout: float) -> http.client.HTTPResponse:
-    """Ask for a URL, along its redirects, and return the answer, whatever its status.
-
-    What proves who asks goes to the host that it is for alone. Raises RefusedError, OSError, http.client.HTTPException.
-    """
-    opener = _opener()
-    proof = ("", "")
+    """Ask for a URL, along its redirects, and return the answer; what proves who asks goes to the host that it is for alone."""
+    proven, proof = "", ""
     for _ in range(_MOST_REDIRECTS):
-        secret = proof[1] if proof[0] and url.startswith(proof[0]) else _hub_secret(url)
-        response = _ask(opener, url, {**headers, **({"Authorization": secret} if secret else {})}, timeout)
-        if response.status in (301, 302, 303, 307, 308) and response.headers["Location"]:
+        secret = proof if proof and url.startswith(proven) else _hub_secret(url)
+        response = _ask(url, {**headers, "Authorization": secret} if secret else headers, timeout)
+        location, challenge = response.headers["Location"], response.headers["WWW-Authenticate"]
+        if response.status in (301, 302, 303, 307, 308) and location:
             response.close()
-            url = _next(url, response.headers["Location"])
-        elif response.status == 401 and not proof[0] and "/blobs/sha256:" in url:
+            url = _redirected(url, location)
+        elif response.status == 401 and challenge and not proof and "/blobs/sha256:" in url:
             response.close()
-            proof = (url.partition("/v2/")[0] + "/v2/", _registry_secret(opener, url, response.headers["WWW-Authenticate"], timeout))
+            proven, proof = url.partition("/v2/")[0] + "/v2/", _registry_secret(url, challenge, timeout)
         else:
             return response
-    raise RefusedError("too many redirects")
+    raise RefusedError("it redirects too often")
 
 
-def _next(url: str, location: str) -> str:
+def _redirected(url: str, location: str) -> str:
     """Return where a redirect leads: never from https to anything else, nor to a file."""
     target = urljoin(url, quote(location, safe=_SAFE))
-    scheme = target.partition("://")[0]
-    if scheme != "https" and not (scheme == "http" and url.startswith("http://")):
+    if not target.startswith(("https://", "http://" if url.startswith("http://") else "https://")) or "@" in urlsplit(target).netloc:
         raise RefusedError(f"it redirects to {shown(target)}, which is not https")
-    if "@" in urlsplit(target).netloc:
-        raise RefusedError("it redirects to an address with a user or password")
     return target
 
 
-def _ask(opener: urllib.request.OpenerDirector, url: str, headers: dict[str, str], timeout: float) -> http.client.HTTPResponse:
-    request = urllib.request.Request(url, headers={"User-Agent": "mlbundle", "Accept": "*/*", **headers})  # noqa: S310
+def _ask(url: str, headers: dict[str, str], timeout: float) -> http.client.HTTPResponse:
+    """Ask for one URL, through the environment's proxies; follows no redirect and returns whatever the status is."""
+    environ = os.environ.get
+    trust = _trust(environ("REQUESTS_CA_BUNDLE") or environ("CURL_CA_BUNDLE"), environ("SSL_CERT_FILE"), environ("SSL_CERT_DIR"))
+    opener = urllib.request.OpenerDirector()
+    for handler in (urllib.request.ProxyHandler(), urllib.request.HTTPHandler(), urllib.request.HTTPSHandler(context=trust)):
+        opener.add_handler(handler)
+    request = urllib.request.Request(url, headers={"User-Agent": "mlbundle", **headers})  # noqa: S310 - http and https alone
     try:
-        response = opener.open(request, timeout=timeout)
+        response: http.client.HTTPResponse | None = opener.open(request, timeout=timeout)
     except urllib.error.URLError as error:
         raise error.reason if isinstance(error.reason, OSError) else RefusedError(plain(error.reason)) from None
     if response is None:
         raise RefusedError("the proxy is of a kind that is not spoken here")
-    assert isinstance(response, http.client.HTTPResponse)  # noqa: S101 - the opener has no other handlers
     return response
 
 
-def _opener() -> urllib.request.OpenerDirector:
-    """Return an opener of http and https with the environment's proxies; it follows no redirect and raises for no status."""
-    opener = urllib.request.OpenerDirector()
-    for handler in (urllib.request.ProxyHandler(), urllib.request.HTTPHandler(), urllib.request.HTTPSHandler(context=_trust())):
-        opener.add_handler(handler)
-    return opener
-
-
-def _trust() -> ssl.SSLContext:
-    """Return what certificates are checked by.
+@functools.lru_cache(1)
+def _trust(bundle: str | None, *_: str | None) -> ssl.SSLContext:
+    """Return what certificates are checked by; OpenSSL reads SSL_CERT_FILE and SSL_CERT_DIR by itself.
 
     An application frozen elsewhere brings an OpenSSL that may look into a folder that this system has not.
     """
-    bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or ""
-    if os.path.exists(bundle):
+    if bundle and os.path.exists(bundle):
         folder = os.path.isdir(bundle)
         return ssl.create_default_context(cafile=None if folder else bundle, capath=bundle if folder else None)
     context = ssl.create_default_context()
     paths = ssl.get_default_verify_paths()
     if not (paths.cafile or paths.capath or context.cert_store_stats()["x509"]):
-        found = next(filter(os.path.exists, _CERTIFICATES), None)
+        found = next(filter(os.path.exists, _BUNDLES), None)
         with contextlib.suppress(ImportError):
             found = found or importlib.import_module("certifi").where()
         if found:
@@ -328,62 +276,64 @@ def _trust() -> ssl.SSLContext:
 
 
 def _is_private(url: str) -> bool:
-    """Say whether what is sent to a URL is read by nobody on the way."""
+    """Say whether nobody on the way reads what is sent to a URL."""
     return url.startswith("https://") or bool(_LOOPBACK.fullmatch(urlsplit(url).netloc))
 
 
-def _hub_secret(url: str) -> str:
-    """Return the header that proves to the hub who asks; empty for every other host, and where there is no token."""
-    if not url.startswith(_hub() + "/") or not _is_private(url):
-        return ""
-    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
-        raise RefusedError("HF_HUB_OFFLINE is set")
-    token = os.environ.get("HF_TOKEN")
-    if not token:
-        cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-        home = os.environ.get("HF_HOME") or os.path.join(cache, "huggingface")
-        token = _text(os.environ.get("HF_TOKEN_PATH") or os.path.join(home, "token"))
-    return f"Bearer {token.strip()}" if re.fullmatch(r"[!-~]+", token.strip()) else ""
+def _header(kind: str, secret: object) -> str:
+    """Return what is sent to prove who asks; empty for what cannot be a secret."""
+    return f"{kind} {secret}" if isinstance(secret, str) and re.fullmatch(r"[!-~]+", secret) else ""
 
 
 def _text(path: str) -> str:
     """Return a small file's text, empty where it cannot be read."""
-    try:
-        with open(path, encoding="utf-8") as file:
-            return file.read(_LONGEST_TOKEN)
-    except (OSError, ValueError):
+    with contextlib.suppress(OSError, ValueError), open(path, encoding="utf-8") as file:
+        return file.read(_LONGEST_SECRET)
+    return ""
+
+
+def _hub() -> str:
+    return (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
+
+
+def _hub_secret(url: str) -> str:
+    """Return the header that proves to the hub who asks; empty for every other host, and where there is no token."""
+    environ = os.environ.get
+    if not url.startswith(_hub() + "/"):
         return ""
+    if environ("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
+        raise RefusedError("HF_HUB_OFFLINE is set")
+    cache = environ("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    home = environ("HF_HOME") or os.path.join(cache, "huggingface")
+    token = environ("HF_TOKEN") or _text(environ("HF_TOKEN_PATH") or os.path.join(home, "token"))
+    return _header("Bearer", token.strip()) if _is_private(url) else ""
 
 
-def _registry_secret(opener: urllib.request.OpenerDirector, url: str, challenge: str | None, timeout: float) -> str:
-    """Return the header that a registry asks for (distribution project, "Token authentication"; RFC 9110, 11.6.1)."""
-    kind, _, rest = (challenge or "").strip().partition(" ")
-    basic = _docker_secret(urlsplit(url).netloc) if _is_private(url) else ""
-    if kind.lower() == "basic" and basic:
-        return basic
+def _registry_secret(url: str, challenge: str, timeout: float) -> str:
+    """Return the header that a registry asks for (distribution project, "Token Authentication Specification"; RFC 9110, 11.6.1)."""
+    kind, _, rest = challenge.strip().partition(" ")
     given = {name.lower(): value for name, value in re.findall(r'(\w+)="([^"]*)"', rest)}
-    realm = given.get("realm", "")
-    if kind.lower() != "bearer" or not (realm.startswith("https://") or (url.startswith("http://") and realm.startswith("http://"))):
-        raise RefusedError("401: it wants a user and a password")
-    wanted = {name: given[name] for name in ("service", "scope") if name in given}
-    address = quote(realm, safe=_SAFE) + ("&" if "?" in realm else "?") + urlencode(wanted)
-    with _ask(opener, address, {"Authorization": basic} if basic and _is_private(address) else {}, timeout) as answer:
-        text = answer.read(_LONGEST_TOKEN)
+    login = _docker_login(urlsplit(url).netloc) if _is_private(url) else ""
+    if kind.lower() == "basic" and login:
+        return login
+    realm = quote(given.get("realm", ""), safe=_SAFE)
+    if kind.lower() != "bearer" or not realm.startswith(("https://", url.partition("/")[0] + "//")):
+        raise RefusedError("401: it wants a user and a password (docker login)")
+    realm += ("&" if "?" in realm else "?") + urlencode({name: given[name] for name in ("service", "scope") if name in given})
+    with _ask(realm, {"Authorization": login} if login and _is_private(realm) else {}, timeout) as answer:
+        text = answer.read(_LONGEST_SECRET)
     try:
         body = json.loads(text)
-        token = body.get("token") or body["access_token"]
-    except (ValueError, KeyError, AttributeError, RecursionError):
-        raise RefusedError(f"{answer.status}: it gives no token") from None
-    return f"Bearer {plain(token)}"
+        return _header("Bearer", body.get("token") or body["access_token"])
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        raise RefusedError(f"{answer.status}: its registry gives no token") from None
 
 
-def _docker_secret(registry: str) -> str:
+def _docker_login(registry: str) -> str:
     """Return what `docker login` wrote down for a registry, as a header; empty where it wrote nothing, or into a helper's keeping."""
     folder = os.environ.get("DOCKER_CONFIG") or os.path.join(os.path.expanduser("~"), ".docker")
-    names = (registry, f"https://{registry}", *(("https://index.docker.io/v1/",) if registry == "registry-1.docker.io" else ()))
+    name = "https://index.docker.io/v1/" if registry == "registry-1.docker.io" else registry
     try:
-        known = json.loads(_text(os.path.join(folder, "config.json")))["auths"]
-        found = next(str(known[name]["auth"]) for name in names if known.get(name, {}).get("auth"))
-    except (ValueError, LookupError, TypeError, AttributeError, StopIteration, RecursionError):
+        return _header("Basic", json.loads(_text(os.path.join(folder, "config.json")))["auths"][name]["auth"])
+    except (ValueError, LookupError, TypeError, RecursionError):
         return ""
-    return f"Basic {found}" if re.fullmatch(r"[\w+/=-]+", found, re.ASCII) else ""
