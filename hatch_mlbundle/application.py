@@ -349,6 +349,7 @@ def _manifest(
         findings=findings,
         packed=packed,
         details=ledger.details(),
-        contents=contents_of(after.bundle, job.inspecting, session.services) if _gives_bytes(session, after) else (),
+        contents=contents_of(after.bundle, job.inspecting, session.services) if _gives_bytes(session, after) else after.contents,
         layers=after.layers,
+        components=after.components,
     )

@@ -26,7 +26,7 @@ LAYERS = [
     [
         *("accuracy.judge", "accuracy.metrics", "accuracy.outputs", "accuracy.running", "accuracy.samples", "accuracy.search"),
         *("accuracy.stage", "accuracy.worker", "binaries.*", "bundles.*", "contents.binaries", "contents.builtin", "contents.fatbin"),
-        *("contents.gguf", "contents.models", "contents.offload_bundle", "contents.zeros"),
+        *("contents.gguf", "contents.models", "contents.offload_bundle"),
         *("freezing.*", "models.*", "tracing.*", "trials.*"),
     ],
     ["accounting", "contents.rows", "drafts", "examine", "judging", "models_beside", "objections", "pipeline", "rewriting", "workspace"],

@@ -18,6 +18,7 @@ def bundle(tmp_path: Path) -> Bundle:
     (root / "a" / "to_link").symlink_to("../to_file")
     (root / "to_folder").symlink_to("a/deep")
     (root / "out").symlink_to("../elsewhere")
+    (root / "absolute").symlink_to("/usr/lib/x")
     (root / "loop").symlink_to("loop2")
     (root / "loop2").symlink_to("loop")
     return bundle_of(root)
@@ -30,7 +31,7 @@ def test_every_name_of_a_file_leads_to_it(bundle: Bundle, path: str) -> None:
     assert file.path == "a/deep/x"
 
 
-@pytest.mark.parametrize("path", ["nothing", "a/nothing", "to_folder/nothing", "a/deep/x/y", "out", "loop", "out/x"])
+@pytest.mark.parametrize("path", ["nothing", "a/nothing", "to_folder/nothing", "a/deep/x/y", "out", "loop", "out/x", "absolute"])
 def test_what_leads_nowhere_is_none(bundle: Bundle, path: str) -> None:
     assert resolve(bundle, path) is None
 

@@ -16,12 +16,15 @@ from hatch_mlbundle.errors import ManifestError, StorageError
 from hatch_mlbundle.job import prepare
 from hatch_mlbundle.manifest import (
     FORMAT_VERSION,
+    AdviceRow,
     ArtifactRow,
     BudgetRow,
     ChangeRow,
     CompanionRow,
+    ComponentRow,
     ContentsRow,
     DetailRow,
+    EditRow,
     FileRow,
     FileState,
     LayerRow,
@@ -101,11 +104,28 @@ MANIFEST = Manifest(
             compressed=6,
             hidden_installed=5,
             hidden_compressed=1,
+            repeated_installed=2,
+            repeated_compressed=1,
+        ),
+    ),
+    components=(ComponentRow(name="numpy", kind="package", version="2.0", detail="", files=2, installed=30, compressed=6, layers=(1,)),),
+    advice=(
+        AdviceRow(
+            name="cache",
+            title="Keep pip's cache out of the image",
+            saved=Saved(installed=5, compressed=2),
+            adds=Saved(installed=5, compressed=2),
+            files=1,
+            pros=("Nothing needs it.",),
+            cons=(),
+            edits=(EditRow(where="Dockerfile", text="RUN --mount=type=cache,target=/root/.cache/pip pip install x"),),
         ),
     ),
 )
-ADDED = {"packed", "details", "contents", "suggestions", "budget", "layers"}
+ADDED = {"packed", "details", "contents", "suggestions", "budget", "layers", "components", "advice"}
 """Keys that the first version, 1.0, did not have: a manifest may lack them."""
+ADDED_TO_ROWS = {"repeated_installed", "repeated_compressed"}
+"""Keys that rows of an older minor version may lack."""
 OWN_WORDS = "What was done"
 """The part of the schema that each step fills as it likes."""
 
@@ -281,7 +301,9 @@ def test_the_schema_names_every_key_that_is_written_and_no_other() -> None:
         frozenset(MANIFEST.contents[0].parts),
     }
     assert written - free == described
-    assert all(set(each.get("required", [])) == set(each["properties"]) - ADDED for each in objects(SCHEMA) if each["title"] != OWN_WORDS)
+    for each in objects(SCHEMA):
+        if each["title"] != OWN_WORDS:
+            assert set(each["properties"]) - set(each["required"]) == (ADDED if each is SCHEMA else ADDED_TO_ROWS & set(each["properties"]))
     assert all(each.get("additionalProperties", True) for each in objects(SCHEMA))
 
 
@@ -312,6 +334,16 @@ def test_a_manifest_of_version_1_0_is_read_and_valid() -> None:
     del document["packed"]
     assert jsonschema.Draft202012Validator(SCHEMA).is_valid(document)
     assert Manifest.from_json(json.dumps(document)).packed == ()
+
+
+def test_a_manifest_of_version_1_3_is_read_and_valid() -> None:
+    document = json.loads(MANIFEST.to_json()) | {"format_version": "1.3"}
+    del document["components"], document["advice"]
+    for key in ADDED_TO_ROWS:
+        del document["layers"][0][key]
+    assert jsonschema.Draft202012Validator(SCHEMA).is_valid(document)
+    read = Manifest.from_json(json.dumps(document))
+    assert (read.components, read.advice, read.layers[0].repeated_installed) == ((), (), 0)
 
 
 def test_real_manifests_are_valid(tmp_path: Path) -> None:

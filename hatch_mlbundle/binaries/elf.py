@@ -14,7 +14,7 @@ from hatch_mlbundle.errors import BinaryError
 from . import elf_format as fmt
 from .elf_format import Encoding, Header, Section, Segment, Symbol
 from .ranges import Range
-from .reader import Reader
+from .reader import RangeReader
 
 MAX_SEGMENTS = 1 << 16
 MAX_SECTIONS = 1 << 17
@@ -62,7 +62,7 @@ class Elf:
         return self.header.shoff, self.header.shoff + len(self.sections) * self.encoding.section.size
 
 
-def read_elf(reader: Reader) -> Elf:
+def read_elf(reader: RangeReader) -> Elf:
     """Return the file's headers; raises BinaryError where they cannot be believed."""
     elf = read_tables(reader)
     dynamic = _read_dynamic(reader, elf.encoding, elf.segments)
@@ -79,7 +79,7 @@ def read_elf(reader: Reader) -> Elf:
     )
 
 
-def read_tables(reader: Reader) -> Elf:
+def read_tables(reader: RangeReader) -> Elf:
     """Return what `read_elf` does of header, segments and sections, and nothing else; raises BinaryError."""
     encoding, header = _read_header(reader)
     first = _first_section(reader, encoding, header)
@@ -104,7 +104,7 @@ def known_ranges(elf: Elf) -> list[Range]:
     return [(start, end) for start, end in ranges if start < end]
 
 
-def dynamic_symbols(reader: Reader, elf: Elf) -> Iterator[Symbol]:
+def dynamic_symbols(reader: RangeReader, elf: Elf) -> Iterator[Symbol]:
     """Yield the symbols that the dynamic linker sees, by the section headers; raises BinaryError."""
     for section in elf.sections:
         if section.type != fmt.SHT_DYNSYM:
@@ -122,12 +122,12 @@ def dynamic_symbols(reader: Reader, elf: Elf) -> Iterator[Symbol]:
                 yield elf.encoding.unpack_symbol(fields, _string(names, fields[0]))
 
 
-def dynamic_values(reader: Reader, elf: Elf) -> dict[int, int]:
+def dynamic_values(reader: RangeReader, elf: Elf) -> dict[int, int]:
     """Return the dynamic section as numbers: by tag, the value of its last entry; raises BinaryError."""
     return dict(_dynamic_entries(reader, elf.encoding, elf.segments))
 
 
-def dynamic_symbols_digest(reader: Reader, elf: Elf) -> str | None:
+def dynamic_symbols_digest(reader: RangeReader, elf: Elf) -> str | None:
     """Return a digest of the dynamic symbols and their names, None where there are none; raises BinaryError."""
     for section in elf.sections:
         if section.type == fmt.SHT_DYNSYM and section.link < len(elf.sections):
@@ -136,7 +136,7 @@ def dynamic_symbols_digest(reader: Reader, elf: Elf) -> str | None:
     return None
 
 
-def _read_header(reader: Reader) -> tuple[Encoding, Header]:
+def _read_header(reader: RangeReader) -> tuple[Encoding, Header]:
     ident = reader.read(0, min(16, reader.size), "header")
     encoding = Encoding.of(ident)
     if not ident.startswith(fmt.MAGIC) or encoding is None:
@@ -149,14 +149,14 @@ def _read_header(reader: Reader) -> tuple[Encoding, Header]:
     return encoding, header
 
 
-def _first_section(reader: Reader, encoding: Encoding, header: Header) -> Section | None:
+def _first_section(reader: RangeReader, encoding: Encoding, header: Header) -> Section | None:
     """Return section 0, which holds the counts that are too large for the file header."""
     if not header.shoff:
         return None
     return Section(*encoding.section.unpack(reader.read(header.shoff, encoding.section.size, "section headers")))
 
 
-def _read_segments(reader: Reader, encoding: Encoding, header: Header, first: Section | None) -> tuple[Segment, ...]:
+def _read_segments(reader: RangeReader, encoding: Encoding, header: Header, first: Section | None) -> tuple[Segment, ...]:
     count = first.info if first is not None and header.phnum == fmt.PN_XNUM else header.phnum
     if count > MAX_SEGMENTS:
         raise BinaryError(f"{reader.path}: has {count} program headers, more than any real file")
@@ -170,7 +170,7 @@ def _read_segments(reader: Reader, encoding: Encoding, header: Header, first: Se
     return segments
 
 
-def _read_sections(reader: Reader, encoding: Encoding, header: Header, first: Section | None) -> tuple[tuple[Section, ...], int]:
+def _read_sections(reader: RangeReader, encoding: Encoding, header: Header, first: Section | None) -> tuple[tuple[Section, ...], int]:
     if first is None:
         return (), 0
     count = header.shnum or first.size
@@ -188,14 +188,14 @@ def _read_sections(reader: Reader, encoding: Encoding, header: Header, first: Se
     return sections, names_index
 
 
-def _check_section(reader: Reader, number: int, section: Section) -> None:
+def _check_section(reader: RangeReader, number: int, section: Section) -> None:
     if number and section.filesz and not reader.holds(section.offset, section.filesz):
         raise BinaryError(f"{reader.path}: section {number} lies outside the file of {reader.size} bytes")
     if section.align & (section.align - 1) and section.align:
         raise BinaryError(f"{reader.path}: section {number} has the alignment {section.align}, no power of two")
 
 
-def _named(reader: Reader, rows: list[tuple[Any, ...]], names_index: int) -> tuple[Section, ...]:
+def _named(reader: RangeReader, rows: list[tuple[Any, ...]], names_index: int) -> tuple[Section, ...]:
     holder = Section(*rows[names_index])
     names = reader.read(holder.offset, holder.filesz, "section names") if names_index else b""
     named: list[Section] = []
@@ -215,7 +215,7 @@ def _string(table: bytes, offset: int) -> str:
     return table[offset : end if end >= 0 else offset + _MAX_NAME].decode("utf-8", "surrogateescape")
 
 
-def _read_dynamic(reader: Reader, encoding: Encoding, segments: tuple[Segment, ...]) -> dict[int, list[str]]:
+def _read_dynamic(reader: RangeReader, encoding: Encoding, segments: tuple[Segment, ...]) -> dict[int, list[str]]:
     """Return the strings of the dynamic section, by tag."""
     entries = list(_dynamic_entries(reader, encoding, segments))
     values = dict(entries)
@@ -234,7 +234,7 @@ def _read_dynamic(reader: Reader, encoding: Encoding, segments: tuple[Segment, .
     return found
 
 
-def _dynamic_entries(reader: Reader, encoding: Encoding, segments: tuple[Segment, ...]) -> Iterator[tuple[int, int]]:
+def _dynamic_entries(reader: RangeReader, encoding: Encoding, segments: tuple[Segment, ...]) -> Iterator[tuple[int, int]]:
     record = encoding.dynamic
     segment = next((segment for segment in segments if segment.type == fmt.PT_DYNAMIC and segment.filesz), None)
     if segment is None:
@@ -255,7 +255,7 @@ def _file_offset(segments: tuple[Segment, ...], address: int) -> int | None:
     return None
 
 
-def _read_build_id(reader: Reader, encoding: Encoding, segments: tuple[Segment, ...]) -> str | None:
+def _read_build_id(reader: RangeReader, encoding: Encoding, segments: tuple[Segment, ...]) -> str | None:
     notes = [segment for segment in segments if segment.type == fmt.PT_NOTE and 0 < segment.filesz <= _MAX_SMALL]
     for segment in notes[:64]:
         data = reader.read(segment.offset, segment.filesz, "notes")

@@ -13,7 +13,7 @@ from pathlib import Path
 from hatch_mlbundle.errors import BinaryError, UnsoundResultError
 
 from .macho_signature import Signature, read_signature, signature_fits
-from .reader import Reader
+from .reader import RangeReader, Reader
 
 _THIN = {
     b"\xfe\xed\xfa\xce": (">", 32),
@@ -84,7 +84,7 @@ class Slice:
         return sum(section.filesz for section in self.sections if section.is_debug)
 
 
-def read_macho(reader: Reader) -> tuple[Slice, ...]:
+def read_macho(reader: RangeReader) -> tuple[Slice, ...]:
     """Return what the headers say, a slice for each kind of processor; raises BinaryError where they cannot be believed."""
     magic = reader.read(0, 4, "header")
     if magic in _THIN:
@@ -115,7 +115,7 @@ def check_same_macho(original: Path, result: Path) -> None:
         raise UnsoundResultError(str(error)) from error
 
 
-def _read_slice(reader: Reader, offset: int, size: int) -> Slice:
+def _read_slice(reader: RangeReader, offset: int, size: int) -> Slice:
     if not reader.holds(offset, size):
         raise BinaryError(f"{reader.path}: a slice lies outside the file of {reader.size} bytes")
     encoding = _THIN.get(reader.read(offset, 4, "slice header"))
@@ -147,7 +147,7 @@ def _read_slice(reader: Reader, offset: int, size: int) -> Slice:
     )
 
 
-def _commands(reader: Reader, order: str, count: int, data: bytes) -> Iterator[tuple[int, bytes]]:
+def _commands(reader: RangeReader, order: str, count: int, data: bytes) -> Iterator[tuple[int, bytes]]:
     at = 0
     for _ in range(count):
         if at + 8 > len(data):
@@ -162,7 +162,7 @@ def _commands(reader: Reader, order: str, count: int, data: bytes) -> Iterator[t
 class _Commands:
     """Gathers what the load commands of one slice say."""
 
-    def __init__(self, reader: Reader, order: str, offset: int, size: int) -> None:
+    def __init__(self, reader: RangeReader, order: str, offset: int, size: int) -> None:
         self._reader, self._order, self._offset, self._size = reader, order, offset, size
         self.segments: list[tuple[str, int, int, int, int]] = []
         self.sections: list[MachoSection] = []
@@ -250,7 +250,7 @@ def _lasting(part: Slice) -> list[tuple[str, int, int, int, int]]:
     return [segment for segment in part.segments if segment[0] not in ("__LINKEDIT", "__DWARF")]
 
 
-def _contents(reader: Reader, part: Slice) -> Iterator[tuple[str, str, int, int, int, str]]:
+def _contents(reader: RangeReader, part: Slice) -> Iterator[tuple[str, str, int, int, int, str]]:
     if sum(section.filesz for section in part.sections) > 2 * part.size:
         raise BinaryError(f"{reader.path}: its sections overlap more than any real ones do")
     for section in part.sections:
@@ -259,7 +259,7 @@ def _contents(reader: Reader, part: Slice) -> Iterator[tuple[str, str, int, int,
             yield section.segment, section.name, section.address, section.size, section.flags, digest
 
 
-def _table_digests(reader: Reader, part: Slice) -> Iterator[str]:
+def _table_digests(reader: RangeReader, part: Slice) -> Iterator[str]:
     for offset, size in part.tables:
         yield reader.digest(part.offset + offset, size, "table of the dynamic linker")
 

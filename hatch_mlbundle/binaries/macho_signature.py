@@ -8,7 +8,7 @@ from enum import Enum
 
 from hatch_mlbundle.errors import BinaryError
 
-from .reader import Reader
+from .reader import RangeReader
 
 _SUPER_BLOB, _CODE_DIRECTORY = 0xFADE0CC0, 0xFADE0C02
 _CODE_DIRECTORY_SLOT, _CMS_SLOT = 0, 0x10000
@@ -27,7 +27,7 @@ class Signature(str, Enum):
     IDENTITY = "identity"
 
 
-def read_signature(reader: Reader, offset: int, size: int) -> Signature:
+def read_signature(reader: RangeReader, offset: int, size: int) -> Signature:
     """Return whose signature lies at `offset`; raises BinaryError."""
     data = reader.read(offset, min(size, _MAX_SIZE), "signature")
     blobs = _blobs(data)
@@ -38,7 +38,7 @@ def read_signature(reader: Reader, offset: int, size: int) -> Signature:
     return Signature.AD_HOC if is_empty else Signature.IDENTITY
 
 
-def signature_fits(reader: Reader, start: int, offset: int, size: int) -> bool:
+def signature_fits(reader: RangeReader, start: int, offset: int, size: int) -> bool:
     """Say whether the page hashes of the signature at `offset` are those of the slice at `start`; raises BinaryError."""
     data = reader.read(offset, min(size, _MAX_SIZE), "signature")
     at = _blobs(data).get(_CODE_DIRECTORY_SLOT)

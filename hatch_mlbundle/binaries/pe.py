@@ -13,7 +13,7 @@ from pathlib import Path
 from hatch_mlbundle.errors import BinaryError, UnsoundResultError
 
 from .ranges import Range
-from .reader import Reader
+from .reader import RangeReader, Reader
 
 _COFF = struct.Struct("<HHIIIHH")
 _SECTION = struct.Struct("<8sIIIIIIHHI")
@@ -68,7 +68,7 @@ class Pe:
         return sum(section.size for section in self.sections if section.is_debug)
 
 
-def read_pe(reader: Reader) -> Pe:
+def read_pe(reader: RangeReader) -> Pe:
     """Return the file's headers; raises BinaryError where they cannot be believed."""
     (start,) = struct.unpack("<I", reader.read(60, 4, "header"))
     if reader.read(0, 2, "header") != b"MZ" or reader.read(start, 4, "header") != b"PE\0\0":
@@ -104,7 +104,7 @@ def check_same_pe(original: Path, result: Path) -> None:
         raise UnsoundResultError(str(error)) from error
 
 
-def _read_optional(reader: Reader, data: bytes) -> tuple[tuple[bytes | int, ...], tuple[tuple[int, int], ...]]:
+def _read_optional(reader: RangeReader, data: bytes) -> tuple[tuple[bytes | int, ...], tuple[tuple[int, int], ...]]:
     """Return what no strip changes of the optional header, and the data directories."""
     wide = {b"\x0b\x01": False, b"\x0b\x02": True}.get(data[:2])
     at = 108 if wide else 92
@@ -119,7 +119,7 @@ def _read_optional(reader: Reader, data: bytes) -> tuple[tuple[bytes | int, ...]
     return (data[:2], entry, data[24 if wide else 28 : 40], data[68:at]), directories
 
 
-def _read_symbols(reader: Reader, offset: int, count: int) -> tuple[int, bytes]:
+def _read_symbols(reader: RangeReader, offset: int, count: int) -> tuple[int, bytes]:
     """Return the bytes that symbols and their names take, and the names, which long section names are among."""
     if not offset:
         return 0, b""
@@ -128,7 +128,7 @@ def _read_symbols(reader: Reader, offset: int, count: int) -> tuple[int, bytes]:
     return size + max(4, length), reader.read(offset + size, max(4, length), "symbol names")
 
 
-def _read_section(reader: Reader, fields: tuple[bytes, int, int, int, int, int, int, int, int, int], names: bytes) -> PeSection:
+def _read_section(reader: RangeReader, fields: tuple[bytes, int, int, int, int, int, int, int, int, int], names: bytes) -> PeSection:
     raw, virtual_size, address, size, offset, *_, flags = fields
     if size and offset and not reader.holds(offset, size):
         raise BinaryError(f"{reader.path}: a section lies outside the file of {reader.size} bytes")
@@ -163,7 +163,7 @@ def _lasting(pe: Pe) -> list[tuple[int, int]]:
     return [place for number, place in enumerate(pe.directories) if number != _SECURITY]
 
 
-def _content(reader: Reader, pe: Pe, part: PeSection) -> Iterator[str]:
+def _content(reader: RangeReader, pe: Pe, part: PeSection) -> Iterator[str]:
     """Yield digests of what the section has in memory, without the file offsets in the debug directory."""
     size = min(part.size, part.virtual_size or part.size)
     at = 0
@@ -173,7 +173,7 @@ def _content(reader: Reader, pe: Pe, part: PeSection) -> Iterator[str]:
     yield reader.digest(part.offset + at, size - at, "section")
 
 
-def _debug_offsets(reader: Reader, pe: Pe, part: PeSection, size: int) -> Iterator[Range]:
+def _debug_offsets(reader: RangeReader, pe: Pe, part: PeSection, size: int) -> Iterator[Range]:
     """Yield where, from the section's start, the debug directory holds offsets in the file, which move."""
     for address, length in pe.directories[_DEBUG : _DEBUG + 1]:
         start = address - part.address

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -17,21 +18,11 @@ MAX_TABLE = 64 << 20
 """Bytes of the largest table (headers, names, load commands) that is read at once."""
 
 
-@final
-class Reader:
-    """An open binary of `size` bytes; a context manager. Many threads may read from it at once."""
+class RangeReader(ABC):
+    """Reads ranges of a binary of `size` bytes; `path` names it in errors."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._file = path.open("rb", buffering=0)
-        self.fd = self._file.fileno()
-        self.size = os.fstat(self.fd).st_size
-
-    def __enter__(self) -> Reader:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._file.close()
+    path: Path
+    size: int
 
     def holds(self, offset: int, size: int) -> bool:
         """Say whether `size` bytes at `offset` lie inside the file."""
@@ -67,9 +58,42 @@ class Reader:
         """Say whether a range holds nothing but zero bytes; raises BinaryError where it leaves the file."""
         return all(chunk == _ZEROS[: len(chunk)] for chunk in self.chunks(offset, size, "padding"))
 
+    def after_zeros(self, at: int, end: int) -> int:
+        """Return the place of the first byte from `at` on that is not zero, `end` where there is none before it; raises BinaryError."""
+        step = 64
+        while at < end:
+            data = self.read(at, min(step, end - at), "padding")
+            rest = data.lstrip(b"\0")
+            if rest:
+                return at + len(data) - len(rest)
+            at += len(data)
+            step = min(16 * step, CHUNK)
+        return end
+
     def _demand(self, offset: int, size: int, what: str) -> None:
         if not self.holds(offset, size):
             raise BinaryError(f"{self.path}: {what} (offset {offset}, {size} bytes) lies outside the file of {self.size} bytes")
+
+    @abstractmethod
+    def _read_some(self, offset: int, size: int) -> bytes:
+        """Return at least one and at most `size` of the bytes at `offset`, none where there are no more."""
+
+
+@final
+class Reader(RangeReader):
+    """An open binary of `size` bytes; a context manager. Many threads may read from it at once."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = path.open("rb", buffering=0)
+        self.fd = self._file.fileno()
+        self.size = os.fstat(self.fd).st_size
+
+    def __enter__(self) -> Reader:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._file.close()
 
     def _read_some(self, offset: int, size: int) -> bytes:
         # os.pread is missing on Windows.

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from hatch_mlbundle.bundles.compressor import Compressor
-from hatch_mlbundle.manifest import LayerRow, PackedRow
+from hatch_mlbundle.manifest import ComponentRow, ContentsRow, LayerRow, PackedRow
 from hatch_mlbundle.model import Bundle, Change, Finding
 from hatch_mlbundle.optimizer import ArtifactKind
 
@@ -30,12 +30,17 @@ class Account:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Side:
-    """An artifact before or after: its files, where its bytes are, and of an image its layers and what was found in reading it."""
+    """An artifact before or after: its files, where its bytes are, and of an image what was found in reading it.
+
+    That is its layers, findings, what its files are made of, and its components.
+    """
 
     bundle: Bundle
     account: Account
     layers: tuple[LayerRow, ...] = ()
     findings: tuple[Finding, ...] = ()
+    contents: tuple[ContentsRow, ...] = ()
+    components: tuple[ComponentRow, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

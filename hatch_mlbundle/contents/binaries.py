@@ -10,7 +10,7 @@ from typing import ClassVar
 from hatch_mlbundle.binaries.elf import Elf, read_tables
 from hatch_mlbundle.binaries.macho import Slice, read_macho
 from hatch_mlbundle.binaries.pe import read_pe
-from hatch_mlbundle.binaries.reader import Reader
+from hatch_mlbundle.binaries.reader import RangeReader, Reader
 from hatch_mlbundle.model import Kind
 
 from .fatbin import fatbin_extents
@@ -26,54 +26,58 @@ _FATBINS = frozenset({".nv_fatbin", "__nv_relfatbin", ".nv_fatb", "__nv_rel"})
 _OFFLOAD_BUNDLES = frozenset({".hip_fatbin", ".hip_fat"})
 
 
-class _NativeInspector(Inspector):
+class NativeInspector(Inspector):
     """Reads the headers of native libraries and programs."""
 
     def inspect(self, path: Path) -> Iterable[Inside]:
         """Yield the sections, and GPU code where there is some; raises BinaryError."""
         with Reader(path) as reader:
-            headers, sections = self._read(reader)
-            yield _sections(headers, sections)
-            yield from _gpu_code(reader, sections)
+            yield from self.inside(reader)
+
+    def inside(self, reader: RangeReader) -> Iterator[Inside]:
+        """Yield what `inspect` does of a file that somebody else opened; raises BinaryError."""
+        headers, sections = self._read(reader)
+        yield _sections(headers, sections)
+        yield from _gpu_code(reader, sections)
 
     @abstractmethod
-    def _read(self, reader: Reader) -> tuple[Iterable[Extent], Sequence[Extent]]:
+    def _read(self, reader: RangeReader) -> tuple[Iterable[Extent], Sequence[Extent]]:
         """Return where headers and sections lie; raises BinaryError."""
 
 
-class ElfInspector(_NativeInspector):
+class ElfInspector(NativeInspector):
     """Reads the section headers of ELF files."""
 
     name: ClassVar[str] = "elf"
     version: ClassVar[str] = "1"
     kinds: ClassVar[frozenset[Kind]] = frozenset({Kind.ELF})
 
-    def _read(self, reader: Reader) -> tuple[Iterable[Extent], Sequence[Extent]]:
+    def _read(self, reader: RangeReader) -> tuple[Iterable[Extent], Sequence[Extent]]:
         elf = read_tables(reader)
         return _elf_headers(elf), [Extent(each.offset, each.end, each.name) for each in elf.sections if each.filesz]
 
 
-class PeInspector(_NativeInspector):
+class PeInspector(NativeInspector):
     """Reads the section headers of Windows libraries and programs."""
 
     name: ClassVar[str] = "pe"
     version: ClassVar[str] = "1"
     kinds: ClassVar[frozenset[Kind]] = frozenset({Kind.PE})
 
-    def _read(self, reader: Reader) -> tuple[Iterable[Extent], Sequence[Extent]]:
+    def _read(self, reader: RangeReader) -> tuple[Iterable[Extent], Sequence[Extent]]:
         found = read_pe(reader).sections
         sections = [Extent(each.offset, each.offset + each.size, each.name) for each in found if each.size]
         return _pe_headers(sections), sections
 
 
-class MachoInspector(_NativeInspector):
+class MachoInspector(NativeInspector):
     """Reads the load commands of Mach-O libraries and programs; the sections of all slices of a universal one."""
 
     name: ClassVar[str] = "macho"
     version: ClassVar[str] = "1"
     kinds: ClassVar[frozenset[Kind]] = frozenset({Kind.MACHO})
 
-    def _read(self, reader: Reader) -> tuple[Iterable[Extent], Sequence[Extent]]:
+    def _read(self, reader: RangeReader) -> tuple[Iterable[Extent], Sequence[Extent]]:
         slices = {part.offset: list(_macho_sections(part)) for part in read_macho(reader)}
         headers = [Extent(offset, min(found)[0], HEADERS) for offset, found in slices.items() if found]
         return headers, [extent for found in slices.values() for extent in found]
@@ -111,7 +115,7 @@ def _macho_sections(part: Slice) -> Iterator[Extent]:
             yield Extent(start, start + each.filesz, f"{each.segment},{each.name}")
 
 
-def _gpu_code(reader: Reader, sections: Iterable[Extent]) -> Iterator[Inside]:
+def _gpu_code(reader: RangeReader, sections: Iterable[Extent]) -> Iterator[Inside]:
     extents: list[Extent] = []
     for each in sections:
         if each.name in _FATBINS:

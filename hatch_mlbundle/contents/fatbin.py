@@ -15,11 +15,10 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-from hatch_mlbundle.binaries.reader import Reader
+from hatch_mlbundle.binaries.reader import RangeReader
 from hatch_mlbundle.errors import BinaryError
 
 from .inspector import HEADERS, OTHER, PADDING, Extent
-from .zeros import after_zeros
 
 MAGIC = 0xBA55ED50
 CONTAINER = struct.Struct("<IHHQ")
@@ -36,11 +35,11 @@ _LARGEST_HEADER = 1 << 16
 _ARCHITECTURES = range(10, 1000)
 
 
-def fatbin_extents(reader: Reader, start: int, end: int) -> Iterator[Extent]:
+def fatbin_extents(reader: RangeReader, start: int, end: int) -> Iterator[Extent]:
     """Yield what a section of fat binaries, bytes `start` to `end` of the file, is made of, without a gap; raises BinaryError."""
     room = MOST_ENTRIES
     at = start
-    while (begin := after_zeros(reader, at, end)) < end:
+    while (begin := reader.after_zeros(at, end)) < end:
         if begin > at:
             yield Extent(at, begin, PADDING)
         entries, at = _open_container(reader, begin, end)
@@ -55,7 +54,7 @@ def fatbin_extents(reader: Reader, start: int, end: int) -> Iterator[Extent]:
         yield Extent(at, end, PADDING)
 
 
-def _open_container(reader: Reader, at: int, end: int) -> tuple[int, int]:
+def _open_container(reader: RangeReader, at: int, end: int) -> tuple[int, int]:
     """Return where the entries of the container begin, and where they end."""
     if end - at < CONTAINER.size:
         raise _unbelievable(reader, at, "is cut off")
@@ -67,7 +66,7 @@ def _open_container(reader: Reader, at: int, end: int) -> tuple[int, int]:
     return at + header, at + header + body
 
 
-def _entries(reader: Reader, at: int, end: int) -> Iterator[Extent]:
+def _entries(reader: RangeReader, at: int, end: int) -> Iterator[Extent]:
     while at < end:
         if end - at < ENTRY.size:
             raise _unbelievable(reader, at, "has an entry that is cut off")
@@ -88,5 +87,5 @@ def _name(kind: int, architecture: int, flags: int) -> str:
     return f"sm_{number}" if kind == CUBIN else f"compute_{number} (PTX)"
 
 
-def _unbelievable(reader: Reader, at: int, problem: str) -> BinaryError:
+def _unbelievable(reader: RangeReader, at: int, problem: str) -> BinaryError:
     return BinaryError(f"{reader.path}: the fat binary at byte {at} {problem}")

@@ -71,26 +71,28 @@ _U32, _U64 = struct.Struct("<I"), struct.Struct("<Q")
 _DEEPEST = 4
 
 
-def read_gguf(path: Path) -> tuple[int, list[Extent]]:
-    """Return where the tensors' data begins, and each tensor's place with its type; raises ModelError, OSError."""
-    with path.open("rb") as stream:
-        header = _Header(stream, path)
-        _, version = header.take(4), header.number(_U32)
-        if version not in (2, 3):
-            raise header.fault(f"has version {version}")
-        tensors, entries = header.number(_U64, MOST_TENSORS), header.number(_U64, _MOST_ENTRIES)
-        alignment = 32
-        for _ in range(entries):
-            key, kind = header.string(), header.number(_U32)
-            if key == _ALIGNMENT and kind == _UINT32:
-                alignment = header.number(_U32)
-            else:
-                header.skip(kind)
-        if not 0 < alignment <= 1 << 20:
-            raise header.fault(f"has the alignment {alignment}")
-        places = [_place(header) for _ in range(tensors)]
-        start = -(-stream.tell() // alignment) * alignment if tensors else header.size
-        return start, [Extent(start + offset, start + offset + size, name) for offset, size, name in places]
+def read_gguf(stream: BinaryIO, size: int, path: Path) -> tuple[int, list[Extent]]:
+    """Return where the tensors' data begins in a file of `size` bytes, and each tensor's place with its type; raises ModelError, OSError.
+
+    `stream` gives the file's first bytes, from the fifth on.
+    """
+    header = _Header(stream, size, path)
+    version = header.number(_U32)
+    if version not in (2, 3):
+        raise header.fault(f"has version {version}")
+    tensors, entries = header.number(_U64, MOST_TENSORS), header.number(_U64, _MOST_ENTRIES)
+    alignment = 32
+    for _ in range(entries):
+        key, kind = header.string(), header.number(_U32)
+        if key == _ALIGNMENT and kind == _UINT32:
+            alignment = header.number(_U32)
+        else:
+            header.skip(kind)
+    if not 0 < alignment <= 1 << 20:
+        raise header.fault(f"has the alignment {alignment}")
+    places = [_place(header) for _ in range(tensors)]
+    start = -(-stream.tell() // alignment) * alignment if tensors else size
+    return start, [Extent(start + offset, start + offset + length, name) for offset, length, name in places]
 
 
 def _place(header: _Header) -> tuple[int, int, str]:
@@ -110,16 +112,18 @@ def _place(header: _Header) -> tuple[int, int, str]:
 class _Header:
     """Reads one value after another, none beyond the end of the file or of any real header."""
 
-    def __init__(self, stream: BinaryIO, path: Path) -> None:
+    def __init__(self, stream: BinaryIO, size: int, path: Path) -> None:
         self._stream = stream
         self._path = path
-        self.size = os.fstat(stream.fileno()).st_size
-        self._end = min(self.size, LONGEST_HEADER)
+        self._end = min(size, LONGEST_HEADER)
         self._room = _MOST_VALUES
 
     def take(self, size: int) -> bytes:
         self._demand(size)
-        return self._stream.read(size)
+        data = self._stream.read(size)
+        if len(data) < size:
+            raise self.fault("is cut off")
+        return data
 
     def number(self, form: struct.Struct, most: int = _MOST_BYTES) -> int:
         (value,) = form.unpack(self.take(form.size))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import ClassVar
+from typing import BinaryIO, ClassVar
 
 from hatch_mlbundle.errors import ModelError
 from hatch_mlbundle.runtime.container import SUFFIX, Entry
@@ -30,15 +30,8 @@ class SafetensorsInspector(Inspector):
 
     def inspect(self, path: Path) -> Iterable[Inside]:
         """Yield the tensors, nothing for the signpost of a packed file; raises ModelError."""
-        from hatch_mlbundle.models.safetensors import read_header
-
-        head = _head(path)
-        if head.startswith(SIGN):
-            return
-        if int.from_bytes(head[:8], "little") > LARGEST_HEADER:
-            raise ModelError(f"{path}: has a header of more than {LARGEST_HEADER} bytes")
-        header = read_header(path)
-        yield Inside(view="tensors", extents=[Extent(each.start, each.end, each.dtype) for each in header.tensors], rest=HEADERS)
+        with path.open("rb", buffering=0) as stream:
+            yield from safetensors_inside(stream, os.fstat(stream.fileno()).st_size, path)
 
 
 class PackedInspector(Inspector):
@@ -51,20 +44,7 @@ class PackedInspector(Inspector):
     def inspect(self, path: Path) -> Iterable[Inside]:
         """Yield the tensors; raises ModelError."""
         with path.open("rb", buffering=0) as stream:
-
-            def read(offset: int, length: int) -> bytes:
-                stream.seek(offset)
-                return stream.read(length)
-
-            if read(0, len(MAGIC)) != MAGIC:
-                return
-            try:
-                _, entries = read_container(os.fstat(stream.fileno()).st_size, read)
-            except ValueError as error:
-                raise ModelError(f"{path}: {error}") from error
-        extents = [extent for entry in entries.values() for extent in _packed_extents(entry)]
-        start = min((each.start for each in extents), default=path.stat().st_size)
-        yield Inside(view="tensors", extents=[Extent(0, start, HEADERS), *extents], rest=PADDING)
+            yield from packed_inside(stream, os.fstat(stream.fileno()).st_size, path)
 
 
 class TorchInspector(Inspector):
@@ -103,11 +83,49 @@ class GgufInspector(Inspector):
 
     def inspect(self, path: Path) -> Iterable[Inside]:
         """Yield the tensors, nothing for a file of another format; raises ModelError."""
-        from .gguf import read_gguf
+        with path.open("rb") as stream:
+            yield from gguf_inside(stream, os.fstat(stream.fileno()).st_size, path)
 
-        if _head(path).startswith(_GGUF):
-            start, tensors = read_gguf(path)
-            yield Inside(view="tensors", extents=[Extent(0, start, HEADERS), *tensors], rest=PADDING)
+
+def safetensors_inside(stream: BinaryIO, size: int, path: Path) -> Iterator[Inside]:
+    """Yield what a safetensors file of `size` bytes is made of; `stream` needs to hold its header only. Raises ModelError."""
+    from hatch_mlbundle.models.safetensors import read_header_of
+
+    head = stream.read(_HEAD)
+    if head.startswith(SIGN):
+        return
+    if int.from_bytes(head[:8], "little") > LARGEST_HEADER:
+        raise ModelError(f"{path}: has a header of more than {LARGEST_HEADER} bytes")
+    stream.seek(0)
+    header = read_header_of(stream, size, path)
+    yield Inside(view="tensors", extents=[Extent(each.start, each.end, each.dtype) for each in header.tensors], rest=HEADERS)
+
+
+def packed_inside(stream: BinaryIO, size: int, path: Path) -> Iterator[Inside]:
+    """Yield what a packed file of `size` bytes is made of; `stream` needs to hold its header only. Raises ModelError."""
+
+    def read(offset: int, length: int) -> bytes:
+        stream.seek(offset)
+        return stream.read(length)
+
+    if read(0, len(MAGIC)) != MAGIC:
+        return
+    try:
+        _, entries = read_container(size, read)
+    except ValueError as error:
+        raise ModelError(f"{path}: {error}") from error
+    extents = [extent for entry in entries.values() for extent in _packed_extents(entry)]
+    start = min((each.start for each in extents), default=size)
+    yield Inside(view="tensors", extents=[Extent(0, start, HEADERS), *extents], rest=PADDING)
+
+
+def gguf_inside(stream: BinaryIO, size: int, path: Path) -> Iterator[Inside]:
+    """Yield what a GGUF file of `size` bytes is made of; `stream` needs to hold its header only. Raises ModelError."""
+    from .gguf import read_gguf
+
+    if stream.read(len(_GGUF)) == _GGUF:
+        start, tensors = read_gguf(stream, size, path)
+        yield Inside(view="tensors", extents=[Extent(0, start, HEADERS), *tensors], rest=PADDING)
 
 
 def _packed_extents(entry: Entry) -> Iterator[Extent]:

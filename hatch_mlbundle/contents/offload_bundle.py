@@ -11,12 +11,11 @@ import re
 import struct
 from collections.abc import Iterator
 
-from hatch_mlbundle.binaries.reader import Reader
+from hatch_mlbundle.binaries.reader import RangeReader
 from hatch_mlbundle.errors import BinaryError
 
 from .inspector import HEADERS, OTHER, PADDING, Extent
 from .parts import without_overlaps
-from .zeros import after_zeros
 
 MAGIC = b"__CLANG_OFFLOAD_BUNDLE__"
 MOST_BUNDLES = 1 << 16
@@ -29,11 +28,11 @@ _LONGEST_TARGET = 1000
 _ARCHITECTURE = re.compile(r"--(gfx[0-9a-z-]{1,30})(?::|$)")
 
 
-def offload_extents(reader: Reader, start: int, end: int) -> Iterator[Extent]:
+def offload_extents(reader: RangeReader, start: int, end: int) -> Iterator[Extent]:
     """Yield what a section of offload bundles, bytes `start` to `end` of the file, is made of; raises BinaryError."""
     at = start
     for _ in range(MOST_BUNDLES):
-        begin = after_zeros(reader, at, end)
+        begin = reader.after_zeros(at, end)
         if begin > at:
             yield Extent(at, begin, PADDING)
         if begin == end:
@@ -47,7 +46,30 @@ def offload_extents(reader: Reader, start: int, end: int) -> Iterator[Extent]:
     raise BinaryError(f"{reader.path}: a section of GPU code has more than {MOST_BUNDLES} bundles")
 
 
-def _bundle(reader: Reader, begin: int, end: int) -> Iterator[Extent]:
+def measure(data: bytes, begin: int) -> tuple[int, int] | None:
+    """Return the bytes of the header of the bundle that begins there, and of the whole bundle; None where data end within the header.
+
+    Both are 0 where no compiler writes such a header.
+    """
+    at = begin + len(MAGIC) + _COUNT.size
+    if at > len(data):
+        return None
+    (count,) = _COUNT.unpack_from(data, at - _COUNT.size)
+    if not 0 < count <= _MOST_ENTRIES:
+        return 0, 0
+    end = 0
+    for _ in range(count):
+        if at + _ENTRY.size > len(data):
+            return None
+        offset, size, length = _ENTRY.unpack_from(data, at)
+        if length > _LONGEST_TARGET:
+            return 0, 0
+        at += _ENTRY.size + length
+        end = max(end, offset + size)
+    return (at - begin, max(end, at - begin)) if at <= len(data) else None
+
+
+def _bundle(reader: RangeReader, begin: int, end: int) -> Iterator[Extent]:
     if reader.read(begin, min(len(MAGIC), end - begin), "offload bundle") != MAGIC:
         raise BinaryError(f"{reader.path}: there is no offload bundle at byte {begin}")
     at = begin + len(MAGIC)

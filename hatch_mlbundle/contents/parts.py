@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from operator import attrgetter
 
-from hatch_mlbundle.contents.inspector import OTHER, Extent
+from hatch_mlbundle.contents.inspector import OTHER, Extent, Inside
 from hatch_mlbundle.errors import MlbundleError
 
 MOST_PARTS = 50
@@ -60,6 +60,17 @@ def condensed(parts: Mapping[str, int], least: int = 1) -> dict[str, int]:
 def name_in_file(name: str) -> str:
     """Return a name that a file gives a part of itself; `(other)` where no report could print it, or where it is like ours."""
     return name if _is_printable(name) and not name.startswith("(") else OTHER
+
+
+def parts_of(inside: Inside, size: int) -> dict[str, int] | None:
+    """Return the parts of a file of `size` bytes, None where they cannot be so."""
+    try:
+        parts = measured(inside.extents, size)
+    except MlbundleError:
+        return None
+    if inside.view == "gpu":
+        return condensed(parts)
+    return condensed(completed(parts, size, inside.rest), -(-size // SMALL) if inside.view == "sections" else 1)
 
 
 def coalesced(extents: Iterable[Extent]) -> list[Extent]:

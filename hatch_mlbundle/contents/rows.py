@@ -15,7 +15,7 @@ from hatch_mlbundle.optimizer import Json
 from hatch_mlbundle.pipeline import Services
 
 from .inspector import Extent, Inside, Inspector
-from .parts import SMALL, by_size, coalesced, completed, condensed, measured
+from .parts import by_size, coalesced, parts_of
 
 _BUILT_IN = "hatch-mlbundle"
 _APART = (Kind.FROZEN, Kind.BYTECODE)
@@ -80,7 +80,7 @@ def _facts(file: File, path: Path, inspecting: Sequence[Inspecting]) -> Json:
         for inside in _told(each, file.path, path):
             if inside.location is not None:
                 located.append([inside.location, [list(extent) for extent in coalesced(inside.extents)]])
-            elif inside.view not in own and (parts := _parts(inside, file.size)) is not None:
+            elif inside.view not in own and (parts := parts_of(inside, file.size)) is not None:
                 own[inside.view] = parts
     return {"own": own, "located": located}
 
@@ -96,17 +96,6 @@ def _told(inspecting: Inspecting, name: str, path: Path) -> list[Inside]:
         told = " ".join(f"{type(error).__name__}: {error}".split())
         problem = f"inspector {inspecting.inspector.name!r} fails on {name!a} ({told}); tell its authors, or uninstall it"
         raise ConfigurationError([f"plugin {inspecting.distribution}: {problem}"]) from error
-
-
-def _parts(inside: Inside, size: int) -> dict[str, int] | None:
-    """Return the parts of a file of `size` bytes, None where they cannot be so."""
-    try:
-        parts = measured(inside.extents, size)
-    except MlbundleError:
-        return None
-    if inside.view == "gpu":
-        return condensed(parts)
-    return condensed(completed(parts, size, inside.rest), -(-size // SMALL) if inside.view == "sections" else 1)
 
 
 def _own_rows(facts: Mapping[str, Json]) -> Iterator[ContentsRow]:
@@ -125,6 +114,6 @@ def _located_rows(bundle: Bundle, facts: Mapping[str, Json]) -> Iterator[Content
         file = bundle.get(path)
         if file is None or file.link is not None or not file.size:
             continue
-        parts = _parts(Inside(view="tensors", extents=extents), file.size)
+        parts = parts_of(Inside(view="tensors", extents=extents), file.size)
         if parts is not None:
             yield ContentsRow(path=path, view="tensors", parts=parts)

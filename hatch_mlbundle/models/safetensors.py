@@ -73,10 +73,15 @@ def read_header(path: Path) -> Header:
     Raises ModelError where anything about it cannot be believed, OSError where it cannot be read.
     """
     with path.open("rb", buffering=0) as stream:
-        try:
-            return _read(stream, os.fstat(stream.fileno()).st_size)
-        except _FaultError as fault:
-            raise ModelError(f"{path}: is no sound safetensors file: {fault}") from fault
+        return read_header_of(stream, os.fstat(stream.fileno()).st_size, path)
+
+
+def read_header_of(stream: BinaryIO, size: int, path: Path) -> Header:
+    """Return the header of a file of `size` bytes, of which `stream` gives the first ones; raises ModelError, OSError."""
+    try:
+        return _read(stream, size)
+    except _FaultError as fault:
+        raise ModelError(f"{path}: is no sound safetensors file: {fault}") from fault
 
 
 def layout(tensors: Iterable[tuple[str, str, tuple[int, ...]]], metadata: Mapping[str, str], least: int = 0) -> tuple[bytes, Header]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -16,9 +16,11 @@ from hatch_mlbundle.bundles.artifact import Account, Side, Written
 from hatch_mlbundle.bundles.compressor import Compressor
 from hatch_mlbundle.bundles.zip_reader import Limits
 from hatch_mlbundle.errors import ArtifactError
+from hatch_mlbundle.manifest import ContentsRow
 from hatch_mlbundle.model import Bundle, Change, Content, File, Kind, MemoryContent
 from hatch_mlbundle.optimizer import ArtifactKind
 
+from .components import components
 from .findings import image_findings, layer_rows
 from .image import Image, LayerPart, read_image
 from .layer import Allowance, Layer, LayerSource, read_layer
@@ -26,7 +28,7 @@ from .layer_tree import LayerTree
 from .layouts import FolderLayout, Layout, is_layout
 from .listings import note_owners, owner_by_place
 from .tar_layout import open_tar
-from .tree import Effort, Folder, Stored, TreeError, lay_over, leaves
+from .tree import Effort, Folder, Leaf, Stored, TreeError, lay_over, leaves
 
 _EMPTY = hashlib.sha256(b"").hexdigest()
 
@@ -84,15 +86,26 @@ class ImageArtifact:
 
     def read(self, note: Note | None = None) -> Reading:
         """Return what `scan` does, with the documents and the tree that a container sees; `note` is called as it says."""
-        image = read_image(self.layout)
         allowance = Allowance(self.limits)
-        layers = self._read_layers(image.layers, allowance)
+        early = self.layout.read_early(lambda raw, size: self._read_early(raw, size, allowance))
+        image = read_image(self.layout)
+        failed = {name for name, layer in early.items() if layer is None}
+        if failed.intersection(self.layout.target(part.name) for part in image.layers):
+            allowance, early = Allowance(self.limits), {}  # read it again: only now it is known what is wrong with which layer
+        layers = self._read_layers(image.layers, allowance, early)
         root = self._seen(layers, note)
-        bundle, compressed, seen = _bundle(root, LayeredContent(self.layout), allowance.effort)
+        found = _found(root, allowance.effort)
+        bundle, compressed, seen = _bundle(found, LayeredContent(self.layout))
         size = image.documents + sum(layer.size for layer in layers)
         account = Account(size=size, sha256=image.sha256, structure=size - sum(compressed.values()), compressed=compressed)
-        rows = layer_rows(layers, [part.created_by for part in image.layers], seen)
-        side = Side(bundle=bundle, account=account, findings=image_findings(layers, seen), layers=rows)
+        side = Side(
+            bundle=bundle,
+            account=account,
+            findings=image_findings(layers, seen),
+            layers=layer_rows(layers, [part.created_by for part in image.layers], seen),
+            contents=tuple(_contents(bundle, found)) if allowance.tells_all else (),
+            components=components(bundle, found, compressed),
+        )
         return Reading(image=image, root=root, side=side)
 
     def refuses(self, change: Change) -> str | None:
@@ -106,17 +119,35 @@ class ImageArtifact:
         """Raise ArtifactError: what only looks at an image does not write it (writable.py does)."""
         raise self.layout.fault("was opened to be read only")
 
-    def _read_layers(self, parts: Sequence[LayerPart], allowance: Allowance) -> list[Layer]:
-        def read(position: int, raw: Iterator[bytes], size: int) -> Layer:
+    def _read_early(self, raw: Iterator[bytes], size: int, allowance: Allowance) -> Layer | None:
+        """Return what is read as a layer before anything is known of it, None where it is none, or too large."""
+        source = LayerSource(number=0, size=size, raw=raw, digest=None, diff_id=None, fault=self.layout.fault)
+        try:
+            return read_layer(source, allowance)
+        except ArtifactError:
+            return None
+
+    def _read_layers(self, parts: Sequence[LayerPart], allowance: Allowance, early: dict[str, Layer | None]) -> list[Layer]:
+        def source(position: int, raw: Iterator[bytes], size: int) -> LayerSource:
             part, number = parts[position], position + 1
 
             def fault(problem: str) -> ArtifactError:
                 return self.layout.fault(f"layer {number} {problem}")
 
-            source = LayerSource(number=number, size=size, raw=raw, digest=part.digest, diff_id=part.diff_id, fault=fault)
-            return read_layer(source, allowance)
+            return LayerSource(number=number, size=size, raw=raw, digest=part.digest, diff_id=part.diff_id, fault=fault)
 
-        return self.layout.read_all([part.name for part in parts], read)
+        layers: dict[int, Layer] = {}
+        for position, part in enumerate(parts):
+            layer = early.pop(self.layout.target(part.name), None) if _are_of_sha256(part) else None
+            if layer:
+                layers[position] = layer.checked(source(position, iter(()), layer.size))
+        late = [position for position in range(len(parts)) if position not in layers]
+        read = self.layout.read_all(
+            [parts[position].name for position in late],
+            lambda number, raw, size: read_layer(source(late[number], raw, size), allowance),
+        )
+        layers.update(zip(late, read, strict=True))
+        return [layers[position] for position in range(len(parts))]
 
     def _seen(self, layers: Sequence[Layer], note: Note | None) -> Folder:
         root = Folder()
@@ -131,13 +162,30 @@ class ImageArtifact:
         return root
 
 
-def _bundle(root: Folder, content: LayeredContent, effort: Effort) -> tuple[Bundle, dict[str, int], set[int]]:
-    """Return the files in a tree, the stored bytes that each took by path, and the `id`s of all `Stored` that are in it.
+def _are_of_sha256(part: LayerPart) -> bool:
+    return part.diff_id.algorithm == "sha256" and (part.digest is None or part.digest.algorithm == "sha256")
+
+
+def _found(root: Folder, effort: Effort) -> dict[str, Leaf]:
+    """Return the files and links in a tree, sorted by path, with who lists them."""
+    found = {path: leaf for path, leaf in sorted(leaves(root), key=itemgetter(0)) if leaf.stored or leaf.link is not None}
+    note_owners(root, found, effort)
+    return found
+
+
+def _contents(bundle: Bundle, found: Mapping[str, Leaf]) -> Iterator[ContentsRow]:
+    """Yield what was told of the files in a bundle, sorted by path and view."""
+    for path, file in bundle.items():
+        stored = found[path].stored
+        if stored and stored.told and file.link is None:
+            yield from (ContentsRow(path=path, view=view, parts=parts) for view, parts in sorted(stored.told.items()))
+
+
+def _bundle(found: Mapping[str, Leaf], content: LayeredContent) -> tuple[Bundle, dict[str, int], set[int]]:
+    """Return the bundle of these files, the stored bytes that each took by path, and the `id`s of all `Stored` that are in it.
 
     Hard links are one file, under the first of their names; the others are links to it.
     """
-    found = {path: leaf for path, leaf in sorted(leaves(root), key=itemgetter(0)) if leaf.stored or leaf.link is not None}
-    note_owners(root, found, effort)
     first: dict[int, str] = {}
     files, compressed = list[File](), dict[str, int]()
     for path, leaf in found.items():

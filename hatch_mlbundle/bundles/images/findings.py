@@ -20,7 +20,8 @@ _LONGEST = 80
 
 def layer_rows(layers: Sequence[Layer], made_by: Sequence[str], seen: Collection[int]) -> tuple[LayerRow, ...]:
     """Return a row for each layer; `seen` are the `id`s of the `Stored` that a container sees, `made_by` what made each layer."""
-    return tuple(_row(layer, made, seen) for layer, made in zip(layers, made_by, strict=True))
+    known: set[str] = set()
+    return tuple(_row(layer, made, seen, known) for layer, made in zip(layers, made_by, strict=True))
 
 
 def image_findings(layers: Sequence[Layer], seen: Collection[int]) -> tuple[Finding, ...]:
@@ -56,7 +57,13 @@ def _hidden(layers: Sequence[Layer], seen: Collection[int]) -> Finding | None:
     return Finding(code="MB801", message=message)
 
 
-def _row(layer: Layer, created_by: str, seen: Collection[int]) -> LayerRow:
+def _row(layer: Layer, created_by: str, seen: Collection[int], known: set[str]) -> LayerRow:
+    """Return the row of a layer; `known` are the hashes of all files in those below it, and then its own as well."""
+    repeated = []
+    for each in layer.stored:
+        if each.sha256 in known:
+            repeated.append(each)
+        known.add(each.sha256)
     shown = [each for each in layer.stored if id(each) in seen]
     hidden = [each for each in layer.stored if id(each) not in seen]
     return LayerRow(
@@ -68,6 +75,8 @@ def _row(layer: Layer, created_by: str, seen: Collection[int]) -> LayerRow:
         compressed=sum(each.compressed for each in shown),
         hidden_installed=sum(each.size for each in hidden),
         hidden_compressed=sum(each.compressed for each in hidden),
+        repeated_installed=sum(each.size for each in repeated),
+        repeated_compressed=sum(each.compressed for each in repeated),
     )
 
 

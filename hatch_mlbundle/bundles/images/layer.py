@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import chain
 from threading import Lock
 
 from hatch_mlbundle.bundles.zip_reader import Limits
@@ -13,12 +14,15 @@ from hatch_mlbundle.identify import HEAD, identify
 from hatch_mlbundle.model import CHUNK
 from hatch_mlbundle.units import format_size
 
+from .hash_thread import HashThread, Sum
 from .layer_tree import LayerTree, is_whiteout
 from .listings import is_listing
-from .streams import Damaged, Stream, unpacked
+from .package_facts import condensed, is_told
+from .streamed_contents import watcher
+from .streams import Damaged, Stream, is_compressed, unpacked
 from .tar_format import REGULAR
 from .tar_reader import Member, TarReader
-from .tree import Effort, Stored, TreeError, plain
+from .tree import Effort, Hidden, Stored, Told, TreeError, plain
 
 MOST_MEMBERS = 2_000_000
 """Members of all layers together; each takes memory, and no image of people's has a quarter of it."""
@@ -26,6 +30,9 @@ _LARGEST_LISTING = 1 << 24
 """Bytes of one listing of packages' files; what a larger one lists, nobody knows the owner of."""
 _MOST_LISTED = 1 << 27
 """Bytes of all listings together: they are kept until all layers are read."""
+
+_MOST_PARTS = 1 << 19
+"""Parts that all files together may be told by; the largest real images, of 5,000 libraries, have a fifth of it."""
 
 
 class Allowance:
@@ -38,6 +45,18 @@ class Allowance:
         self._bytes = limits.max_size
         self._members = MOST_MEMBERS
         self._listed = _MOST_LISTED
+        self._parts = _MOST_PARTS
+
+    @property
+    def tells_all(self) -> bool:
+        """Say whether all that was told of files could be kept."""
+        return self._parts >= 0
+
+    def tell(self, parts: int) -> bool:
+        """Take so many parts of files, and say whether there were as many left."""
+        with self._lock:
+            self._parts -= parts
+            return self._parts >= 0
 
     def take(self, size: int, members: int = 0, listed: int = 0) -> str | None:
         """Take so many bytes, members, and bytes of listings that are kept; return what is wrong where there are not as many left."""
@@ -70,15 +89,15 @@ class Digest:
 class LayerSource:
     """A layer to be read: its number from 1, and its stored bytes.
 
-    `digest` is what these must have, None where only that of the unpacked ones is known: `diff_id`, from the configuration. `raw`
-    gives them once, in pieces of `STEP`; `fault` makes the error that says what is wrong with the layer.
+    `digest` is what these must have, None where only that of the unpacked ones is known: `diff_id`, from the configuration; it is None
+    where the layer is read before the configuration. `raw` gives them once, in pieces; `fault` makes the error that says what is wrong.
     """
 
     number: int
     size: int
     raw: Iterator[bytes]
     digest: Digest | None
-    diff_id: Digest
+    diff_id: Digest | None
     fault: Damaged
 
     def damaged(self, problem: str) -> ArtifactError:
@@ -90,28 +109,51 @@ class LayerSource:
 class Layer:
     """A layer that was read: `digest` is that of its stored bytes, `size` their number, `stored` every regular file in it.
 
-    `is_as_configured` tells whether it unpacks to what the image's configuration says.
+    `diff_id` is the digest of what it unpacks to; `is_as_configured` tells whether the image's configuration says the same.
     """
 
     size: int
     digest: Digest
+    diff_id: Digest
     tree: LayerTree
     stored: list[Stored] = field(repr=False)
-    is_as_configured: bool
+    is_as_configured: bool = True
+
+    def checked(self, source: LayerSource) -> Layer:
+        """Return the layer with the number that its source has, if its bytes are what they must be; raises ArtifactError."""
+        if source.digest and source.digest != self.digest:
+            raise source.damaged(f"should have the digest {source.digest}, but has {self.digest}")
+        if source.diff_id and not source.digest and source.diff_id != self.diff_id:
+            raise source.damaged(f"should have the digest {source.diff_id}, but has {self.diff_id}")
+        if self.tree.number != source.number:
+            self.tree.number = source.number
+            for each in self.stored:
+                each.layer = source.number
+                each.hidden = Hidden(source.number, each.hidden.path) if each.hidden else None
+        return replace(self, is_as_configured=source.diff_id in (None, self.diff_id))
 
 
 def read_layer(source: LayerSource, allowance: Allowance) -> Layer:
     """Return the files of a layer, all read and hashed; raises ArtifactError where it is damaged or hostile, MissingLibraryError."""
-    digest = hashlib.new(source.digest.algorithm if source.digest else "sha256")
-    stream = _Watched(source, allowance, unpacked(_hashing(source.raw, digest), source.damaged))
+    with HashThread() as thread:
+        return _read(source, allowance, thread).checked(source)
+
+
+def _read(source: LayerSource, allowance: Allowance, thread: HashThread) -> Layer:
+    first = next(source.raw, b"")
+    unpacks_to = Sum(source.diff_id.algorithm if source.diff_id else "sha256", thread)
+    digest = Sum(source.digest.algorithm if source.digest else "sha256", thread)
+    if not is_compressed(first) and digest.algorithm == unpacks_to.algorithm:
+        digest = unpacks_to  # the same bytes
+    raw = chain([first], source.raw)
+    stream = _Watched(source, allowance, unpacked(raw if digest is unpacks_to else _hashing(raw, digest), source.damaged), unpacks_to)
     tree, stored = LayerTree(source.number, allowance.effort), list[Stored]()
     reader = TarReader(stream, source.damaged)
     for member in reader:
         path, file = plain(member.name), None
-        is_listed = member.type == REGULAR and member.size <= _LARGEST_LISTING and is_listing(path)
-        stream.count(member, listed=member.size if is_listed else 0)
+        stream.count(member)
         if member.type == REGULAR and not is_whiteout(path):
-            file = _read_file(source.number, path, member, reader, stream, keep=is_listed)
+            file = _read_file(source.number, path, member, reader, stream)
             stored.append(file)
         try:
             tree.add(member, file)
@@ -119,51 +161,51 @@ def read_layer(source: LayerSource, allowance: Allowance) -> Layer:
             raise source.fault(f"has a member {member.name[:200]!a} {error}") from error
     while stream.read(CHUNK):
         pass
-    found = Digest(algorithm=digest.name, hex=digest.hexdigest())
-    if source.digest:
-        _check(source, source.digest, found)
-    else:
-        _check(source, source.diff_id, stream.digest())
-    return Layer(size=source.size, digest=found, tree=tree, stored=stored, is_as_configured=stream.digest() == source.diff_id)
+    return Layer(size=source.size, digest=_digest(digest), diff_id=_digest(unpacks_to), tree=tree, stored=stored)
 
 
-def _hashing(raw: Iterator[bytes], digest: hashlib._Hash) -> Iterator[bytes]:
+def _digest(made: Sum) -> Digest:
+    return Digest(algorithm=made.algorithm, hex=made.hexdigest())
+
+
+def _hashing(raw: Iterator[bytes], digest: Sum) -> Iterator[bytes]:
     for piece in raw:
         digest.update(piece)
         yield piece
 
 
-def _check(source: LayerSource, expected: Digest, found: Digest) -> None:
-    if expected != found:
-        raise source.damaged(f"should have the digest {expected}, but has {found}")
-
-
-def _read_file(number: int, path: str, member: Member, reader: TarReader, stream: Stream, *, keep: bool) -> Stored:
-    listing: list[bytes] | None = [] if keep else None
-    digest, head, before = hashlib.sha256(), b"", stream.position
-    for chunk in reader.chunks():
+def _read_file(number: int, path: str, member: Member, reader: TarReader, stream: _Watched) -> Stored:
+    keep = member.size <= _LARGEST_LISTING and (is_listing(path) or is_told(path))
+    before, pieces = stream.position, list[bytes]()
+    digest, kind, watch = hashlib.sha256(), identify(path, b""), None
+    for number_of_chunk, chunk in enumerate(reader.chunks()):
+        if number_of_chunk == 0:
+            kind = identify(path, chunk[:HEAD])
+            watch = watcher(path, kind, chunk[:HEAD], member.size)
         digest.update(chunk)
-        head = head or chunk[:HEAD]
-        if listing is not None:
-            listing.append(chunk)
+        if watch:
+            watch.feed(chunk)
+        if keep:
+            pieces.append(chunk)
     return Stored(
         layer=number,
         size=member.size,
         compressed=stream.position - before,
         sha256=digest.hexdigest(),
-        kind=identify(path, head),
-        listing=None if listing is None else b"".join(listing),
+        kind=kind,
+        listing=stream.kept(condensed(path, b"".join(pieces))) if keep else None,
+        told=stream.within(watch.told()) if watch else None,
     )
 
 
 class _Watched(Stream):
     """A layer's unpacked bytes, hashed and counted against what a layer of its size may unpack to."""
 
-    def __init__(self, source: LayerSource, allowance: Allowance, stream: Stream) -> None:
+    def __init__(self, source: LayerSource, allowance: Allowance, stream: Stream, digest: Sum) -> None:
         self._source = source
         self._allowance = allowance
         self._stream = stream
-        self._digest = hashlib.new(source.diff_id.algorithm)
+        self._digest = digest
         self._left = allowance.limits.most(source.size)
 
     @property
@@ -178,13 +220,19 @@ class _Watched(Stream):
         self._take(len(piece))
         return piece
 
-    def count(self, member: Member, listed: int) -> None:
-        """Count a member, the holes in it, and what is kept of it; raises ArtifactError where they are too many."""
-        self._take(max(0, member.size - member.stored), 1, listed)
+    def count(self, member: Member) -> None:
+        """Count a member, and the holes in it; raises ArtifactError where they are too many."""
+        self._take(max(0, member.size - member.stored), members=1)
 
-    def digest(self) -> Digest:
-        """Return the digest of everything that was read."""
-        return Digest(algorithm=self._digest.name, hex=self._digest.hexdigest())
+    def kept(self, listing: bytes) -> bytes:
+        """Count a listing that is kept, and return it; raises ArtifactError where they are too many."""
+        self._take(0, listed=len(listing))
+        return listing
+
+    def within(self, told: Told) -> Told | None:
+        """Count what is told of a file, and return it; None where there is nothing, or too much of all files together."""
+        parts = sum(map(len, told.values()))
+        return told if parts and self._allowance.tell(parts) else None
 
     def _take(self, size: int, members: int = 0, listed: int = 0) -> None:
         self._left -= size

@@ -12,14 +12,16 @@ from hatch_mlbundle.bundles.shared_file import SharedFile
 from hatch_mlbundle.errors import ArtifactError
 
 from .extent import Extent
-from .streams import STEP
 
 _LARGEST_DOCUMENT = 1 << 23
 """Bytes of JSON that no image needs more of; registries take manifests of 4 MiB."""
 
 T = TypeVar("T")
 Reader: TypeAlias = Callable[[int, Iterator[bytes], int], T]
-"""Reads one part: gets its position among those that were asked for, its bytes in pieces of `STEP` or so, and their number."""
+"""Reads one part: gets its position among those that were asked for, its bytes in pieces, and their number."""
+
+EarlyReader: TypeAlias = Callable[[Iterator[bytes], int], T]
+"""Reads a part of which nobody knows yet what it is: gets its bytes in pieces, and their number. It need not take all of them."""
 
 
 class Layout(Protocol):
@@ -39,6 +41,15 @@ class Layout(Protocol):
 
     def extent(self, name: str) -> Extent | None:
         """Return where a part lies as it is; None where it must be unpacked first."""
+
+    def target(self, name: str) -> str:
+        """Return the name of the part that a name leads to, itself where it is no link."""
+
+    def read_early(self, reader: EarlyReader[T]) -> dict[str, T]:
+        """Return what `reader` makes of large parts, by name, where all parts have to be read to find the documents; else nothing.
+
+        It is called before anything else, but for `fault`.
+        """
 
     def read_all(self, names: Sequence[str], reader: Reader[T]) -> list[T]:
         """Return what `reader` makes of each part, in order; it may be called from several threads."""
@@ -80,12 +91,20 @@ class FolderLayout:
         with self._open(name) as file:
             return Extent(path=file.path, size=file.size)
 
+    def target(self, name: str) -> str:
+        """Return the name: there are no links."""
+        return name
+
+    def read_early(self, reader: EarlyReader[T]) -> dict[str, T]:
+        """Return nothing: each part can be read by itself."""
+        return {}
+
     def read_all(self, names: Sequence[str], reader: Reader[T]) -> list[T]:
         """Return what `reader` makes of each part, in order, on all cores."""
 
         def read(position: int, name: str) -> T:
             with self._open(name) as file:
-                return reader(position, file.chunks(0, file.size, STEP), file.size)
+                return reader(position, file.chunks(0, file.size), file.size)
 
         return list(self._pool.map(read, range(len(names)), names))
 

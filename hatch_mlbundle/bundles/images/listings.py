@@ -9,7 +9,8 @@ from functools import lru_cache, partial
 
 from hatch_mlbundle.bundles.record import recorded_files
 
-from .tree import Effort, Folder, Leaf, TreeError, walk
+from .package_facts import conda_package
+from .tree import Effort, Folder, Leaf, Manager, TreeError, walk
 
 _RECORD = ".dist-info/RECORD"
 _DPKG = re.compile(r"var/lib/dpkg/info/([^/:]+)(?::[^/]+)?\.list")
@@ -18,6 +19,8 @@ _DISTROLESS = re.compile(r"var/lib/dpkg/status\.d/([^/]+)\.md5sums")
 """`MD5  PATH` a line: what is left of dpkg in images without it."""
 _APK = re.compile(r"(?:usr/)?lib/apk/db/installed")
 """Letter, colon, value: P a package, F a folder, R a file in it (Alpine's wiki, "Apk spec")."""
+
+_ORDER: tuple[Manager, ...] = ("system", "conda", "python")
 
 _MOST_PLACES = 1 << 16
 """Folders of listings that are remembered at a time."""
@@ -29,13 +32,14 @@ _PYTHON = re.compile(r"(?:.*/)?(?:lib/python\d+\.\d+/.*|lib/libpython[\d.]+\.so.
 
 def is_listing(path: str) -> bool:
     """Say whether a file of this name may list the files of packages."""
-    return path.endswith(_RECORD) or any(pattern.fullmatch(path) for pattern in (_DPKG, _DISTROLESS, _APK))
+    return _manager(path) is not None
 
 
 def note_owners(root: Folder, files: Mapping[str, Leaf], effort: Effort) -> None:
-    """Note in each file of a tree the package of which a listing in the tree names it; Python's RECORDs count more than others."""
+    """Note in each file of a tree the package of which a listing in the tree names it; Python's RECORDs count most, then conda's lists."""
     prefix_of = lru_cache(_MOST_PLACES)(partial(_prefix, root, effort))
-    for path in sorted(filter(is_listing, files), key=lambda path: path.endswith(_RECORD)):
+    listings = [(_ORDER.index(manager), path, manager) for path in files if (manager := _manager(path))]
+    for _, path, manager in sorted(listings):
         stored = files[path].stored
         if stored is None or stored.listing is None:
             continue
@@ -44,8 +48,8 @@ def note_owners(root: Folder, files: Mapping[str, Leaf], effort: Effort) -> None
             prefix = prefix_of(folder)
             leaf = None if prefix is None else files.get(prefix + name)
             if leaf:
-                leaf.owner = owner
-                leaf.is_system |= not path.endswith(_RECORD)
+                leaf.owner, leaf.manager = owner, manager
+                leaf.is_system |= manager == "system"
 
 
 def owner_by_place(path: str) -> str:
@@ -57,10 +61,21 @@ def owner_by_place(path: str) -> str:
     return "python" if _PYTHON.fullmatch(path) else path.partition("/")[0]
 
 
+def _manager(path: str) -> Manager | None:
+    """Return what lists files of packages in a file of this name, None where nothing does."""
+    if path.endswith(_RECORD):
+        return "python"
+    if conda_package(path):
+        return "conda"
+    return "system" if any(pattern.fullmatch(path) for pattern in (_DPKG, _DISTROLESS, _APK)) else None
+
+
 def _listed(path: str, text: str) -> Iterator[tuple[str, str]]:
     """Yield the files that a listing names, each with its package."""
     if path.endswith(_RECORD):
         yield from recorded_files(path, io.StringIO(text, newline=""))
+    elif match := conda_package(path):
+        yield from ((match[1] + line, match[2]) for line in _lines(text))
     elif match := _DPKG.fullmatch(path):
         yield from ((line, match[1]) for line in _lines(text))
     elif match := _DISTROLESS.fullmatch(path):

@@ -19,7 +19,7 @@ class Members:
 
 
 def members_of(tree: LayerTree) -> Members:
-    """Return what a layer brings, while its tree is still its own."""
+    """Return what a layer brings, while its tree is still its own, and note in each leaf which layer that is."""
     leaves, folders, whiteouts = dict[str, Leaf](), set[str](), list[str]()
     waiting = [("", tree.root)]
     while waiting:
@@ -32,6 +32,7 @@ def members_of(tree: LayerTree) -> Members:
                 waiting.append((place, node))
             elif isinstance(node, Leaf):
                 leaves[place] = node
+                node.layer = tree.number
             elif node is GONE:
                 whiteouts.append(place)
     return Members(leaves=leaves, folders=frozenset(folders), whiteouts=tuple(sorted(whiteouts)))

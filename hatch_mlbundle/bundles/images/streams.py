@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import TypeAlias
 
 from hatch_mlbundle.bundles.archives.zstd_stream import import_zstd
@@ -13,7 +14,7 @@ from hatch_mlbundle.errors import ArtifactError
 from hatch_mlbundle.model import CHUNK
 
 STEP = 1 << 14
-"""Compressed bytes read at a time: the tail that zlib leaves is copied with each file, so not too many."""
+"""Compressed bytes unpacked at a time: the tail that zlib leaves is copied with each file, so not too many."""
 
 Damaged: TypeAlias = Callable[[str], ArtifactError]
 """Returns the error that says what is wrong with what is read."""
@@ -75,21 +76,20 @@ def is_compressed(head: bytes) -> bool:
 
 
 def unpacked(raw: Iterator[bytes], damaged: Damaged) -> Stream:
-    """Return what stored bytes, `STEP` or so at a time, unpack to; their first ones tell how: gzip, zstd, or as they are.
+    """Return what stored bytes, in pieces of any size, unpack to; their first ones tell how: gzip, zstd, or as they are.
 
     Raises MissingLibraryError where it takes zstd and there is none.
     """
     first = next(raw, b"")
     if first.startswith(_GZIP_MAGIC):
-        return GzipStream(_joined(first, raw), damaged)
+        return GzipStream(_steps(chain([first], raw)), damaged)
     if first.startswith(_ZSTD_MAGICS):
-        return StepStream(_zstd_steps(_joined(first, raw), damaged))
-    return StepStream((piece, len(piece)) for piece in _joined(first, raw))
+        return StepStream(_zstd_steps(_steps(chain([first], raw)), damaged))
+    return StepStream((piece, len(piece)) for piece in chain([first], raw))
 
 
-def _joined(first: bytes, raw: Iterator[bytes]) -> Iterator[bytes]:
-    yield first
-    yield from raw
+def _steps(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    return (piece[start : start + STEP] for piece in pieces for start in range(0, len(piece), STEP))
 
 
 class GzipStream(Stream):

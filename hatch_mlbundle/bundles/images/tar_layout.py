@@ -14,8 +14,8 @@ from hatch_mlbundle.bundles.zip_reader import Limits
 from hatch_mlbundle.errors import ArtifactError
 
 from .extent import Extent
-from .layouts import Reader, check_document, lacking
-from .streams import STEP, Damaged, FileStream, Stream, is_compressed, unpacked
+from .layouts import EarlyReader, Reader, check_document, lacking
+from .streams import Damaged, FileStream, Stream, is_compressed, unpacked
 from .tar_format import BLOCK, HARD_LINK, REGULAR, SYMBOLIC_LINK, TarFormatError, read_header
 from .tar_reader import Member, TarReader
 from .tree import MOST_LINKS
@@ -31,17 +31,15 @@ T = TypeVar("T")
 
 
 def open_tar(path: Path, pool: Executor, limits: Limits) -> TarLayout | PackedLayout | None:
-    """Return the image in a tar file, None where it is no tar file; raises ArtifactError where it holds no image, or cannot be read."""
-    layout: TarLayout | PackedLayout | None = None
+    """Return the image in a tar file, None where it is no tar file; raises ArtifactError where it holds no image, or cannot be read.
+
+    Of one that is compressed as a whole, only reading it tells whether it holds an image.
+    """
     with closing(SharedFile(path)) as file:
         head = _head(file)
         if not is_compressed(head):
-            layout = TarLayout(path, pool) if _is_tar(head) else None
-        elif _is_tar(_unpacked(file).read(BLOCK)):
-            layout = PackedLayout(path, limits)
-    if layout and not (layout.has("index.json") or layout.has("manifest.json")):
-        raise layout.fault("is a tar file, but no container image: it has neither index.json nor manifest.json")
-    return layout
+            return TarLayout(path, pool) if _is_tar(head) else None
+        return PackedLayout(path, limits) if _is_tar(_unpacked(file).read(BLOCK)) else None
 
 
 def may_be_tar(path: Path) -> bool:
@@ -63,11 +61,7 @@ def _is_tar(head: bytes) -> bool:
 
 
 def _unpacked(file: SharedFile) -> Stream:
-    return unpacked(file.chunks(0, file.size, STEP), file.damaged)
-
-
-def _steps(data: bytes) -> Iterator[bytes]:
-    return (data[start : start + STEP] for start in range(0, len(data), STEP))
+    return unpacked(file.chunks(0, file.size), file.damaged)
 
 
 class _Parts:
@@ -84,19 +78,24 @@ class _Parts:
 
     def has(self, name: str) -> bool:
         """Say whether there is such a part."""
-        return self._target(name) in self._places
+        return self.target(name) in self._places
 
     def size(self, name: str) -> int:
         """Return a part's size in bytes."""
         return self._place(name)[1]
 
+    def _check(self) -> None:
+        """Raise ArtifactError where there is no image."""
+        if not (self.has("index.json") or self.has("manifest.json")):
+            raise self.fault("is a tar file, but no container image: it has neither index.json nor manifest.json")
+
     def _place(self, name: str) -> tuple[int, int]:
-        target = self._target(name)
+        target = self.target(name)
         if target not in self._places:
             raise lacking(self, name)
         return self._places[target]
 
-    def _target(self, name: str) -> str:
+    def target(self, name: str) -> str:
         """Return the name of the file that a name leads to; `docker save` has links instead of layers that it has twice."""
         for _ in range(MOST_LINKS):
             if name not in self._links:
@@ -133,6 +132,11 @@ class TarLayout(_Parts):
         with closing(SharedFile(path)) as file:
             for _ in self._members(FileStream(file), file.damaged):
                 pass
+        self._check()
+
+    def read_early(self, reader: EarlyReader[T]) -> dict[str, T]:
+        """Return nothing: each part can be read by itself."""
+        return {}
 
     def document(self, name: str) -> bytes:
         """Return all bytes of a part; raises ArtifactError where they are more than any JSON of an image."""
@@ -152,7 +156,7 @@ class TarLayout(_Parts):
 
             def read(position: int, name: str) -> T:
                 offset, size = self._place(name)
-                return reader(position, file.chunks(offset, size, STEP), size)
+                return reader(position, file.chunks(offset, size), size)
 
             return list(self._pool.map(read, range(len(names)), names))
 
@@ -162,21 +166,37 @@ class PackedLayout(_Parts):
 
     def __init__(self, path: Path, limits: Limits) -> None:
         super().__init__(path)
+        self._limits = limits
         self._documents: dict[str, bytes] = {}
-        room, left = _MOST_KEPT, min(limits.max_size, limits.most(path.stat().st_size))
+        self._is_read = False
+
+    def has(self, name: str) -> bool:
+        """Say whether there is such a part."""
+        self._look()
+        return super().has(name)
+
+    def read_early(self, reader: EarlyReader[T]) -> dict[str, T]:
+        """Return what `reader` makes of all large parts: the documents that tell which of them are layers may come last."""
+        early: dict[str, T] = {}
+        room, left = _MOST_KEPT, min(self._limits.max_size, self._limits.most(self._path.stat().st_size))
         with self._stream() as (stream, damaged):
-            for name, member, reader in self._members(stream, damaged):
+            for name, member, tar in self._members(stream, damaged):
                 left -= member.stored
                 if left < 0:
                     raise self.fault("unpacks to more than `limits` in `[tool.mlbundle]` allow; raise them if that is right")
                 if member.stored <= min(room, _LARGEST_KEPT):
                     room -= member.stored
-                    self._documents[name] = b"".join(reader.chunks())
+                    self._documents[name] = b"".join(tar.chunks())
+                else:
+                    early[name] = reader(tar.chunks(), member.stored)
+        self._is_read = True
+        self._check()
+        return early
 
     def document(self, name: str) -> bytes:
         """Return all bytes of a part; raises ArtifactError where they are more than any JSON of an image."""
         check_document(self, name, self.size(name))
-        kept = self._documents.get(self._target(name))
+        kept = self._documents.get(self.target(name))
         if kept is None:
             raise self.fault(f"is compressed as a whole and has too many small files to find {name!a}; unpack it with gunzip or zstd -d")
         return kept
@@ -190,9 +210,9 @@ class PackedLayout(_Parts):
         waiting: dict[str, list[int]] = {}
         for position, name in enumerate(names):
             self._place(name)
-            target = self._target(name)
+            target = self.target(name)
             if kept := self._documents.get(target):
-                results[position] = reader(position, _steps(kept), len(kept))
+                results[position] = reader(position, iter([kept]), len(kept))
             else:
                 waiting.setdefault(target, []).append(position)
         if max(map(len, waiting.values()), default=0) > _MOST_PASSES:
@@ -204,9 +224,18 @@ class PackedLayout(_Parts):
                 for name, member, tar in self._members(stream, damaged):
                     if name in waiting:
                         position = waiting[name].pop(0)
-                        results[position] = reader(position, tar.chunks(STEP), member.stored)
+                        results[position] = reader(position, tar.chunks(), member.stored)
                         waiting = {name: positions for name, positions in waiting.items() if positions}
         return [results[position] for position in range(len(names))]
+
+    def _place(self, name: str) -> tuple[int, int]:
+        self._look()
+        return super()._place(name)
+
+    def _look(self) -> None:
+        """Find out what there is, where nobody has read it early."""
+        if not self._is_read:
+            self.read_early(lambda _raw, _size: None)
 
     @contextmanager
     def _stream(self) -> Iterator[tuple[Stream, Damaged]]:

@@ -6,12 +6,18 @@ Changesets"): each layer is a tree of its own, and two folders of one name are o
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from threading import Lock
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
+from hatch_mlbundle.manifest import View
 from hatch_mlbundle.model import Kind
+
+Manager: TypeAlias = Literal["system", "conda", "python"]
+"""What lists the files of a package: the distribution (dpkg, apk), conda, or the RECORD of a Python distribution."""
+Told: TypeAlias = Mapping[View, Mapping[str, int]]
+"""What a file is made of: bytes by the name of the part, by view, as in ContentsRow."""
 
 MOST_LINKS = 40
 """Links that Linux follows for one path before it calls them a loop (path_resolution(7))."""
@@ -51,7 +57,8 @@ class Effort:
 class Stored:
     """The bytes of a regular file in the layer of this number: `size` unpacked, `compressed` as stored.
 
-    `listing` is what a package manager wrote of its files. `hidden` says what hid it last, if anything did.
+    `listing` is what is kept of a text that a package manager or distribution wrote. `told` are the file's parts by view, as in
+    ContentsRow. `hidden` says what hid it last, if anything did.
     """
 
     layer: int
@@ -60,6 +67,7 @@ class Stored:
     sha256: str
     kind: Kind
     listing: bytes | None = None
+    told: Told | None = None
     hidden: Hidden | None = None
 
 
@@ -75,9 +83,9 @@ class Hidden:
 class Leaf:
     """What is no folder: a file (`stored`), a symbolic link (its target), or neither of them: a device or pipe.
 
-    `layer` is the number of the layer that brings it. `owner` is the package that it belongs to, "" where that is not known, and
-    `is_system` says that this is one of the distribution's. `is_shared` says that a hard link between two layers ends or begins here;
-    `is_capable` that it has capabilities (capabilities(7), "File capabilities").
+    `owner` is the package that it belongs to, "" where that is not known, and `manager` what lists it; `is_system` says that the
+    distribution lists it, too. `layer` is the number of the layer that brings it, once that was noted (members.py). `is_shared` says that
+    a hard link between two layers ends or begins here; `is_capable` that it has capabilities (capabilities(7), "File capabilities").
     """
 
     mode: int
@@ -85,6 +93,7 @@ class Leaf:
     stored: Stored | None = None
     link: str | None = None
     owner: str = ""
+    manager: Manager | None = None
     is_system: bool = False
     is_shared: bool = False
     is_capable: bool = False
