@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
 import shlex
 import shutil
-import subprocess
 import sys
 import sysconfig
-import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from hatch_mlbundle.cli import main
+from tests.containers import as_layout, needs_bwrap, needs_skopeo, needs_umoci, packed, run, run_inside, skopeo, unpacked
 from tests.imagesmith import config_of, docker_archive, oci_layout
 from tests.projects import REPOSITORY
 from tests.registries import needs_registry, registry
@@ -27,41 +25,12 @@ SITE = "app/site-packages"
 COMPILER = shlex.split(sysconfig.get_config_var("LDSHARED") or "cc")[0]
 OWNER = 1000
 
-needs_skopeo = pytest.mark.skipif(not shutil.which("skopeo"), reason="needs skopeo")
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="images of Linux"),
     pytest.mark.skipif(not shutil.which(COMPILER), reason=f"no C compiler: {COMPILER} is not on PATH"),
-    pytest.mark.skipif(not shutil.which("umoci"), reason="needs umoci"),
-    pytest.mark.skipif(not shutil.which("bwrap"), reason="needs bubblewrap"),
+    needs_umoci,
+    needs_bwrap,
 ]
-
-
-def run(*command: object) -> str:
-    done = subprocess.run([str(each) for each in command], capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def skopeo(*command: object) -> str:
-    return run("skopeo", "--insecure-policy", *command)
-
-
-def packed(files: Mapping[str, bytes], owner: int = 0) -> bytes:
-    """Return a layer with these files and the folders above them, all of one owner."""
-    sink = io.BytesIO()
-    folders = sorted({parent.as_posix() for path in files for parent in Path(path).parents} - {"."})
-    with tarfile.open(fileobj=sink, mode="w") as tar:
-        for name in (*folders, *files):
-            header = tarfile.TarInfo(name)
-            header.uid = header.gid = owner
-            header.mtime = 1_700_000_000
-            if name in files:
-                header.size, header.mode = len(files[name]), 0o644
-                tar.addfile(header, io.BytesIO(files[name]))
-            else:
-                header.type, header.mode = tarfile.DIRTYPE, 0o755
-                tar.addfile(header)
-    return sink.getvalue()
 
 
 @pytest.fixture(scope="module")
@@ -87,8 +56,13 @@ def layers(installed: Mapping[str, bytes]) -> list[bytes]:
     return [packed({"etc/passwd": b"root:x:0:0::/root:/bin/sh\n"}), packed({**installed, **cache}), packed({**installed, **data}, OWNER)]
 
 
+ENVIRONMENT = {"PYTHONPATH": f"/{SITE}", "PYTHONDONTWRITEBYTECODE": "1"}
 CONFIG = {
-    "config": {"Env": [f"PYTHONPATH=/{SITE}", "PYTHONDONTWRITEBYTECODE=1"], "WorkingDir": "/app", "Labels": {"maintainer": "somebody"}},
+    "config": {
+        "Env": [f"{name}={value}" for name, value in ENVIRONMENT.items()],
+        "WorkingDir": "/app",
+        "Labels": {"maintainer": "somebody"},
+    },
     "history": [{"created_by": each} for each in ("ADD rootfs", "RUN pip install digit-reader", "RUN chown -R app /app")],
 }
 
@@ -118,25 +92,9 @@ def small(tmp_path_factory: pytest.TempPathFactory, image: Path, project: Path) 
     return optimized(image, tmp_path_factory.mktemp("small") / "app", project)
 
 
-def as_layout(image: str, folder: Path) -> Path:
-    """Return an image that skopeo reads as an OCI layout whose only image is called `app`."""
-    skopeo("copy", image, f"oci:{folder}:app")
-    return folder
-
-
-def unpacked(layout: Path, folder: Path) -> Path:
-    run("umoci", "unpack", *([] if os.geteuid() == 0 else ["--rootless"]), "--image", f"{layout}:app", folder)
-    return folder / "rootfs"
-
-
-def run_inside(root: Path) -> str:
-    """Run the application with an unpacked image as its root, and this machine's Python."""
-    python = Path(sys.base_prefix)
-    shared = [each for each in ("/usr", "/lib", "/lib64", "/bin", str(python)) if Path(each).exists()]
-    binds = [option for each in shared for option in ("--ro-bind", each, each)]
-    settings = [option for each in CONFIG["config"]["Env"] for option in ("--setenv", *each.split("=", 1))]  # type: ignore[index]
-    program = [python / f"bin/python{sys.version_info[0]}.{sys.version_info[1]}", "-m", "digit_reader", "/data/digits.csv"]
-    return run("bwrap", "--unshare-all", "--bind", root, "/", *binds, "--dev", "/dev", "--clearenv", *settings, "--chdir", "/app", *program)
+def digits(root: Path) -> str:
+    """Run the application, which tells what it reads in a file of the image's, and how much of it is right."""
+    return run_inside(root, ["-m", "digit_reader", "/data/digits.csv"], ENVIRONMENT)
 
 
 @needs_skopeo
@@ -144,7 +102,7 @@ def test_the_application_runs_as_before(tmp_path: Path, image: Path, small: Path
     roots = [
         unpacked(as_layout(f"oci:{each}", tmp_path / name), tmp_path / f"{name}-root") for name, each in (("old", image), ("new", small))
     ]
-    before, after = map(run_inside, roots)
+    before, after = map(digits, roots)
     assert "right" in before
     assert after == before
     assert (roots[0] / SITE / "digit_reader/tests/data/digits.csv").is_file()
@@ -195,7 +153,7 @@ def test_docker_save_is_read_and_written(tmp_path: Path, layers: list[bytes], pr
     made = optimized(archive, tmp_path / "small.tar", project)
     assert made.stat().st_size < archive.stat().st_size / 2
     root = unpacked(as_layout(f"docker-archive:{made}", tmp_path / "copy"), tmp_path / "unpacked")
-    assert "right" in run_inside(root)
+    assert "right" in digits(root)
 
 
 @needs_skopeo

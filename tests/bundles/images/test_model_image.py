@@ -4,7 +4,6 @@ import dataclasses
 import hashlib
 import json
 import os
-import shutil
 import stat
 import subprocess
 import sys
@@ -20,11 +19,8 @@ from hatch_mlbundle.errors import ArtifactError, StorageError
 from hatch_mlbundle.model import CHUNK, MemoryContent
 from hatch_mlbundle.models.external import BundledModel
 from tests.builders import file_of
+from tests.containers import needs_curl, needs_skopeo, needs_umoci, run, skopeo
 from tests.registries import needs_registry, registry
-
-needs_skopeo = pytest.mark.skipif(not shutil.which("skopeo"), reason="needs skopeo")
-needs_umoci = pytest.mark.skipif(not shutil.which("umoci"), reason="needs umoci")
-needs_curl = pytest.mark.skipif(not shutil.which("curl"), reason="needs curl")
 
 FORMS = get_args(ModelForm)
 WEIGHTS = hashlib.shake_128(b"weights").digest(3 * CHUNK + 5)
@@ -43,14 +39,6 @@ def model_of(files: dict[str, bytes], *, name: str = "minilm", top: str = "app/m
 
 def tree(root: Path) -> dict[str, bytes]:
     return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
-
-
-def run(*command: object) -> str:
-    return subprocess.run([str(each) for each in command], check=True, capture_output=True, text=True, timeout=60).stdout
-
-
-def skopeo(*command: object) -> str:
-    return run("skopeo", "--insecure-policy", *command)
 
 
 @pytest.fixture(scope="module")
