@@ -11,12 +11,13 @@ from hatch_mlbundle.accuracy_settings import AccuracySettings
 from hatch_mlbundle.budget_settings import BudgetOverride, BudgetRule, BudgetSettings
 from hatch_mlbundle.config import CacheSettings, Limits, PackingSettings, Settings
 from hatch_mlbundle.freezing.options import FrozenOptions
+from hatch_mlbundle.image_settings import ImageSettings
 from hatch_mlbundle.optimizer import Options
 from hatch_mlbundle.plugins import OURS, load_registry, optimizer_entries
 from hatch_mlbundle.reference import OptionEntry, option_entries
 from hatch_mlbundle.verify_settings import VerifyCommand, VerifySettings
 
-PAGES = [Path(__file__).with_name(name) for name in ("accuracy.md", "budgets.md", "configuration.md", "frozen.md", "verification.md")]
+PAGES = [Path(__file__).with_name(name) for name in ("accuracy.md", "budgets.md", "configuration.md", "frozen.md", "images.md", "verification.md")]
 
 
 def table(entries: Iterable[OptionEntry], prefix: str = "") -> str:
@@ -39,6 +40,7 @@ def sections() -> dict[str, str]:
         "budget-rule": table(option_entries(BudgetRule)),
         "budget-override": table(option_entries(BudgetOverride)),
         "frozen": table(option_entries(FrozenOptions)),
+        "image": table(option_entries(ImageSettings)),
         "verify": table(option_entries(VerifySettings, without=["commands"])),
         "verify-command": table(option_entries(VerifyCommand)),
     }
