@@ -13,11 +13,15 @@ from hatch_mlbundle.config import CacheSettings, Limits, PackingSettings, Settin
 from hatch_mlbundle.freezing.options import FrozenOptions
 from hatch_mlbundle.image_settings import ImageSettings
 from hatch_mlbundle.optimizer import Options
+from hatch_mlbundle.optimizers.external_options import ExternalModel
 from hatch_mlbundle.plugins import OURS, load_registry, optimizer_entries
 from hatch_mlbundle.reference import OptionEntry, option_entries
 from hatch_mlbundle.verify_settings import VerifyCommand, VerifySettings
 
-PAGES = [Path(__file__).with_name(name) for name in ("accuracy.md", "budgets.md", "configuration.md", "frozen.md", "images.md", "verification.md")]
+PAGES = [
+    Path(__file__).with_name(f"{name}.md")
+    for name in ("accuracy", "budgets", "configuration", "frozen", "images", "models-outside", "verification")
+]
 
 
 def table(entries: Iterable[OptionEntry], prefix: str = "") -> str:
@@ -39,6 +43,7 @@ def sections() -> dict[str, str]:
         "budget": table(option_entries(BudgetSettings, without=["rules", "overrides"])),
         "budget-rule": table(option_entries(BudgetRule)),
         "budget-override": table(option_entries(BudgetOverride)),
+        "external-model": table(option_entries(ExternalModel)),
         "frozen": table(option_entries(FrozenOptions)),
         "image": table(option_entries(ImageSettings)),
         "verify": table(option_entries(VerifySettings, without=["commands"])),

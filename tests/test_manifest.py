@@ -124,7 +124,7 @@ MANIFEST = Manifest(
 )
 ADDED = {"packed", "details", "contents", "suggestions", "budget", "layers", "components", "advice"}
 """Keys that the first version, 1.0, did not have: a manifest may lack them."""
-ADDED_TO_ROWS = {"repeated_installed", "repeated_compressed"}
+ADDED_TO_ROWS = {"model", "repeated_installed", "repeated_compressed"}
 """Keys that rows of an older minor version may lack."""
 OWN_WORDS = "What was done"
 """The part of the schema that each step fills as it likes."""
@@ -340,7 +340,7 @@ def test_a_manifest_of_version_1_3_is_read_and_valid() -> None:
     document = json.loads(MANIFEST.to_json()) | {"format_version": "1.3"}
     del document["components"], document["advice"]
     for key in ADDED_TO_ROWS:
-        del document["layers"][0][key]
+        del document["companions" if key == "model" else "layers"][0][key]
     assert jsonschema.Draft202012Validator(SCHEMA).is_valid(document)
     read = Manifest.from_json(json.dumps(document))
     assert (read.components, read.advice, read.layers[0].repeated_installed) == ((), (), 0)

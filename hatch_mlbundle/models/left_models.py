@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from posixpath import basename, commonpath, dirname, relpath
@@ -24,13 +24,13 @@ _METADATA = re.compile(r"[^/]+\.(?:dist-info|data)")
 
 
 class Descriptors:
-    """The descriptors of a bundle, and the folder that belongs to each."""
+    """The descriptors of a bundle, and the folder that belongs to each; `contents` is a frozen application's folder of contents."""
 
     def __init__(self, bundle: Bundle, kind: ArtifactKind) -> None:
         self._kind = kind
         self._bundle = bundle
         self._roots = {dirname(path) for path, file in bundle.items() if basename(path) == FILE_NAME and file.link is None}
-        self._contents = FrozenModules(bundle).contents.rstrip("/") if kind == "frozen" else ""
+        self.contents = FrozenModules(bundle).contents.rstrip("/") if kind == "frozen" else ""
 
     def root_of(self, path: str, others: Iterable[str]) -> str | None:
         """Return the folder whose descriptor is to tell of a model at `path`, None where it can have none.
@@ -46,14 +46,14 @@ class Descriptors:
                 top = _TOP.match(path)
                 return top[1] if top and not _METADATA.fullmatch(top[1]) else None
             case "frozen":
-                return self._contents if path.startswith(f"{self._contents}/") else ""
+                return self.contents if path.startswith(f"{self.contents}/") else ""
             case "image":
                 return commonpath([f"/{dirname(other)}" for other in others]).strip("/")
         return ""
 
     def models(self, root: str) -> tuple[Model, ...]:
         """Return what the descriptor of a folder tells of, nothing where there is none; raises ModelError where it cannot be believed."""
-        path = f"{root}/{FILE_NAME}" if root else FILE_NAME
+        path = _inside(root, FILE_NAME)
         file = self._bundle.get(path)
         if file is None:
             return ()
@@ -65,15 +65,23 @@ class Descriptors:
             raise ModelError(str(error)) from error
 
     def known(self) -> dict[str, str]:
-        """Return the names that are taken, by the paths in the bundle of the models that have them; unreadable descriptors tell of none."""
-        names: dict[str, str] = {}
+        """Return the names that are taken, by the paths in the bundle of the models that have them."""
+        return {_inside(root, model.path): model.name for root, model in self._told_of()}
+
+    def gone(self) -> set[str]:
+        """Return the paths in the bundle of the files that left before."""
+        paths = ((_inside(root, model.path), file.path, model.is_file) for root, model in self._told_of() for file in model.files)
+        return {path if is_file else f"{path}/{file}" for path, file, is_file in paths}
+
+    def _told_of(self) -> Iterator[tuple[str, Model]]:
+        """Yield each model that a descriptor tells of, and the descriptor's folder; what cannot be read tells of none."""
         for root in sorted(self._roots):
-            try:
-                models = self.models(root)
-            except ModelError:
-                continue
-            names |= {f"{root}/{model.path}" if root else model.path: model.name for model in models}
-        return names
+            with suppress(ModelError):
+                yield from ((root, model) for model in self.models(root))
+
+
+def _inside(root: str, path: str) -> str:
+    return f"{root}/{path}" if root else path
 
 
 def models_told_of(bundle: Bundle) -> list[Model]:

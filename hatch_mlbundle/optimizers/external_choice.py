@@ -97,9 +97,9 @@ class Choice:
         return {file.path: (target_of(file), end.path if (end := resolve(self.bundle, file.path)) else "") for file in links}
 
     def _of_table(self, table: ExternalModel, found: Sequence[BundledModel]) -> Iterator[BundledModel]:
-        models = list(self._matching(table.path, found))
+        models = list(self._matching(self._in_place(table.path), found))
         if not models:
-            self._report_idle(f"model.path {table.path!r}")
+            self._report_idle(table.path, "model.path {!r}")
         if table.name and len(models) > 1:
             message = f"`name` {table.name!r} is for one model, and {table.path!r} matches {len(models)}; they have names of their own"
             self.context.report(Finding(code="MB901", message=message))
@@ -108,6 +108,14 @@ class Choice:
             if model.path not in self._tables and not any(path.startswith(f"{model.path}/") for path in self._tables):
                 self._tables[model.path] = table
                 yield model
+
+    def _in_place(self, glob: Glob) -> Glob:
+        """Return a glob as it is written for the bundle: in a frozen application, the same as for the wheel of its packages."""
+        contents, negated = self.descriptors.contents, glob.startswith("!")
+        plain = glob[negated:]
+        if not contents or "/" not in plain.rstrip("/") or any(map(matcher([plain]), self.bundle)):
+            return glob
+        return Glob(f"{'!' * negated}{contents}/{plain.lstrip('/')}")
 
     def _matching(self, glob: Glob, found: Sequence[BundledModel]) -> Iterator[BundledModel]:
         """Yield what a glob chooses: models; else the folder or file of that very name, or the files that match."""
@@ -127,25 +135,24 @@ class Choice:
     def _by_options(self, found: Sequence[BundledModel]) -> Iterator[BundledModel]:
         options = self.options
         if options.models:
-            yield from self._by_globs(options.models, found)
+            yield from self._by_globs(found)
         elif options.min_size is not None or not options.model:
             yield from found
 
-    def _by_globs(self, globs: Sequence[Glob], found: Sequence[BundledModel]) -> Iterator[BundledModel]:
-        matches = matcher(globs)
+    def _by_globs(self, found: Sequence[BundledModel]) -> Iterator[BundledModel]:
+        globs = {glob: self._in_place(glob) for glob in self.options.models}
+        matches = matcher(list(globs.values()))
         taken = {model.path for model in found if any(matches(file.path) for file in model.files)}
         yield from (model for model in found if model.path in taken)
-        for glob in globs:
-            if glob.startswith("!"):
-                continue
+        for written, glob in globs.items():
             alone = matcher([glob])
-            if any(alone(file.path) for model in found for file in model.files):
+            if glob.startswith("!") or any(alone(file.path) for model in found for file in model.files):
                 continue
             others = [model for model in self._matching(glob, []) if model.path not in taken]
             taken |= {model.path for model in others}
             yield from others
             if not others and not any(map(alone, self.bundle)):
-                self._report_idle(f"the glob {glob!r} in `models`")
+                self._report_idle(written, "the glob {!r} in `models`")
 
     def _is_wanted(self, model: BundledModel) -> bool:
         """Say whether a model is large enough, and not all of it to be spared."""
@@ -163,8 +170,11 @@ class Choice:
         table = self._tables.get(model.path, ExternalModel())
         return Chosen(model=model, mode=table.mode or self.options.mode, sources=table.sources or self.options.sources)
 
-    def _report_idle(self, what: str) -> None:
-        self.context.report(Finding(code="MB901", message=f"{what} matches nothing; correct it, or take it out"))
+    def _report_idle(self, glob: Glob, what: str) -> None:
+        """Report a glob that chooses nothing, unless what it chose had left before."""
+        places = [glob, f"{self.descriptors.contents}/{glob.lstrip('/')}"] if self.descriptors.contents else [glob]
+        if not any(map(matcher(places), self.descriptors.gone())):
+            self.context.report(Finding(code="MB901", message=f"{what.format(glob)} matches nothing; correct it, or take it out"))
 
     def _report_stuck(self, models: Sequence[BundledModel]) -> None:
         """Report large weights that go with others in a folder that is no model's: what leaves is a folder or a file."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import platform
 import re
 import subprocess
 import sys
+import tarfile
 import zipfile
 from collections import Counter
 from pathlib import Path
@@ -17,6 +19,7 @@ from hatch_mlbundle.contents.binaries import ElfInspector
 from hatch_mlbundle.contents.totals import totals
 from hatch_mlbundle.manifest import Manifest
 from tests.elfsmith import readelf
+from tests.imagesmith import oci_layout
 from tests.projects import environment
 from tests.test_real_wheels import download
 
@@ -71,9 +74,27 @@ def test_architectures_are_those_that_cuobjdump_lists(tmp_path: Path, cuobjdump:
     (size,) = re.findall(r" \.nv_fatbin +PROGBITS +[0-9a-f]+ [0-9a-f]+ ([0-9a-f]+)", readelf(library, "-S"))
     assert sum(told["gpu"].values()) == told["sections"][".nv_fatbin"] == int(size, 16)
 
+    image = analyzed(oci_layout(tmp_path / "image", [tar_of(tmp_path / "x")]))
+    folder = analyzed(tmp_path / "x")
+    assert {(f"x/{row.path}", row.view): row.parts for row in folder.contents} == {
+        (row.path, row.view): row.parts for row in image.contents
+    }
+    (component,) = (row for row in image.components if row.installed > 10**6)
+    name, _, version = requirement.partition("==")
+    assert (component.kind, component.name, component.version) == ("cuda", name, version)
+    assert "GPU code for compute_" in component.detail
+    assert "sm_90" in component.detail
 
-def analyzed(wheel: Path) -> Manifest:
-    command = [sys.executable, "-m", "hatch_mlbundle", "analyze", "--json", "--no-cache", str(wheel)]
-    ran = subprocess.run(command, capture_output=True, check=True, env=environment(), cwd=wheel.parent)
+
+def tar_of(folder: Path) -> bytes:
+    sink = io.BytesIO()
+    with tarfile.open(fileobj=sink, mode="w") as tar:
+        tar.add(folder, folder.name)
+    return sink.getvalue()
+
+
+def analyzed(path: Path) -> Manifest:
+    command = [sys.executable, "-m", "hatch_mlbundle", "analyze", "--json", "--no-cache", str(path)]
+    ran = subprocess.run(command, capture_output=True, check=True, env=environment(), cwd=path.parent)
     assert json.loads(ran.stdout)["contents"]
     return Manifest.from_json(ran.stdout)

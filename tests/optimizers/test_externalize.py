@@ -18,11 +18,17 @@ from hatch_mlbundle.application import Result, optimize, plan_for
 from hatch_mlbundle.errors import ConfigurationError
 from hatch_mlbundle.job import Job, prepare
 from hatch_mlbundle.manifest import SUFFIX
-from hatch_mlbundle.model import Keep, Leave
+from hatch_mlbundle.model import Keep, Leave, Tell
+from hatch_mlbundle.optimizers.external_options import ExternalizeOptions, ExternalModel
+from hatch_mlbundle.optimizers.externalize import Externalize
 from hatch_mlbundle.plugins import load_registry
+from hatch_mlbundle.reports.terminal import as_text, summary
 from hatch_mlbundle.runtime.models.descriptor import FILE_NAME, Model, parse
+from hatch_mlbundle.schema import Glob
+from tests.builders import PlainContext, bundle_of, plan_of
 from tests.bundledmodels import below, onnx_files, safetensors_file, transformers_files, write_files
 from tests.bundles.wheelsmith import DIST_INFO, METADATA, build_wheel
+from tests.projects import HOOK, build, built_wheel, environment, tiny_project
 
 SCHEMA = json.loads((Path(hatch_mlbundle.__file__).parent / "schemas" / "manifest-1.json").read_text())
 ASKS = b"from hatch_mlbundle.runtime.models import model_path\n"
@@ -197,11 +203,13 @@ def test_weights_that_cannot_leave_alone_are_told(tmp_path: Path) -> None:
     assert {"app/a.onnx", "app/a.bin"} < set(tree(tmp_path / "small"))
 
 
-def test_a_second_run_changes_nothing(tmp_path: Path) -> None:
-    taken_out(tmp_path)
+@pytest.mark.parametrize("options", [{}, {"models": ["app/bert/", "*.pt"]}, {"model": [{"path": "app/bert"}, {"path": "app/yolo.pt"}]}])
+def test_a_second_run_changes_nothing(tmp_path: Path, options: dict[str, Any]) -> None:
+    taken_out(tmp_path, **options)
     small, beside = tree(tmp_path / "small"), tree(tmp_path / "small.models")
     stamp = (tmp_path / "small" / FILE_NAME).stat().st_mtime_ns
-    result = optimize(job(tmp_path, **{"min-size": 0}), tmp_path / "small")
+    result = optimize(job(tmp_path, **{"min-size": 0, **options}), tmp_path / "small")
+    assert codes(result) == []
     assert (tree(tmp_path / "small"), tree(tmp_path / "small.models")) == (small, beside)
     assert (tmp_path / "small" / FILE_NAME).stat().st_mtime_ns == stamp
     assert result.manifest.artifact.before == result.manifest.artifact.after
@@ -373,3 +381,44 @@ def test_a_plan_says_what_would_leave(tmp_path: Path) -> None:
     (keep,) = plan.stages[0].changes
     assert isinstance(keep, Keep)
     assert keep.reason == "`include` and `exclude` spare app/bert/vocab.txt of it, and it leaves whole or not at all"
+
+
+@pytest.mark.parametrize("path", ["minilm/model", "_internal/minilm/model", "minilm/model/", "**/model.onnx"])
+def test_in_a_frozen_bundle_paths_are_those_of_its_packages_too(path: str) -> None:
+    model = below("_internal/minilm/model", onnx_files("model.onnx", outside="model.onnx.data"))
+    bundle = bundle_of({**model, "_internal/app.pyz/minilm/__init__.pyc": b"mlbundle model_path", "app": b"x"})
+    optimizer = Externalize(ExternalizeOptions(model=(ExternalModel(path=Glob(path)),)))
+    plan = plan_of(optimizer, bundle, PlainContext(artifact="frozen"))
+    assert plan.findings == []
+    leave, tell = plan.changes
+    assert isinstance(leave, Leave)
+    assert isinstance(tell, Tell)
+    assert (leave.name, leave.place, tell.path) == ("minilm", "_internal/minilm/model", f"_internal/{FILE_NAME}")
+    (told_of,) = parse(tell.render({"minilm"}) or b"", "")
+    assert told_of.path == "minilm/model"
+    assert tell.render(()) is None
+
+
+def test_of_an_image_the_descriptor_lies_where_its_models_did() -> None:
+    files = {**below("root/.cache/a", transformers_files()), "root/.cache/b.pt": safetensors_file(2), "app/main.py": b""}
+    optimizer = Externalize(ExternalizeOptions(models=(Glob("root/"),)))
+    plan = plan_of(optimizer, bundle_of(files), PlainContext(artifact="image"))
+    assert [change.path for change in plan.changes if isinstance(change, Tell)] == [f"root/.cache/{FILE_NAME}"]
+    assert plan.findings == []
+
+
+def test_the_summary_says_what_lies_beside(tmp_path: Path) -> None:
+    text = as_text(summary(taken_out(tmp_path).manifest))
+    assert "models in small.models: bert " in text
+    assert all(len(line) <= 80 for line in text.splitlines())
+
+
+def test_cleaning_removes_the_models_of_this_projects_wheels(tmp_path: Path) -> None:
+    tables = f"{HOOK}[tool.mlbundle]\noptimizers = ['externalize']\n[tool.mlbundle.externalize]\nmin-size = 0\nvendor = true\n"
+    project = tiny_project(tmp_path, tables)
+    assert build(project).returncode == 0
+    beside = project / "dist" / f"{built_wheel(project).name}.models"
+    assert written(beside) == ["tiny_app"]
+    write_files(project / "dist/other-1.0-py3-none-any.whl.models", {"m/x": b"x"})
+    subprocess.run([sys.executable, "-m", "hatchling", "build", "--clean-only"], cwd=project, env=environment(), check=True)
+    assert sorted(path.name for path in (project / "dist").iterdir()) == ["other-1.0-py3-none-any.whl.models"]

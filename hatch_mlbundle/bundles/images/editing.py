@@ -29,6 +29,11 @@ class Layered:
     base: int
 
     @cached_property
+    def seen(self) -> frozenset[int]:
+        """The `id`s of all Stored that a container sees."""
+        return frozenset(id(leaf.stored) for leaf in self.visible.values() if leaf.stored)
+
+    @cached_property
     def names(self) -> Mapping[str, Sequence[str]]:
         """The names of each file that has several, sorted, by each of these names."""
         groups: defaultdict[int, list[str]] = defaultdict(list)
@@ -63,14 +68,18 @@ class Editor:
         rewritten = {*self._drop, *self._replace}
         for number in range(image.base + 1, len(image.layers) + 1):
             hidden = self._hidden(number)
-            wasted = sum(leaf.stored.compressed for leaf in {id(each): each for each in hidden.values()}.values() if leaf.stored)
-            if number in rewritten or wasted >= _WORTH_TAKING_OUT:
+            if number in rewritten or self._wasted(hidden.values()) >= _WORTH_TAKING_OUT:
                 rewritten.add(number)
                 self._drop[number].update(hidden)
         return tuple(
             self._edit(number) if number in rewritten else LayerEdit() if recompress and number > image.base else None
             for number in range(1, len(image.layers) + 1)
         )
+
+    def _wasted(self, hidden: Iterable[Leaf]) -> int:
+        """Return the bytes, as stored, that go with these: not those of files that are seen by another name."""
+        stored = {id(leaf.stored): leaf.stored for leaf in hidden if leaf.stored}
+        return sum(each.compressed for key, each in stored.items() if key not in self.image.seen)
 
     def _hidden(self, number: int) -> dict[str, Leaf]:
         """Return what later layers hide of one, and nothing else needs.

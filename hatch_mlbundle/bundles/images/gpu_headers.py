@@ -45,7 +45,7 @@ class GpuHeaders:
             return
         data = self._rest + chunk if self._rest else chunk[self._at - start :]
         base = self._at
-        while self._at < self._position and self._step(data, self._at - base):
+        while self._at < self._position and self._held.count <= MOST_HEADERS and self._step(data, self._at - base):
             pass
         self._rest = data[self._at - base :]
 

@@ -14,6 +14,7 @@ from typing import BinaryIO
 from hatch_mlbundle.bundles.archives.gzip_stream import write_gzip_blocks
 from hatch_mlbundle.bundles.archives.zstd_stream import write_zstd
 from hatch_mlbundle.bundles.deflate import BlockPool
+from hatch_mlbundle.errors import ConfigurationError
 from hatch_mlbundle.image_settings import ImageSettings, LayerCompression
 from hatch_mlbundle.storage import storage_errors
 
@@ -21,8 +22,9 @@ from .extent import Extent
 from .layer import Digest
 from .streams import is_compressed
 
-LEVELS: dict[LayerCompression, int] = {"gzip": 6, "zstd": 19, "none": 0}
+_LEVELS: dict[LayerCompression, int] = {"gzip": 6, "zstd": 19, "none": 0}
 """Used where the settings have the level 0."""
+_HIGHEST: dict[LayerCompression, int] = {"gzip": 9, "zstd": 22}
 _PIECE = 1 << 18
 """Bytes at least that are packed at a time."""
 _GZIP = b"\x1f\x8b"
@@ -46,17 +48,18 @@ class Packed:
 
 
 class BlobFolder:
-    """Files of a folder that get their names when their bytes are known."""
+    """Files of a folder that get their names when their bytes are known; `told` is the place that an error names."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, told: Path) -> None:
         self._folder = folder
+        self._told = told
         self._numbers = count()
 
     @contextmanager
     def new(self) -> Iterator[BinaryIO]:
         """Open a new file, which goes where the body raises; raises StorageError where the disk refuses."""
         path = self._folder / f"layer-{next(self._numbers)}"
-        with storage_errors(path), path.open("xb") as stream:
+        with storage_errors(self._told), path.open("xb") as stream:
             try:
                 yield stream
             except BaseException:
@@ -69,7 +72,8 @@ class LayerPacker:
 
     def __init__(self, settings: ImageSettings, blobs: BlobFolder, workers: int, blocks: BlockPool) -> None:
         self._compression = settings.compression
-        self._level = settings.level or LEVELS[settings.compression]
+        self._level = settings.level or _LEVELS[settings.compression]
+        _check_level(self._compression, self._level)
         self._blobs = blobs
         self._workers = workers
         self._blocks = blocks
@@ -96,6 +100,14 @@ class LayerPacker:
         else:
             for chunk in chunks:
                 sink.write(chunk)
+
+
+def _check_level(compression: LayerCompression, level: int) -> None:
+    highest = _HIGHEST.get(compression)
+    if highest and not 1 <= level <= highest:
+        raise ConfigurationError(
+            [f"[tool.mlbundle.image] level is {level}; {compression} has those from 1 to {highest}, and 0 for the usual one"]
+        )
 
 
 class _Hashing:

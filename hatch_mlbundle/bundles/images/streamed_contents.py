@@ -6,6 +6,7 @@ The same inspectors tell it as of files in a folder (contents/), from what is he
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import BinaryIO, Protocol, TypeAlias
@@ -33,6 +34,8 @@ _LONGEST_JSON = 1 << 21
 """Bytes of a header in JSON, which takes up to 25 times as much memory; the largest real ones of a file have under a million."""
 _LONGEST_HEADER = 1 << 24
 """Bytes of any other header: vocabularies are in it."""
+_BLOB = re.compile(r"/models--[^/]+/blobs/[0-9a-f]+$")
+"""A file in a cache of huggingface_hub, which only links to it give a suffix."""
 
 
 class Watcher(Protocol):
@@ -51,9 +54,10 @@ def watcher(path: str, kind: Kind, head: bytes, size: int) -> Watcher | None:
         return BinaryWatcher(ElfInspector(), path, size, _elf_headers(head) if size > _SMALL else [(0, size)])
     if kind in (Kind.PE, Kind.MACHO) and size <= _SMALL:
         return BinaryWatcher(PeInspector() if kind is Kind.PE else MachoInspector(), path, size, [(0, size)])
-    suffix = f".{path.rpartition('.')[2].lower()}"
+    suffix, length = f".{path.rpartition('.')[2].lower()}", 8 + int.from_bytes(head[:8], "little")
+    if _BLOB.search(path):
+        suffix = ".safetensors" if head[8:9] == b"{" and length < size else ".gguf" if kind is Kind.MODEL else ""
     if suffix == ".safetensors":
-        length = 8 + int.from_bytes(head[:8], "little")
         return ModelWatcher(safetensors_inside, path, size, length) if length <= _LONGEST_JSON else None
     if suffix == SUFFIX:
         return ModelWatcher(packed_inside, path, size, _LONGEST_JSON)
