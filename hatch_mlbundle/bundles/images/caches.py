@@ -46,7 +46,8 @@ def _alternatives(places: Iterable[str]) -> str:
 
 
 _KNOWN = re.compile(rf"(?:(?:.*?/)?({_alternatives([*_OF_MODELS, *_ANYWHERE])}|\.cache/[^/]+)|({_alternatives(_AT_ROOT)}))/")
-_HINTS = (".cache/", *_ANYWHERE, *_AT_ROOT)
+_HINT = re.compile(_alternatives([".cache/", *_ANYWHERE, *_AT_ROOT]))
+"""Is in the path of whatever `_KNOWN` matches; hardly any other path has it."""
 _NAMES = {**_OF_MODELS, **_ANYWHERE, **_AT_ROOT}
 
 
@@ -74,7 +75,7 @@ class Caches:
 
     def holding(self, path: str) -> CachePlace | None:
         """Return the cache that a file is in, the one with the best known name; None where it is in none."""
-        if any(hint in path for hint in _HINTS) and (match := _KNOWN.match(path)):
+        if _HINT.search(path) and (match := _KNOWN.match(path)):
             known = match[1] or match[2]
             return CachePlace(_NAMES.get(known) or basename(known), path[: match.end() - 1], known in _OF_MODELS)
         folder = dirname(path) if self._marked else ""

@@ -177,9 +177,9 @@ def _hashing(raw: Iterator[bytes], digest: Sum) -> Iterator[bytes]:
 def _read_file(number: int, path: str, member: Member, reader: TarReader, stream: _Watched) -> Stored:
     keep = member.size <= _LARGEST_LISTING and (is_listing(path) or is_told(path))
     before, pieces = stream.position, list[bytes]()
-    digest, kind, watch = hashlib.sha256(), identify(path, b""), None
-    for number_of_chunk, chunk in enumerate(reader.chunks()):
-        if number_of_chunk == 0:
+    digest, kind, watch = hashlib.sha256(), None, None
+    for chunk in reader.chunks():
+        if kind is None:
             kind = identify(path, chunk[:HEAD])
             watch = watcher(path, kind, chunk[:HEAD], member.size)
         digest.update(chunk)
@@ -192,7 +192,7 @@ def _read_file(number: int, path: str, member: Member, reader: TarReader, stream
         size=member.size,
         compressed=stream.position - before,
         sha256=digest.hexdigest(),
-        kind=kind,
+        kind=kind or identify(path, b""),
         listing=stream.kept(condensed(path, b"".join(pieces))) if keep else None,
         told=stream.within(watch.told()) if watch else None,
     )
