@@ -53,8 +53,7 @@ def heed_command() -> None:
 
 
 def _is_there(path: str | os.PathLike[str]) -> bool:
-    """Say whether something is at a path; an empty folder is what a model left, or where one is to be mounted."""
+    """Say whether something is at a path; folders without files are what a model left, or where one is to be mounted."""
     if not os.path.isdir(path):
         return os.path.exists(path)
-    with os.scandir(path) as entries:
-        return next(entries, None) is not None
+    return any(files for _, _, files in os.walk(path))
