@@ -39,6 +39,15 @@ def size_of(path: str) -> int | None:
     return os.path.getsize(path) if os.path.isfile(path) else None
 
 
+def sha256_of(path: str) -> str:
+    """Return the SHA-256 of a file, in hex; raises OSError."""
+    digest = hashlib.sha256()
+    with open(path, "rb", buffering=0) as stream:
+        while chunk := stream.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
 def write_checked(stream: IO[bytes], file: ModelFile, descriptor: int) -> None:
     """Write what a stream gives into an open file; raises ModelFileError where it is not the file's bytes: then nothing of it stays."""
     os.ftruncate(descriptor, 0)

@@ -35,7 +35,8 @@ def fetch_missing(making: Making) -> None:
 
 def _fetch_files(making: Making, told: Told) -> None:
     for file in making.missing():
-        making.complete(file, partial(fetch, file, _urls(file, making.model), told=told))
+        if not making.complete(file, partial(fetch, file, _urls(file, making.model), told=told)):
+            told(file.size)  # another process did it
 
 
 def _fetch_archive(making: Making, told: Told) -> None:

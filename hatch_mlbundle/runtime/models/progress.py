@@ -13,11 +13,18 @@ _BETWEEN = 0.25
 """Seconds from one update to the next."""
 
 
+def say(line: str) -> None:
+    """Say something on a line of its own of standard error, in place of what is drawn there; names may hold anything."""
+    width = _columns() - 1
+    with contextlib.suppress(OSError, ValueError):
+        print(("\r" + _shown(line).ljust(width) if width > 0 else _shown(line)), file=sys.stderr, flush=True)  # noqa: T201
+
+
 class Progress:
     """Counts a model's bytes as they come, and shows them: `with Progress(name, size) as told: fetch(..., told)`."""
 
     def __init__(self, name: str, size: int) -> None:
-        self._name = "".join(each if " " <= each <= "~" else "?" for each in name)
+        self._name = _shown(name)
         self._size = size
         self._there = 0
         self._next = time.monotonic() + _BETWEEN
@@ -26,8 +33,7 @@ class Progress:
         """When how many bytes were there, at the last updates."""
 
     def __enter__(self) -> Callable[[int], None]:
-        with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or None in an application without a console
-            self._columns = (os.get_terminal_size(sys.stderr.fileno()).columns or 80) if sys.stderr.isatty() else 0
+        self._columns = _columns()
         return self._count
 
     def __exit__(self, *_: object) -> None:
@@ -51,6 +57,17 @@ class Progress:
             print("\r" + (self._name[: max(width - len(told), 0)] + told)[:width].ljust(width), end=end, file=sys.stderr, flush=True)  # noqa: T201
         self._recent.append((now, self._there))
         self._next = now + _BETWEEN
+
+
+def _columns() -> int:
+    """Return how wide the terminal is; 0 where standard error is none."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or None in an application without a console
+        return (os.get_terminal_size(sys.stderr.fileno()).columns or 80) if sys.stderr.isatty() else 0
+    return 0
+
+
+def _shown(text: str) -> str:
+    return "".join(each if " " <= each <= "~" else "?" for each in text)
 
 
 def _bytes(count: float) -> str:
