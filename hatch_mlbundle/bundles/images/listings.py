@@ -20,6 +20,8 @@ _DISTROLESS = re.compile(r"var/lib/dpkg/status\.d/([^/]+)\.md5sums")
 _APK = re.compile(r"(?:usr/)?lib/apk/db/installed")
 """Letter, colon, value: P a package, F a folder, R a file in it (Alpine's wiki, "Apk spec")."""
 
+_ENDS = (".json", ".list", ".md5sums", "/installed")
+"""How the names of all other listings end."""
 _ORDER: tuple[Manager, ...] = ("system", "conda", "python")
 
 _MOST_PLACES = 1 << 16
@@ -65,6 +67,8 @@ def _manager(path: str) -> Manager | None:
     """Return what lists files of packages in a file of this name, None where nothing does."""
     if path.endswith(_RECORD):
         return "python"
+    if not path.endswith(_ENDS):
+        return None
     if conda_package(path):
         return "conda"
     return "system" if any(pattern.fullmatch(path) for pattern in (_DPKG, _DISTROLESS, _APK)) else None

@@ -16,6 +16,7 @@ LARGEST_OS_RELEASE = 1 << 14
 _OS_RELEASE = ("etc/os-release", "usr/lib/os-release")
 """Where it may be, the first of them counts (os-release(5))."""
 _STATUS = "var/lib/dpkg/status"
+_FIRST = ("etc/os-", "usr/lib/os-", "var/lib/dpkg/status")
 _STATUS_OF_ONE = re.compile(r"var/lib/dpkg/status\.d/[^/]+(?<!\.md5sums)")
 """What is left of dpkg in images without it."""
 _APK = re.compile(r"(?:usr/)?lib/apk/db/installed")
@@ -28,7 +29,7 @@ _LONGEST = 60
 
 def is_told(path: str) -> bool:
     """Say whether a file of this name tells of packages or of the distribution, beside listings of files (listings.py)."""
-    return path == _STATUS or path in _OS_RELEASE or _STATUS_OF_ONE.fullmatch(path) is not None
+    return path.startswith(_FIRST) and (path == _STATUS or path in _OS_RELEASE or _STATUS_OF_ONE.fullmatch(path) is not None)
 
 
 def condensed(path: str, data: bytes) -> bytes:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from hatch_mlbundle.bundles.artifact import Side
+from hatch_mlbundle.bundles.images import caches
 from hatch_mlbundle.bundles.images import components as components_module
 from hatch_mlbundle.bundles.images.component_names import cuda_library, cuda_name
 from hatch_mlbundle.manifest import ComponentRow
@@ -275,3 +276,10 @@ def test_libraries_of_nvidia_s_are_known_by_name() -> None:
     assert cuda_library("torch/lib/libcudart-9335f6a2.so.12") == ("libcudart", "12")
     assert cuda_library("usr/local/cuda/bin/nvcc") == ("CUDA", "")
     assert cuda_library("usr/lib/libcurl.so.4") is None
+
+
+@pytest.mark.parametrize("place", [*caches._OF_MODELS, *caches._ANYWHERE, *caches._AT_ROOT, ".cache/anything"])
+def test_every_place_is_found(place: str) -> None:
+    found = caches.Caches(()).holding(f"{place}/x")
+    assert found is not None
+    assert found.place == place
