@@ -28,7 +28,7 @@ _MOST_PLACES = 1 << 16
 """Folders of listings that are remembered at a time."""
 
 _PACKAGES = re.compile(r"(?:.*/)?(?:site|dist)-packages/([^/]+)")
-_INFO = re.compile(r"(.+?)-[^-]+\.(?:dist|egg)-info")
+_INFO = re.compile(r"(.+?)-[^-]+(?:-py\d[^-]*)?\.(?:dist|egg)-info")
 _PYTHON = re.compile(r"(?:.*/)?(?:lib/python\d+\.\d+/.*|lib/libpython[\d.]+\.so.*|include/python\d+\.\d+/.*|bin/python\d*(?:\.\d+)?)")
 
 

@@ -22,7 +22,8 @@ _STATUS_OF_ONE = re.compile(r"var/lib/dpkg/status\.d/[^/]+(?<!\.md5sums)")
 _APK = re.compile(r"(?:usr/)?lib/apk/db/installed")
 _CONDA = re.compile(r"((?:.*/)?)conda-meta/([^/]+)-([^-/]+)-[^-/]+\.json")
 """NAME-VERSION-BUILD.json, a file for each package (conda, "Package specification", `conda-meta`)."""
-_INFO = re.compile(r"(?:.*/)?([^/]+?)-([^-/]+)(?:-py[\d.]+[^/]*)?\.(?:dist|egg)-info(?:/.*)?")
+_INFO = re.compile(r"\.(?:dist|egg)-info(?:/|$)")
+_FOR_PYTHON = re.compile(r"-py\d.*")
 _FILES = re.compile(r'"files"\s*:\s*(?=\[)')
 _LONGEST = 60
 
@@ -65,8 +66,8 @@ def read_versions(told: Mapping[str, bytes | None]) -> Versions:
             system |= dict(_apk(data.decode("utf-8", "replace")))
         elif match := conda_package(path):
             conda[match[2]] = match[3]
-        elif "-info" in path and (match := _INFO.fullmatch(path)):
-            python.setdefault(match[1], set()).add(match[2])
+        elif "-info" in path and (found := _python(path)):
+            python.setdefault(found[0], set()).add(found[1])
     release = next((_os_release(data) for path in _OS_RELEASE if (data := told.get(path)) is not None), {})
     return Versions(
         system=system,
@@ -80,6 +81,16 @@ def read_versions(told: Mapping[str, bytes | None]) -> Versions:
 def conda_package(path: str) -> re.Match[str] | None:
     """Return prefix (with its slash), name and version of the package of conda that a file of this name describes, None for others."""
     return _CONDA.fullmatch(path) if path.endswith(".json") else None
+
+
+def _python(path: str) -> tuple[str, str] | None:
+    """Return name and version of the Python distribution that a file describes, None for others (PEP 376; `NAME-VERSION-pyX.egg-info`)."""
+    match = _INFO.search(path)
+    if match is None:
+        return None
+    folder = path[path.rfind("/", 0, match.start()) + 1 : match.start()]
+    name, dash, version = _FOR_PYTHON.sub("", folder).rpartition("-")
+    return (name, version) if dash else None
 
 
 def _conda_files(data: bytes) -> list[str]:

@@ -59,6 +59,8 @@ def test_packages_have_the_versions_that_their_managers_tell(tmp_path: Path) -> 
         (f"{PACKAGES}/nvidia_cublas_cu12-12.4.5.8.dist-info/RECORD", b"nvidia/cublas/lib/libcublas.so.12,,\n"),
         (f"{PACKAGES}/nvidia/cublas/lib/libcublas.so.12", b"6" * 2000),
         (f"{PACKAGES}/num/lib/libcudnn.so.9", b"7"),
+        (f"{PACKAGES}/old-0.9-py3.11.egg-info/PKG-INFO", b"a"),
+        (f"{PACKAGES}/old/a.py", b"b"),
         ("srv/api/main.py", b"8"),
         ("opt/tool/x", b"9"),
     )
@@ -72,6 +74,7 @@ def test_packages_have_the_versions_that_their_managers_tell(tmp_path: Path) -> 
         "python Python": ("3.11", "", (1,)),
         "package num": ("1.5", "", (2,)),
         "cuda nvidia-cublas-cu12": ("12.4.5.8", "", (2,)),
+        "package old": ("0.9", "", (2,)),
         "cuda libcudnn": ("9", "in num", (2,)),
         "application /srv/api": ("", "", (2,)),
         "application /opt/tool": ("", "", (2,)),
