@@ -1,17 +1,23 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
 import tarfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from hatch_mlbundle.bundles.images.edits import LayerEdit, NewLayer
-from hatch_mlbundle.errors import ArtifactError, StorageError
+from hatch_mlbundle.bundles.images.image import read_image
+from hatch_mlbundle.bundles.images.image_documents import left_out
+from hatch_mlbundle.bundles.images.layouts import FolderLayout
+from hatch_mlbundle.errors import ArtifactError, ConfigurationError, StorageError
 from tests.bundles.imagewriting import (
     contents,
     documents,
@@ -29,6 +35,7 @@ from tests.imagesmith import (
     config_of,
     docker_archive,
     gzipped,
+    hard_link,
     layer,
     link,
     oci_layout,
@@ -370,6 +377,69 @@ def test_what_is_to_be_replaced_must_be_there(tmp_path: Path) -> None:
         write(source, tmp_path / "made", edit_of(None, replacing(new_file("app/gone")), None))
     with pytest.raises(ArtifactError, match="has 3 layers, not 1"):
         write(source, tmp_path / "made", edit_of(None))
+
+
+@pytest.mark.parametrize(("compression", "level"), [("gzip", 10), ("zstd", 23), ("zstd", -1)])
+def test_levels_that_there_are_none_of(tmp_path: Path, compression: str, level: int) -> None:
+    with pytest.raises(ConfigurationError, match=f"level is {level}; {compression} has those from 1 to"):
+        write(image(tmp_path / "image"), tmp_path / "made", edit_of(None, None, None), compression=compression, level=level)
+    assert [path.name for path in tmp_path.iterdir()] == ["image"]
+
+
+def test_what_else_an_index_holds_is_left_out_and_told(tmp_path: Path) -> None:
+    root = tmp_path / "image"
+    machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
+    ours = put_image(root, LAYERS, platform={"os": "linux", "architecture": machine})
+    other = put_image(root, [TOP], platform={"os": "linux", "architecture": "mips"})
+    unknown = {
+        "platform": {"os": "unknown", "architecture": "unknown"},
+        "annotations": {"vnd.docker.reference.type": "attestation-manifest"},
+    }
+    attestation = put_image(root, [BASE], **unknown)
+    inner = put_json(root, {"schemaVersion": 2, "manifests": [ours, other, attestation]}, f"{OCI}.index.v1+json")
+    put_index(root, [inner])
+    made = write(root, tmp_path / "made", edit_of(None, None, None))
+    (entry,) = documents(made)[0]["manifests"]
+    assert entry["platform"] == {"os": "linux", "architecture": machine}
+    assert len(tree(made)) == 2 + 2 + 3
+    with ThreadPoolExecutor(1) as pool:
+        layout = FolderLayout(root, pool)
+        assert left_out(layout, read_image(layout)) == ("linux/mips", "attestation-manifest")
+
+
+def test_digests_of_another_algorithm_stay(tmp_path: Path) -> None:
+    source = image(tmp_path / "image", "")
+    index, manifest, _ = documents(source)
+    digest = hashlib.sha512(BASE).hexdigest()
+    (source / "blobs/sha512").mkdir()
+    (source / "blobs/sha512" / digest).write_bytes(BASE)
+    manifest["layers"][0]["digest"] = f"sha512:{digest}"
+    index["manifests"][0] = put_json(source, manifest, f"{OCI}.manifest.v1+json")
+    (source / "index.json").write_text(json.dumps(index))
+    for name in ("made", "made.tar"):
+        made = write(source, tmp_path / name, edit_of(None, dropping("app/data"), None))
+        assert "app/new.py" in contents(made)
+    assert documents(tmp_path / "made")[1]["layers"][0] == manifest["layers"][0]
+
+
+def test_files_where_folders_were(tmp_path: Path) -> None:
+    """A file takes the place of a folder, or a folder that of a file, in one layer: what counts in the end is written, and nothing else."""
+    tar = layer(("a", b"1" * 600), ("a/", None), ("a/x", b"2"), ("d/x", b"3" * 600), hard_link("kept", "d/x"), ("d", b"4"), ("e", b"5"))
+    source = oci_layout(tmp_path / "image", [tar])
+    assert set(contents(source)) == {"a/x", "d", "e", "kept"}
+    made = write(source, tmp_path / "made", edit_of(dropping("e")))
+    assert contents(made) == {path: each for path, each in contents(source).items() if path != "e"}
+
+
+def test_links_within_a_layer_lead_to_what_is_edited(tmp_path: Path) -> None:
+    tar = layer(link("lib", "usr/lib"), ("lib/x", b"1" * 600), ("lib/y", b"2"), hard_link("z", "lib/x"))
+    source = oci_layout(tmp_path / "image", [tar])
+    edit = LayerEdit(drop=frozenset({"usr/lib/x"}), replace={"usr/lib/y": new_file("usr/lib/y", b"new")})
+    made = write(source, tmp_path / "made", edit_of(edit))
+    assert {path: each[0] for path, each in contents(made).items() if each[2] is None} == {
+        "usr/lib/y": sha256(b"new"),
+        "z": sha256(b"1" * 600),
+    }
 
 
 @pytest.mark.parametrize("path", ["../up", "/top", "a//b", "a/.wh.b", ".wh..wh.plnk/x"])

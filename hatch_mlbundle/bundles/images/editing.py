@@ -29,6 +29,11 @@ class Layered:
     base: int
 
     @cached_property
+    def seen(self) -> frozenset[int]:
+        """The `id`s of all Stored that a container sees."""
+        return frozenset(id(leaf.stored) for leaf in self.visible.values() if leaf.stored)
+
+    @cached_property
     def names(self) -> Mapping[str, Sequence[str]]:
         """The names of each file that has several, sorted, by each of these names."""
         groups: defaultdict[int, list[str]] = defaultdict(list)
@@ -53,9 +58,8 @@ class Editor:
                 self._drop[number].add(path)
 
     def replace(self, path: str, file: File) -> None:
-        """Give a file other bytes, under all its names, or make it a link."""
-        for name in self.image.names.get(path, [path]):
-            self._replace[self.image.visible[name].layer][name] = file
+        """Give a name of a file other bytes, or make it a link."""
+        self._replace[self.image.visible[path].layer][path] = file
 
     def edits(self, *, recompress: bool) -> tuple[LayerEdit | None, ...]:
         """Return what becomes of each layer, None where its stored bytes stay; with `recompress`, those of the base's alone do."""
@@ -63,14 +67,18 @@ class Editor:
         rewritten = {*self._drop, *self._replace}
         for number in range(image.base + 1, len(image.layers) + 1):
             hidden = self._hidden(number)
-            wasted = sum(leaf.stored.compressed for leaf in {id(each): each for each in hidden.values()}.values() if leaf.stored)
-            if number in rewritten or wasted >= _WORTH_TAKING_OUT:
+            if number in rewritten or self._wasted(hidden.values()) >= _WORTH_TAKING_OUT:
                 rewritten.add(number)
                 self._drop[number].update(hidden)
         return tuple(
             self._edit(number) if number in rewritten else LayerEdit() if recompress and number > image.base else None
             for number in range(1, len(image.layers) + 1)
         )
+
+    def _wasted(self, hidden: Iterable[Leaf]) -> int:
+        """Return the bytes, as stored, that go with these: not those of files that are seen by another name."""
+        stored = {id(leaf.stored): leaf.stored for leaf in hidden if leaf.stored}
+        return sum(each.compressed for key, each in stored.items() if key not in self.image.seen)
 
     def _hidden(self, number: int) -> dict[str, Leaf]:
         """Return what later layers hide of one, and nothing else needs.
@@ -114,10 +122,13 @@ def carry_over(editor: Editor, before: Bundle, after: Bundle) -> list[File]:
     """
     names = editor.image.names
     for path, file in before.items():
+        group = names.get(path, [path])
         if path not in after:
             editor.drop(path)
-        elif after[path] != file and names.get(path, [path])[0] == path:
-            editor.replace(path, after[path])
+        elif after[path] != file and group[0] == path:
+            for name in group:
+                if name in after:
+                    editor.replace(name, after[path])
     return [file for path, file in after.items() if path not in before]
 
 

@@ -14,6 +14,7 @@ from .edits import ImageEdit
 from .image import INDEXES, MANIFESTS, Image, part_name
 from .layer_packing import Packed
 from .layouts import Layout
+from .platforms import Platform
 
 Json: TypeAlias = dict[str, Any]
 
@@ -85,6 +86,24 @@ def _checked(config: Document) -> Json:
     for each in config.children("history"):
         each.get("comment", str, "")
     return config.values
+
+
+def left_out(layout: Layout, image: Image) -> tuple[str, ...]:
+    """Return what else the index of an image holds, which is not written with it: platforms, or types of what belongs to images."""
+    if image.manifest is None:
+        return ()
+    index = parse_object(layout, "index.json", layout.document("index.json"))
+    return tuple(dict.fromkeys(_others(layout, index, str(image.manifest))))
+
+
+def _others(layout: Layout, index: Document, digest: str) -> Iterator[str]:
+    for each in index.children("manifests"):
+        kind = each.get("mediaType", str, "")
+        if kind in INDEXES:
+            yield from _others(layout, parse_object(layout, "an index", layout.document(part_name(each.digest("digest")))), digest)
+        elif str(each.digest("digest")) != digest:
+            belongs = each.child("annotations").get("vnd.docker.reference.type", str, "")
+            yield belongs or each.get("artifactType", str, "") or str(Platform.of(each.child("platform")) or kind)
 
 
 def new_documents(old: OldDocuments, edit: ImageEdit, layers: Sequence[LayerEntry]) -> NewDocuments:

@@ -19,10 +19,10 @@ from .image_documents import LayerEntry
 from .layer import Digest
 from .layer_packing import BlobFolder, LayerPacker, Packed, suffix_of
 from .layer_plan import LayerPlan, plan_layer
-from .layer_stream import LayerStream
+from .layer_stream import LayerStream, Watch
 from .layer_writer import END, LayerWriter, UnplannedError
 from .layouts import Layout
-from .new_layer import Attributes, new_layer, paths_of, read_attributes
+from .new_layer import AttributeNotes, Attributes, new_layer, paths_of
 from .together import read_together
 
 
@@ -82,6 +82,8 @@ class ImageLayers:
         self._packer = packer
         self._blobs = blobs
         self._recompress = recompress
+        self._new_paths = paths_of(edit.new)
+        self._notes: dict[int, AttributeNotes] = {}
 
     def all(self) -> list[LayerEntry]:
         """Return the layers, from the lowest on, without those of which nothing is left; raises ArtifactError, StorageError."""
@@ -138,13 +140,15 @@ class ImageLayers:
         return LayerEntry(packed=packed, old=number, is_changed=packed.diff_id != self._parts[number].diff_id)
 
     def _rewrite(self, number: int, raw: Iterator[bytes], *, edit: LayerEdit, plan: LayerPlan | None) -> _Outcome:
-        writer = LayerWriter(self._stream(number, raw), number + 1, edit, plan)
+        writer = LayerWriter(self._watched(number, raw), number + 1, edit, plan)
         try:
             packed = self._packer.pack(writer.chunks())
         except UnplannedError:
             return _Next(partial(self._plan, edit=edit))
         if writer.is_changed and writer.members:
             return LayerEntry(packed=packed, old=number)
+        if not writer.is_changed and self._recompress and packed.diff_id == self._parts[number].diff_id:
+            return LayerEntry(packed=packed, old=number, is_changed=False)
         packed.extent.path.unlink()
         if writer.is_changed:
             return None
@@ -157,26 +161,36 @@ class ImageLayers:
     def _new(self) -> list[LayerEntry]:
         """Return the new layers, packed several at once."""
         layers = [each for each in self._edit.new if each.files]
-        known = self._attributes(paths_of(layers))
+        known = self._attributes()
         futures = [self._pool.submit(self._packer.pack, new_layer(each.files, known)) for each in layers]
         wait(futures)
         return [LayerEntry(packed=each.result(), created_by=made.created_by) for each, made in zip(futures, layers, strict=True)]
 
-    def _attributes(self, wanted: frozenset[str]) -> dict[str, Attributes]:
-        """Return what the topmost layer that has a member of a path says of it."""
-        if not wanted:
+    def _attributes(self) -> dict[str, Attributes]:
+        """Return what the topmost layer that has a member of a new path says of it; layers are read whose members nobody saw yet."""
+        if not self._new_paths:
             return {}
+        unread = [number for number in range(len(self._parts)) if number not in self._notes]
 
-        def read(position: int, raw: Iterator[bytes], _size: int) -> dict[str, Attributes]:
-            return read_attributes(self._stream(position, raw), wanted)
+        def read(position: int, raw: Iterator[bytes], _size: int) -> None:
+            stream = self._watched(unread[position], raw)
+            for _ in stream.members():
+                pass
+            stream.finish()
 
+        read_together(self._layout, [self._parts[number].name for number in unread], read)
         known: dict[str, Attributes] = {}
-        for found in read_together(self._layout, [part.name for part in self._parts], read):
-            known |= found
+        for number in range(len(self._parts)):
+            known |= self._notes[number].found
         return known
 
-    def _stream(self, number: int, raw: Iterator[bytes]) -> LayerStream:
-        return LayerStream(self._layout, number + 1, self._parts[number], raw)
+    def _watched(self, number: int, raw: Iterator[bytes]) -> LayerStream:
+        """Return a layer of which all members are about to be read."""
+        notes = self._notes[number] = AttributeNotes(self._new_paths)
+        return self._stream(number, raw, notes.note)
+
+    def _stream(self, number: int, raw: Iterator[bytes], watch: Watch | None = None) -> LayerStream:
+        return LayerStream(self._layout, number + 1, self._parts[number], raw, watch)
 
 
 def _copied(raw: Iterator[bytes], file: BinaryIO) -> Iterator[bytes]:

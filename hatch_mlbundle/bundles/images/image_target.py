@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -63,7 +64,8 @@ def _writing_tar(target: Path, scratch: Path, packing: str, workers: int) -> Ite
     if packing == "zstd":
         load_zstd()
     make_folder(scratch)
-    yield _TarTarget(target, scratch, packing, workers)
+    with tempfile.TemporaryDirectory(dir=scratch) as blobs:
+        yield _TarTarget(target, Path(blobs), packing, workers)
 
 
 class _FolderTarget:
@@ -74,10 +76,9 @@ class _FolderTarget:
     def write(self, parts: Parts) -> None:
         for name, (content, _) in parts.items():
             place = self._root / name
-            made = content.path if isinstance(content, Extent) and content.path.parent == self.blobs else None
             place.parent.mkdir(parents=True, exist_ok=True)
-            if made:
-                made.replace(place)
+            if file := _made(content, self.blobs):
+                file.replace(place)
                 continue
             with place.open("xb") as stream:
                 for chunk in content.chunks():
@@ -94,16 +95,16 @@ class _TarTarget:
     def write(self, parts: Parts) -> None:
         with replace_atomically(self._target) as stream:
             if self._packing == "gzip":
-                write_gzip(_tar(parts), stream.write, level=_GZIP_LEVEL, workers=self._workers)
+                write_gzip(_tar(parts, self.blobs), stream.write, level=_GZIP_LEVEL, workers=self._workers)
             elif self._packing == "zstd":
-                write_zstd(_tar(parts), stream.write, size=None, level=_ZSTD_LEVEL, window=0, workers=self._workers)
+                write_zstd(_tar(parts, self.blobs), stream.write, size=None, level=_ZSTD_LEVEL, window=0, workers=self._workers)
             else:
-                for chunk in _tar(parts):
+                for chunk in _tar(parts, self.blobs):
                     stream.write(chunk)
 
 
-def _tar(parts: Parts) -> Iterator[bytes]:
-    """Yield the tar file of these parts, with the folders that they lie in before them."""
+def _tar(parts: Parts, made: Path) -> Iterator[bytes]:
+    """Yield the tar file of these parts, with the folders that they lie in before them; what lies in `made` goes when it is in."""
     folders: set[str] = set()
     for name, (content, size) in parts.items():
         steps = name.split("/")[:-1]
@@ -114,7 +115,14 @@ def _tar(parts: Parts) -> Iterator[bytes]:
         yield _header(name, size, 0o644, b"0")
         yield from content.chunks()
         yield bytes(-size % BLOCK)
+        if file := _made(content, made):
+            file.unlink()
     yield END
+
+
+def _made(content: Content, folder: Path) -> Path | None:
+    """Return the file in a folder that has a content, None where it lies elsewhere."""
+    return content.path if isinstance(content, Extent) and content.path.parent == folder else None
 
 
 def _header(name: str, size: int, mode: int, kind: bytes) -> bytes:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 
 from hatch_mlbundle.bundles.deflate import BlockPool
+from hatch_mlbundle.config import available_cores
 from hatch_mlbundle.image_settings import ImageSettings
 from hatch_mlbundle.model import Content, MemoryContent
 from hatch_mlbundle.storage import storage_errors
@@ -38,13 +38,13 @@ def write_image(
     platforms only the image that was read is written, without attestations. Raises ArtifactError where the image is damaged or no longer
     the one that was read, StorageError, MissingLibraryError; nothing is then left of the target.
     """
-    workers = workers or os.cpu_count() or 1
+    workers = workers or available_cores()
     image = read_image(layout)
     old = read_documents(layout, image)
     if len(edit.layers) != len(image.layers):
         raise layout.fault(f"has {len(image.layers)} layers, not {len(edit.layers)} as when it was read")
     with storage_errors(target), writing_image(target, scratch, workers) as output, BlockPool(workers) as blocks:
-        blobs = BlobFolder(output.blobs)
+        blobs = BlobFolder(output.blobs, target if packing_of(target) is None else scratch)
         packer = LayerPacker(settings, blobs, workers, blocks)
         entries = ImageLayers(layout, image, edit, packer, blobs, pool, recompress=settings.recompress).all()
         documents = new_documents(old, edit, entries)

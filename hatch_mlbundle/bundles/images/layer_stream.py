@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeAlias
 
 from hatch_mlbundle.model import CHUNK
 
@@ -14,15 +15,20 @@ from .streams import Damaged, Stream, unpacked
 from .tar_format import BLOCK
 from .tar_reader import Member, TarReader
 
+Watch: TypeAlias = Callable[[Member, bytes], None]
+"""Is given a member and the blocks before its data."""
+
 
 class LayerStream(Stream):
     """The unpacked bytes of a layer, hashed as they are and as stored; `finish` reads the rest and checks them.
 
-    `reader` gives the data of the member at hand; `head` and `size` are the first bytes and the number of those that are stored.
+    `reader` gives the data of the member at hand; `head` and `size` are the first bytes and the number of those that are stored. `watch`
+    sees each member that `members` gives.
     """
 
-    def __init__(self, layout: Layout, number: int, part: LayerPart, raw: Iterator[bytes]) -> None:
+    def __init__(self, layout: Layout, number: int, part: LayerPart, raw: Iterator[bytes], watch: Watch | None = None) -> None:
         self._layout = layout
+        self._watch = watch
         self._number = number
         self._part = part
         self._packed = hashlib.new(part.digest.algorithm if part.digest else "sha256")
@@ -63,6 +69,8 @@ class LayerStream(Stream):
         self._noted, padding = [], 0
         for member in self.reader:
             raw, self._noted = b"".join(self._noted or ()), None
+            if self._watch:
+                self._watch(member, raw[padding:])
             yield member, raw[padding:]
             self._noted, padding = [], -member.stored % BLOCK
         self._noted = None

@@ -43,9 +43,8 @@ Json: TypeAlias = dict[str, Any]
 def write_model(model: BundledModel, form: ModelForm, target: Path, pool: Executor | None = None) -> None:
     """Write a model to `target`, which is free, in any of the forms; the same model gives the same bytes.
 
-    Files that are links within the model become files with the bytes of those they lead to. Raises ArtifactError where a link leads
-    elsewhere or a file's bytes are not those it was read with, StorageError; what was written until then stays. `pool` copies several
-    files at a time.
+    `pool` copies several files at a time. Raises ArtifactError where a file is a link or its bytes are not those it was read with,
+    StorageError; what was written until then stays.
     """
     files = model_files(model)
     with storage_errors(target):
@@ -74,14 +73,13 @@ def model_archive(model: BundledModel) -> ModelFile:
 
 
 def model_files(model: BundledModel) -> dict[str, File]:
-    """Return the files by their paths in the model, sorted: a link stands for the file that it leads to.
-
-    Raises ArtifactError where it leads to none of the model.
-    """
+    """Return the files by their paths in the model, sorted; raises ArtifactError where one is a link, which leads out of the bundle."""
     top = PurePosixPath(model.path).parent if model.is_file else PurePosixPath(model.path)
-    found = {PurePosixPath(file.path): file for file in model.files}
-    plain = {path.relative_to(top).as_posix(): _followed(path, found) for path in found}
-    return dict(sorted(plain.items()))
+    for file in model.files:
+        if file.link is not None:
+            raise ArtifactError(file.path, f"is a link to {file.link!a}, where no file of its model is; put the file in its place")
+    files = {PurePosixPath(file.path).relative_to(top).as_posix(): file for file in model.files}
+    return dict(sorted(files.items()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,19 +104,6 @@ class _Member:
 
     def chunks(self) -> Iterator[bytes]:
         return _checked(self.file) if self.file else iter(())
-
-
-def _followed(path: PurePosixPath, files: dict[PurePosixPath, File]) -> File:
-    """Return the file that a path leads to, over links to files of the same model."""
-    place = path
-    for _ in files:
-        file = files.get(place)
-        if file is None:
-            break
-        if file.link is None:
-            return file
-        place = PurePosixPath(os.path.normpath(place.parent / file.link))
-    raise ArtifactError(str(path), "is a link that leads to no file of its model; put the file in its place")
 
 
 def _mode(file: File) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from tarfile import PAX_FORMAT, USTAR_FORMAT, TarInfo
@@ -12,11 +13,11 @@ from hatch_mlbundle.errors import ArtifactError
 from hatch_mlbundle.model import File
 
 from .edits import NewLayer
-from .layer_stream import LayerStream
 from .layer_tree import is_whiteout
 from .layer_writer import END, checked
 from .tar_format import BLOCK, FOLDER, REGULAR, SYMBOLIC_LINK, TarFormatError, decimal, number
 from .tar_header import RawHeader
+from .tar_reader import Member
 from .tree import plain
 
 _XATTR = "SCHILY.xattr."
@@ -39,18 +40,19 @@ def paths_of(layers: Iterable[NewLayer]) -> frozenset[str]:
     return frozenset(files | {folder for path in files for folder in _folders(path)})
 
 
-def read_attributes(stream: LayerStream, wanted: frozenset[str]) -> dict[str, Attributes]:
-    """Return what a layer's members say of these paths; raises ArtifactError where the layer is damaged."""
-    found: dict[str, Attributes] = {}
-    for member, raw in stream.members():
+class AttributeNotes:
+    """What the members of a layer that is read say of the paths that are wanted."""
+
+    def __init__(self, wanted: frozenset[str]) -> None:
+        self._wanted = wanted
+        self.found: dict[str, Attributes] = {}
+
+    def note(self, member: Member, raw: bytes) -> None:
+        """Look at a member and the blocks before its data; of a header that cannot be believed nothing is noted."""
         path = plain(member.name)
-        if path in wanted and member.type in (FOLDER, REGULAR):
-            try:
-                found[path] = _attributes(RawHeader.of(raw))
-            except TarFormatError as error:
-                raise stream.damaged(f"has {error}") from error
-    stream.finish()
-    return found
+        if path in self._wanted and member.type in (FOLDER, REGULAR):
+            with suppress(TarFormatError):
+                self.found[path] = _attributes(RawHeader.of(raw))
 
 
 def new_layer(files: Iterable[File], known: Mapping[str, Attributes]) -> Iterator[bytes]:
@@ -58,13 +60,14 @@ def new_layer(files: Iterable[File], known: Mapping[str, Attributes]) -> Iterato
     by_path = {file.path: file for file in files}
     folders = {folder for file in by_path for folder in _folders(file)}
     for path in sorted(by_path.keys() | folders):
+        if path in by_path:
+            _check_name(path)
         file, attributes = by_path.get(path), known.get(path, Attributes())
         if file is None:
             yield _header(path, FOLDER, attributes.mode, attributes)
         elif file.link is not None:
             yield _header(path, SYMBOLIC_LINK, 0o777, attributes, link=file.link)
         else:
-            _check_name(path)
             yield _header(path, REGULAR, file.mode & 0o7777, attributes, size=file.size)
             yield from checked(file)
             yield bytes(-file.size % BLOCK)

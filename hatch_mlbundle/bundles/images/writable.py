@@ -34,8 +34,6 @@ from .tree import Stored, leaves
 
 _LABEL = "io.github.hatch-mlbundle"
 """Begins the labels that say what was done (OCI image specification, annotations.md, "Rules")."""
-
-
 _WORTH_TELLING = 10**5
 """Bytes that an image may grow by without a word: labels and history take some."""
 _SMALL = 1 << 20
@@ -75,6 +73,7 @@ class WritableImage:
         self._image = image
         self._work = work
         self._scope = Scope(work.settings)
+        self._target: Path | None = None
         self._state: _Scanned | None = None
 
     @property
@@ -86,6 +85,9 @@ class WritableImage:
         """Return the files that a container sees, with their bytes; raises ArtifactError, ConfigurationError, StorageError."""
         members: list[Members] = []
         reading = self._image.read(note=lambda tree: members.append(members_of(tree)))
+        if reading.image.others and self._target and self._target.resolve() == self._path.resolve():
+            others = f"{reading.image.others:,} more images"
+            raise self._image.layout.fault(f"holds {others}, which would be lost; put the result elsewhere with --output")
         settings = self._work.settings
         base = base_layers(settings.base, reading.image, self._work.project, self._work.pool, self._image.limits)
         visible = dict(leaves(reading.root))
@@ -135,8 +137,9 @@ class WritableImage:
         return running_of(self._image.layout, self._scanned.reading.image)
 
     def check_target(self, target: Path) -> None:
-        """See whether the result may go to `target`; raises ArtifactError."""
+        """See, before the scan, whether the result may go to `target`; raises ArtifactError."""
         check_image_target(self._path, target)
+        self._target = target
 
     @property
     def is_to_be_written(self) -> bool:
@@ -150,9 +153,7 @@ class WritableImage:
 
         Raises ArtifactError, StorageError, and UnsoundResultError where a container would see other files than these.
         """
-        image, work = self._scanned.reading.image, self._work
-        after = self._settled(bundle)
-        alone = tuple(self._check_alone(image.others, in_place=target.resolve() == self._path.resolve()))
+        work, after = self._work, self._settled(bundle)
         edit, findings = self._edit(after)
         with replacing_image(target) as place:
             write_image(self._image.layout, edit, work.settings, place, work.pool, scratch=work.new_folder(), workers=work.workers)
@@ -161,7 +162,7 @@ class WritableImage:
                 raise UnsoundResultError(f"{target}: was written as something that is no image; report this")
             side = written.scan()
             _check_same(target, after, side.bundle)
-            yield Written(side=side, path=place, findings=(*alone, *self._bound(), *findings, *self._grown(side)))
+            yield Written(side=side, path=place, findings=(*self._told(side), *findings))
 
     def _settled(self, bundle: Bundle) -> Bundle:
         return settled(bundle, self._scanned.bundle, self._scanned.layered.names)
@@ -188,30 +189,24 @@ class WritableImage:
         told = {"version": __version__, "steps": ",".join(self._work.steps), "source": f"sha256:{self._scanned.reading.image.sha256}"}
         return {f"{_LABEL}.{key}": value for key, value in sorted(told.items())}
 
-    def _bound(self) -> Iterator[Finding]:
-        """Yield a finding where files could be changed but for hard links from one layer into another."""
+    def _told(self, written: Side) -> Iterator[Finding]:
+        """Yield what there is to say of an image that was written."""
+        image, scope = self._scanned.reading.image, self._scope
+        if image.others:
+            yield Finding(code="MB911", message=f"the {image.others:,} other images that lie with this one are not in the result")
         visible = self._scanned.layered.visible
-        bound = {id(leaf.stored): leaf.stored for path, leaf in visible.items() if leaf.is_shared and self._scope.contains(path)}
-        size = sum(stored.size for stored in bound.values() if stored)
-        if size:
-            message = f"{len(bound):,} files ({format_size(size)}) stay as they are: hard links of one layer lead to files of another"
-            yield Finding(code="MB912", message=message)
-
-    def _check_alone(self, others: int, *, in_place: bool) -> Iterator[Finding]:
-        """Yield a finding where the image is not the only one in its layout; raises ArtifactError where the others would be lost."""
-        if others and in_place:
-            raise self._image.layout.fault(f"holds {others:,} more images, which would be lost; put the result elsewhere with --output")
-        if others:
-            yield Finding(code="MB911", message=f"the {others:,} other images that lie with this one are not in the result")
-
-    def _grown(self, written: Side) -> Iterator[Finding]:
-        """Yield a finding where the result is no smaller: its layers are packed otherwise than those of the image were."""
+        bound = {
+            id(leaf.stored): leaf.stored.size for path, leaf in visible.items() if leaf.is_shared and leaf.stored and scope.contains(path)
+        }
+        if bound:
+            files = f"{len(bound):,} files ({format_size(sum(bound.values()))})"
+            yield Finding(code="MB912", message=f"{files} stay as they are: hard links of one layer lead to files of another")
         before, after = self._scanned.reading.side.account.size, written.account.size
         if after > before + _WORTH_TELLING:
             message = (
                 f"the result takes {format_size(after)} as stored, more than the image's {format_size(before)}: its changed layers are "
             )
-            yield Finding(code="MB913", message=f"{message}packed as {self._work.settings.compression}, others were better packed before")
+            yield Finding(code="MB913", message=f"{message}packed as {self._work.settings.compression}, and were better packed before")
 
 
 def _with_bytes(file: File, stored: Stored | None, contents: Mapping[int, Content]) -> File:

@@ -4,7 +4,6 @@ import dataclasses
 import hashlib
 import json
 import os
-import shutil
 import stat
 import subprocess
 import sys
@@ -20,11 +19,8 @@ from hatch_mlbundle.errors import ArtifactError, StorageError
 from hatch_mlbundle.model import CHUNK, MemoryContent
 from hatch_mlbundle.models.external import BundledModel
 from tests.builders import file_of
+from tests.containers import needs_curl, needs_skopeo, needs_umoci, run, skopeo
 from tests.registries import needs_registry, registry
-
-needs_skopeo = pytest.mark.skipif(not shutil.which("skopeo"), reason="needs skopeo")
-needs_umoci = pytest.mark.skipif(not shutil.which("umoci"), reason="needs umoci")
-needs_curl = pytest.mark.skipif(not shutil.which("curl"), reason="needs curl")
 
 FORMS = get_args(ModelForm)
 WEIGHTS = hashlib.shake_128(b"weights").digest(3 * CHUNK + 5)
@@ -43,14 +39,6 @@ def model_of(files: dict[str, bytes], *, name: str = "minilm", top: str = "app/m
 
 def tree(root: Path) -> dict[str, bytes]:
     return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
-
-
-def run(*command: object) -> str:
-    return subprocess.run([str(each) for each in command], check=True, capture_output=True, text=True, timeout=60).stdout
-
-
-def skopeo(*command: object) -> str:
-    return run("skopeo", "--insecure-policy", *command)
 
 
 @pytest.fixture(scope="module")
@@ -116,19 +104,12 @@ def test_a_single_file_lies_below_the_name_too(tmp_path: Path, form: ModelForm) 
             assert tar.getnames() == ["gpt", "gpt/gpt.onnx"]
 
 
-def test_links_within_become_the_files_that_they_lead_to(tmp_path: Path) -> None:
-    links = (file_of("m/a/link", b"", link="../other"), file_of("m/other", b"", link="blobs/x"))
-    model = BundledModel(name="m", path="m", is_file=False, files=(*links, file_of("m/blobs/x", b"data")))
-    write_model(model, "folder", tmp_path / "m")
-    assert tree(tmp_path / "m") == {"a/link": b"data", "other": b"data", "blobs/x": b"data"}
-    assert not any(path.is_symlink() for path in (tmp_path / "m").rglob("*"))
-
-
-@pytest.mark.parametrize("target", ["../../etc/passwd", "/etc/passwd", "nowhere", "link", "../m"])
 @pytest.mark.parametrize("form", FORMS)
-def test_links_that_lead_elsewhere_are_refused(tmp_path: Path, form: ModelForm, target: str) -> None:
-    model = BundledModel(name="m", path="m", is_file=False, files=(file_of("m/link", b"", link=target), file_of("m/x", b"data")))
-    with pytest.raises(ArtifactError, match=r"^m/link: is a link that leads to no file of its model"):
+def test_a_link_that_was_not_followed_is_refused(tmp_path: Path, form: ModelForm) -> None:
+    model = BundledModel(
+        name="m", path="m", is_file=False, files=(file_of("m/link", b"", link="../../etc/passwd"), file_of("m/x", b"data"))
+    )
+    with pytest.raises(ArtifactError, match=r"^m/link: is a link to '../../etc/passwd', where no file of its model is"):
         write_model(model, form, tmp_path / "m")
     assert not (tmp_path / "m").exists()
 
