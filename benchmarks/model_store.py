@@ -60,7 +60,7 @@ def kill(folder: Path, server: Server, files: dict[str, bytes]) -> None:
     descriptor = write_descriptor(folder / "app", model_of(files, sources=(f"{server.address}blip/",)))
     store = folder / "killed"
     server.delay = 0.002
-    line = [sys.executable, "-m", "tests.killing", str(descriptor), str(store), str(KILLS), "0.25"]
+    line = [sys.executable, "-m", "tests.killing", "random", str(descriptor), str(store), str(KILLS), "0.4"]
     said = subprocess.run(line, env={**os.environ, "MLBUNDLE_STORE": str(store)}, capture_output=True, text=True, check=True)
     killed, wrong, finished = map(int, said.stdout.split())
     print(f"{killed} kills: {wrong} wrong files, limit 0; the model was ready {finished} times in between")

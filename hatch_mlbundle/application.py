@@ -352,4 +352,5 @@ def _manifest(
         contents=contents_of(after.bundle, job.inspecting, session.services) if _gives_bytes(session, after) else after.contents,
         layers=after.layers,
         components=after.components,
+        advice=after.advice,
     )

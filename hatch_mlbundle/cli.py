@@ -121,6 +121,7 @@ def _add_analyze(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
     parser.add_argument("artifact", type=Path, help=_SUBJECT)
     parser.add_argument("--no-hashes", dest="hashes", action="store_false", help="only look at sizes: quick, but duplicates stay unknown")
     parser.add_argument("--suggest", action="store_true", help="say what steps that are not in `optimizers` would save")
+    parser.add_argument("--advice", action="store_true", help="of a container image: say line by line how it gets smaller, for and against")
     parser.add_argument("--svg", type=_report, metavar="FILE", help="write the treemap as a picture")
     parser.add_argument("--png", type=_report, metavar="FILE", help="the same as PNG (needs Pillow)")
     _add_report_options(parser)

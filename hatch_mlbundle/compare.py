@@ -93,7 +93,8 @@ class GroupChange:
 class VersionChange:
     """A distribution whose release is another one; None where it is not there. Several versions of one are told as `1.0, 2.0`.
 
-    `python` and `pyinstaller` are among them, where both sides tell which ones they are for.
+    `python` and `pyinstaller` are among them, where both sides tell which ones they are for; of two images, the packages of the
+    distribution and CUDA's libraries as well.
     """
 
     distribution: str
@@ -289,8 +290,22 @@ def _versions(before: Manifest, after: Manifest, owners_before: set[str], owners
         unknown = (name not in olds and name in owners_before) or (name not in news and name in owners_after)
         if not unknown:
             changes.append(VersionChange(distribution=name, before=olds.get(name), after=news.get(name)))
+    if before.components and after.components:
+        system, now = _system(before), _system(after)
+        known = olds.keys() | news.keys()
+        names = (system.keys() | now.keys()) - known
+        changes += [VersionChange(distribution=name, before=system.get(name), after=now.get(name)) for name in names]
     changed = (change for change in changes if change.before != change.after)
     return tuple(sorted(changed, key=lambda change: change.distribution))
+
+
+def _system(manifest: Manifest) -> dict[str, str]:
+    """Return the releases of what is no Python package in an image: packages of the distribution, CUDA's libraries."""
+    found: defaultdict[str, set[str]] = defaultdict(set)
+    for row in manifest.components:
+        if row.kind in ("system", "cuda") and row.version:
+            found[row.name].add(row.version)
+    return {name: ", ".join(sorted(versions)) for name, versions in found.items()}
 
 
 def _rows(value: Any) -> str:

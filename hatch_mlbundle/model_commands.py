@@ -39,9 +39,9 @@ def _list(told: list[tuple[Model, Home]]) -> None:
 
 
 def _place(model: Model, home: Home) -> Path | None:
-    """Return where a model is found; None for nowhere."""
+    """Return where a model is found, in an archive, too; None for nowhere."""
     try:
-        found = find(model, home, [])
+        found = find(model, home, [], lambda _, archive: Path(archive))
     except (ModelFileError, OSError):
         return None
     return found[1] if found else None
@@ -60,7 +60,7 @@ def _verify(told: list[tuple[Model, Home]]) -> None:
     damaged = list(model_store.damaged_models())
     blobs = list(model_store.damaged_blobs())
     model_store.remove_models(damaged)
-    model_store.remove_files(blobs)
+    model_store.remove_blobs(blobs)
     if damaged or blobs:
         names = [f"{model.name} ({model.digest[:12]})" for model in damaged] + [path.name[:12] for path in blobs]
         raise ModelStoreError(f"damaged, and taken out of the store: {', '.join(names)}; they are fetched again when they are needed")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 import stat
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from .canonical import sha256_of_file
+from .runtime.file_actions import remove, remove_tree
 from .runtime.models.folders import roots
 from .runtime.models.making import held
 from .runtime.models.store import sweep
@@ -57,17 +57,15 @@ def remove_models(models: Collection[StoredModel]) -> None:
     for model in models:
         with held(str(model.root)):
             gone = model.root / "partial" / f"{model.digest}.gone"
-            shutil.rmtree(gone, ignore_errors=True)
+            remove_tree(str(gone))
             model.path.rename(gone)
-            remove_files(_files(gone))
-            shutil.rmtree(gone)
+            remove_tree(str(gone))
 
 
-def remove_files(paths: Collection[Path] | Iterator[Path]) -> None:
-    """Remove files that are only to be read. Raises OSError."""
+def remove_blobs(paths: Collection[Path]) -> None:
+    """Take files away that models share; those keep theirs. Raises OSError."""
     for path in paths:
-        path.chmod(0o644)  # Windows removes no other
-        path.unlink()
+        remove(str(path))
 
 
 def remove_rest() -> None:
@@ -76,7 +74,7 @@ def remove_rest() -> None:
         if Path(root, "partial").is_dir():
             sweep(root, 0)
             with held(root):
-                remove_files([path for path in Path(root, "blobs").iterdir() if path.stat().st_nlink == 1])
+                remove_blobs([path for path in Path(root, "blobs").iterdir() if path.stat().st_nlink == 1])
 
 
 def taken() -> int:

@@ -61,7 +61,7 @@ def _subject(session: Session, path: Path, name: str, before: Bundle, settings: 
     if session.artifact.kind == "wheel":
         return wheel_subject(session.artifact, path, before, settings, folder, pool)
     if isinstance(session.artifact, WritableImage):
-        return image_subject(session.artifact, folder, pool)
+        return image_subject(session.artifact, before, folder, pool)
     return folder_subject(session.artifact, name, folder, pool)
 
 

@@ -50,7 +50,7 @@ def analyze(options: argparse.Namespace) -> None:
         from .reports.pictures import png_picture
 
         _write_bytes(options.png, png_picture(manifest))
-    _tell(options, manifest.to_json, lambda: _analysis(manifest, options.top, suggests=options.suggest))
+    _tell(options, manifest.to_json, lambda: _analysis(manifest, options))
 
 
 def compare_two(options: argparse.Namespace) -> None:
@@ -144,13 +144,20 @@ def _write_bytes(path: Path, content: bytes) -> None:
         stream.write(content)
 
 
-def _analysis(manifest: Manifest, top: int, *, suggests: bool) -> RenderableType:
+def _analysis(manifest: Manifest, options: argparse.Namespace) -> RenderableType:
     from rich.console import Group
 
+    from .reports.advice import advice_hint, advice_report, advice_table
     from .reports.suggestions import suggestions_report
     from .reports.terminal import analysis
 
-    return Group(analysis(manifest, top=top), *suggestions_report(manifest, asked=suggests, top=top))
+    top = options.top
+    return Group(
+        analysis(manifest, top=top),
+        *suggestions_report(manifest, asked=options.suggest, top=top),
+        *advice_table(manifest, top=top),
+        *(advice_report(manifest, top=top) if options.advice else advice_hint(manifest)),
+    )
 
 
 def _comparison(comparison: Comparison, top: int) -> RenderableType:

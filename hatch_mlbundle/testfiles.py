@@ -12,6 +12,15 @@ from posixpath import basename, dirname
 from .importpaths import ImportPaths, companion_of, installed, is_compiled, module_of
 from .model import Bundle, File, Kind
 
+FOLDERS = ("tests", "test", "_tests", "testdata", "test_data", "test-data")
+"""Names of folders that hold tests."""
+FILES = ("test_*.py", "*_test.py", "conftest.py")
+"""Globs of the names of test modules."""
+COMPILED = ("_test*", "_*_test", "_*_tests", "_ctest*", "_cytest*")
+"""Globs of the names, without suffix, of compiled test modules outside test folders."""
+PROGRAMS = ("test_*", "*_test", "*Test")
+"""Globs of the names, without `.exe`, of native test programs."""
+
 _WORD = re.compile(r"(?:^|[^a-z])tests?(?:[^a-z]|$)")
 _TESTING_NAME = re.compile(r"_*(?:py|unit|doc)?tests?[a-z_]*|[a-z_]*tests?")
 _SPLIT = re.compile(r"(?:train|val|valid|dev)(?:[^a-z].*|ing|idation)?")

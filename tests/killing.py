@@ -19,18 +19,17 @@ from tests.modelsmith import wrong_files
 assert fetching
 
 
-def main(descriptor: str, store: str, kills: str, seconds: str) -> None:
-    """Kill that many processes within their first seconds; print how many, and how many files were wrong. A finished store is emptied."""
+STEPS = ("open", "os.", "shutil.", "fcntl.")
+"""Audit events of what changes a file system, or is near it."""
+
+
+def at_random(descriptor: str, store: str, kills: str, seconds: str) -> None:
+    """Kill that many processes within their first seconds; print how many, how many files were wrong, and how often the model was ready."""
     models = parse(Path(descriptor).read_bytes(), descriptor)
     chance = random.Random(4)
     killed = wrong = finished = 0
     while killed < int(kills):
-        child = os.fork()
-        if not child:
-            with suppress(BaseException):
-                os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-                model_commands.main(["warm", descriptor])
-            os._exit(0)
+        child = _warming(descriptor)
         time.sleep(chance.random() * float(seconds))
         os.kill(child, signal.SIGKILL)
         is_killed = os.WIFSIGNALED(os.waitpid(child, 0)[1])
@@ -42,5 +41,47 @@ def main(descriptor: str, store: str, kills: str, seconds: str) -> None:
     print(killed, wrong, finished)  # noqa: T201 - its result
 
 
+def at_each_step(descriptor: str, store: str) -> None:
+    """Let processes die before their first step, their second, and so on, and let another finish after each.
+
+    Print how many died, how many files were wrong after either, and how often the other failed.
+    """
+    models = parse(Path(descriptor).read_bytes(), descriptor)
+    died = wrong = failed = 0
+    while True:
+        shutil.rmtree(store, ignore_errors=True)
+        if not os.WIFSIGNALED(os.waitpid(_warming(descriptor, dies_at=died + 1), 0)[1]):
+            break
+        died += 1
+        wrong += len(wrong_files(Path(store), *models))
+        failed += os.waitpid(_warming(descriptor), 0)[1] != 0
+        wrong += len(wrong_files(Path(store), *models)) + (not list(Path(store, "ready").glob("*/*")))
+    print(died, wrong, failed)  # noqa: T201
+
+
+def _warming(descriptor: str, dies_at: int = 0) -> int:
+    """Start a process that fetches the models, and return its id."""
+    child = os.fork()
+    if child:
+        return child
+    code = 1
+    with suppress(BaseException):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        if dies_at:
+            sys.addaudithook(_Death(dies_at))
+        code = model_commands.main(["warm", descriptor])
+    os._exit(code)
+
+
+class _Death:
+    def __init__(self, step: int) -> None:
+        self._left = step
+
+    def __call__(self, event: str, _: object) -> None:
+        self._left -= event.startswith(STEPS)
+        if not self._left:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    {"random": at_random, "steps": at_each_step}[sys.argv[1]](*sys.argv[2:])

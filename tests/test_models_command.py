@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -54,6 +55,17 @@ def test_the_models_of_any_artifact(form: str, tmp_path: Path, capsys: pytest.Ca
     )
     assert main(["models", "verify", str(artifact)]) == 0
     assert capsys.readouterr().out == f"blip: {beside} is right, 300,006 bytes\n"
+
+
+def test_a_list_unpacks_nothing(tmp_path: Path, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told = model(tmp_path)
+    descriptor = write_descriptor(tmp_path / "app", told)
+    (tmp_path / "app.models").mkdir()
+    with tarfile.open(tmp_path / "app.models/blip.tar", "w") as archive:
+        archive.add(tmp_path / "blip-origin", "blip")
+    assert main(["models", "list", str(descriptor)]) == 0
+    assert f"{tmp_path}/app.models/blip.tar" in capsys.readouterr().out
+    assert not root.exists()
 
 
 def test_what_the_store_has(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

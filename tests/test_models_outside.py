@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from hatch_mlbundle.adapters.project import FROZEN, project_config
-from hatch_mlbundle.application import Result, optimize
+from hatch_mlbundle.application import Result, finish_frozen, optimize
 from hatch_mlbundle.job import prepare
 from hatch_mlbundle.plugins import load_registry
 from hatch_mlbundle.runtime.models.descriptor import FILE_NAME
@@ -38,6 +38,14 @@ data = (folder / "model.safetensors").read_bytes()
 (length,) = struct.unpack("<Q", data[:8])
 print(sorted(json.loads(data[8 : 8 + length])), struct.unpack("<3f", data[8 + length + 4 : 8 + length + 16]))
 print(folder, file=sys.stderr)
+"""
+_SPEC = """\
+a = Analysis(["app.py"], datas=[("bert", "bert")], pathex=[{repository!r}])
+from hatch_mlbundle.adapters.pyinstaller import optimize
+optimize(a)
+pyz = PYZ(a.pure)
+exe = EXE(pyz, a.scripts, exclude_binaries=True, name="app")
+coll = COLLECT(exe, a.binaries, a.datas, name="app")
 """
 SAID = "['layer.weight'] (1.0, 2.0, 3.0)\n"
 
@@ -95,6 +103,17 @@ def test_a_frozen_application_finds_its_model_wherever_it_may_be(frozen: Path, t
     assert run(tmp_path, app, MLBUNDLE_STORE=str(tmp_path / "store")).stdout == SAID
 
 
+def test_of_one_executable_the_models_lie_beside_it(frozen: Path, tmp_path: Path) -> None:
+    built = Path(shutil.copytree(frozen, tmp_path / "built/app", symlinks=True))
+    registry = load_registry()
+    config = project_config(tmp_path, registry, {"optimizers": ["externalize"], "externalize": {"models": ["bert/"]}}, FROZEN)
+    finish_frozen(prepare(config, registry, project=tmp_path), built, tmp_path / "one", one_file=True)
+    said = run(tmp_path, tmp_path / "one")
+    assert (said.stdout, said.stderr.strip()) == (SAID, str(tmp_path / "one.models/bert"))
+    shutil.rmtree(tmp_path / "one.models")
+    assert run(tmp_path, tmp_path / "one").stderr.startswith("app: bert: is in none of its places")
+
+
 def test_a_model_is_updated_alone(frozen: Path, tmp_path: Path) -> None:
     optimized(tmp_path, frozen, tmp_path / "app", externalize={"form": "tar"})
     newer = write_files(
@@ -138,3 +157,15 @@ def test_a_wheel_finds_its_model_in_an_environment_of_its_own(tmp_path: Path, ve
     fetched = run(tmp_path, python, "-m", "demo", **paths)
     assert fetched.stdout == SAID, fetched.stderr
     assert str(tmp_path / "home") in fetched.stderr
+
+
+def test_a_spec_file_collects_what_models_leave(tmp_path: Path) -> None:
+    pytest.importorskip("PyInstaller")
+    configuration = '[tool.mlbundle]\noptimizers = ["externalize"]\n[[tool.mlbundle.externalize.model]]\npath = "bert"\n'
+    files = {"app.py": _APP, "app.spec": _SPEC.format(repository=str(REPOSITORY)), "pyproject.toml": configuration}
+    folder = write_files(tmp_path, {**files, **below("bert", transformers_files())})
+    result = pyinstaller(folder, "app.spec")
+    assert result.returncode == 0, result.stderr
+    assert not (tmp_path / "dist/app/_internal/bert").exists()
+    said = run(tmp_path, tmp_path / "dist/app/app")
+    assert (said.stdout, said.stderr.strip()) == (SAID, str(tmp_path / "dist/app.models/bert"))

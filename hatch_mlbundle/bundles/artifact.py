@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from hatch_mlbundle.bundles.compressor import Compressor
-from hatch_mlbundle.manifest import ComponentRow, ContentsRow, LayerRow, PackedRow
+from hatch_mlbundle.manifest import AdviceRow, ComponentRow, ContentsRow, LayerRow, PackedRow
 from hatch_mlbundle.model import Bundle, Change, Finding
 from hatch_mlbundle.optimizer import ArtifactKind
 
@@ -32,7 +32,7 @@ class Account:
 class Side:
     """An artifact before or after: its files, where its bytes are, and of an image what was found in reading it.
 
-    That is its layers, findings, what its files are made of, and its components.
+    That is its layers, findings, what its files are made of, its components, and what could be done about it.
     """
 
     bundle: Bundle
@@ -41,6 +41,7 @@ class Side:
     findings: tuple[Finding, ...] = ()
     contents: tuple[ContentsRow, ...] = ()
     components: tuple[ComponentRow, ...] = ()
+    advice: tuple[AdviceRow, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

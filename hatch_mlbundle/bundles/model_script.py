@@ -61,9 +61,9 @@ def model_script(modules: Collection[str], compiled: Compile) -> str:
 
 
 def _runtime() -> dict[str, Source]:
-    """Return the part of the runtime that is about models, with the packages that it lies in, by full names."""
+    """Return the part of the runtime that is about models, what it needs of the rest, and the packages that it lies in, by full names."""
     found: dict[str, Source] = {"hatch_mlbundle": (True, ""), _RUNTIME: (True, source_of("__init__"))}
-    waiting = [_MODELS]
+    waiting = [_MODELS, *(f"{_MODELS}.{path.stem}" for path in sorted((_FOLDER / "models").glob("[a-z]*.py")))]
     while waiting:
         name = waiting.pop()
         path = name.removeprefix(f"{_RUNTIME}.").replace(".", "/")

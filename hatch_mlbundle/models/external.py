@@ -91,15 +91,17 @@ class _Search:
         self._files: defaultdict[str, list[File]] = defaultdict(list)
         self._below: defaultdict[str, list[str]] = defaultdict(list)
         self._coded: set[str] = set()
+        self._groups: dict[str, list[list[File]]] = {}
         seen: set[str] = {""}
         for path, file in sorted(bundle.items()):
             self._files[dirname(path)].append(file)
             if _CODE.fullmatch(path) and not _REMOTE_CODE.fullmatch(basename(path)):
                 self._mark(dirname(path), self._coded)
             for folder in _above(path):
-                if folder not in seen:
-                    seen.add(folder)
-                    self._below[dirname(folder)].append(folder)
+                if folder in seen:  # and all above it
+                    break
+                seen.add(folder)
+                self._below[dirname(folder)].append(folder)
 
     def run(self) -> Iterator[BundledModel]:
         """Yield the models, without names."""
@@ -127,16 +129,22 @@ class _Search:
             return True
         if not names.isdisjoint(_WHOLE):
             return any(is_weights(file) for file in self._resolved(self._all(folder)))
-        groups = weight_groups(self._resolved(self._files[folder]))
+        groups = self._grouped(folder)
         if not names.isdisjoint(_CONFIGS) or any(map(_INDEX.fullmatch, names)):
             return bool(groups) or not names.isdisjoint(_TOKENIZER)
         return len(groups) == 1 and len(groups[0]) > 1 and not self._below[folder]
 
     def _loose(self, folder: str) -> Iterator[BundledModel]:
         """Yield the weights of a folder that are loaded by themselves: what goes with no other file."""
-        for group in weight_groups(self._resolved(self._files[folder])):
+        for group in self._grouped(folder):
             if len(group) == 1 and not _is_blob(group[0].path):
                 yield BundledModel(name="", path=group[0].path, is_file=True, files=(group[0],))
+
+    def _grouped(self, folder: str) -> list[list[File]]:
+        """Return the weights of a folder as `weight_groups` does; they are looked at once."""
+        if folder not in self._groups:
+            self._groups[folder] = weight_groups(self._resolved(self._files[folder]))
+        return self._groups[folder]
 
     def _all(self, folder: str) -> Iterator[File]:
         waiting = [folder]

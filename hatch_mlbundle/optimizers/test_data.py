@@ -13,7 +13,7 @@ from hatch_mlbundle.importpaths import ImportPaths, installed, module_of
 from hatch_mlbundle.model import Bundle, Change, Drop, File, Finding, Keep, Kind
 from hatch_mlbundle.optimizer import EVERY_KIND, Context, Json, Optimizer, Options, option
 from hatch_mlbundle.pysource import defines_tests, examine_identifiers
-from hatch_mlbundle.testfiles import Candidate, find_suspects, is_licence
+from hatch_mlbundle.testfiles import COMPILED, FILES, FOLDERS, PROGRAMS, Candidate, find_suspects, is_licence
 from hatch_mlbundle.usage import Usage
 
 
@@ -25,18 +25,18 @@ class TestDataOptions(Options):
 
     folders: tuple[str, ...] = option(
         "Names of folders that hold tests. `testing` is not among them: it is the API that a package offers to the tests of others.",
-        default=("tests", "test", "_tests", "testdata", "test_data", "test-data"),
+        default=FOLDERS,
     )
     files: tuple[str, ...] = option(
         "Globs of the names of test modules. Outside test folders such a module is dropped only if it defines tests.",
-        default=("test_*.py", "*_test.py", "conftest.py"),
+        default=FILES,
     )
     compiled: tuple[str, ...] = option(
         "Globs of the names (without suffix) of compiled test modules outside test folders; dropped only if a test imports them.",
-        default=("_test*", "_*_test", "_*_tests", "_ctest*", "_cytest*"),
+        default=COMPILED,
     )
     programs: tuple[str, ...] = option(
-        "Globs of the names (without `.exe`) of native test programs that lie in packages.", default=("test_*", "*_test", "*Test")
+        "Globs of the names (without `.exe`) of native test programs that lie in packages.", default=PROGRAMS
     )
 
 

@@ -14,6 +14,7 @@ from hatch_mlbundle.units import format_percent, format_size
 
 from .layer_rows import instruction, layer_sizes
 from .markdown_changes import delta, differences
+from .markdown_images import advice, components
 from .markdown_limits import all_limits, verdict
 from .markdown_parts import bounded, code, folded, joined, marker, table
 from .structure import structure_label
@@ -50,7 +51,8 @@ def _analysis(manifest: Manifest, rows: int) -> list[str]:
     present = [row for row in manifest.files if row.after]
     return [
         _headline(manifest),
-        _groups("package", manifest, present, lambda row: row.owner, rows),
+        components(manifest, rows) or _groups("package", manifest, present, lambda row: row.owner, rows),
+        *advice(manifest, rows),
         folded(f"Layers: {len(manifest.layers):,}", _layers(manifest, rows)),
         folded("By kind", _groups("kind", manifest, present, lambda row: row.kind, rows)),
         folded("Largest files", _groups("file", manifest, present, lambda row: row.path, rows)),

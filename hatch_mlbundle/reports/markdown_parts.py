@@ -18,6 +18,9 @@ LIMIT = 60_000
 _LONGEST = 120
 """Characters of a name that are shown; of a longer one the middle goes."""
 
+_LINKED = re.compile(r"@|://|www\.", re.IGNORECASE)
+"""What becomes a mention or a link without any markup."""
+_PUNCTUATION = re.compile(r"[\\*_{}\[\]<>#|~&$!]")
 _BACKTICKS = re.compile("`+")
 
 _SHORTEST_ROW = 20
@@ -44,8 +47,23 @@ def code(text: str) -> str:
     return f"{fence}{space}{shown}{space}{fence}"
 
 
+def prose(text: str) -> str:
+    """Return sentences of ours, with names of others in them, as they are read: code between backticks, and no other markup."""
+    if _LINKED.search(text):
+        return code(text)
+    parts = printable(text).split("`")
+    return "".join(code(part) if place % 2 else _PUNCTUATION.sub(r"\\\g<0>", part) for place, part in enumerate(parts))
+
+
 def _shown(text: str) -> str:
     return printable(text).replace("|", "\\x7c")  # it would end the cell of a table
+
+
+def block(text: str, language: str = "") -> str:
+    """Return lines as a code block that nothing in them ends."""
+    lines = [printable(line) for line in text.split("\n")]
+    fence = "`" * max(3, 1 + max(map(len, _BACKTICKS.findall(text)), default=0))
+    return "\n".join([f"{fence}{language}", *lines, fence])
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, words: Collection[int] = ()) -> str:

@@ -21,6 +21,7 @@ from hatch_mlbundle.units import format_percent, format_size
 from hatch_mlbundle.verification.report import Verification
 
 from .accuracy import models_report
+from .components import components_report
 from .contents import contents_report
 from .layers import layers_report
 from .space import by_group, duplicates, largest_files
@@ -93,8 +94,8 @@ def plan_report(name: str, bundle: Bundle, stages: Iterable[Planned], findings: 
 
 
 def analysis(manifest: Manifest, *, top: int) -> RenderableType:
-    """Return what takes the space: by owner, by kind, the `top` largest files, and files that are there more than once; what the steps of
-    a manifest saved, what it was packed into, and its findings.
+    """Return what takes the space: by owner (of an image, by component), by kind, the `top` largest files, and files that are there more
+    than once; what the steps of a manifest saved, what it was packed into, and its findings.
     """
     totals = manifest.artifact.after
     packed = f", {format_size(totals.size)} compressed" if manifest.compresses else ""
@@ -106,7 +107,7 @@ def analysis(manifest: Manifest, *, top: int) -> RenderableType:
         *(unbroken(f"{row.format}: {row.name}, {format_size(row.size)}") for row in manifest.packed),
         Text(),
         *layers_report(manifest, top=top),
-        by_group("package", manifest, lambda row: row.owner, top),
+        *(components_report(manifest, top=top) or [by_group("package", manifest, lambda row: row.owner, top)]),
         by_group("kind", manifest, lambda row: row.kind, top),
         largest_files(manifest, top),
         *([inside] if inside else []),

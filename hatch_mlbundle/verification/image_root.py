@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import posixpath
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,11 +20,13 @@ _HARDWARE = Path("/sys/devices/system")
 _ISOLATION = ("--unshare-user", "--unshare-all", "--die-with-parent", "--clearenv", "--dev", "/dev", "--proc", "/proc", "--tmpfs", "/run")
 
 
-def mount_points(running: Running) -> Iterator[str]:
-    """Yield the folders that the root must have, relative to it: some images lack them."""
-    yield from _MOUNTED
-    if folder := running.folder.strip("/"):
-        yield folder
+def mount_points(running: Running, files: Container[str]) -> Iterator[str]:
+    """Yield the folders that the root must have, relative to it: some images lack them. None lies behind one of its links."""
+    for each in (*_MOUNTED, posixpath.normpath(f"/{running.folder}").lstrip("/")):
+        parts = each.split("/") if each else []
+        above = ["/".join(parts[:length]) for length in range(1, len(parts) + 1)]
+        if above and not any(folder in files for folder in above):
+            yield each
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

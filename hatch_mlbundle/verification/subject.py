@@ -86,10 +86,10 @@ def folder_subject(artifact: Artifact, name: str, folder: Path, pool: Executor) 
     return Subject(stand=stand, models=beside, on_disk=artifact.on_disk, places={"bundle": root})
 
 
-def image_subject(artifact: WritableImage, folder: Path, pool: Executor) -> Subject:
+def image_subject(artifact: WritableImage, before: Bundle, folder: Path, pool: Executor) -> Subject:
     """Return a container image, to be unpacked in `folder`, an empty one, where its commands run as in a container; raises TrialError."""
     root, models, store = folder / "root", folder / "models", Store(folder=folder / ".store")
-    folders = {*artifact.folders, *mount_points(artifact.running)}
+    folders = {*artifact.folders, *mount_points(artifact.running, before)}
     with storage_errors(folder):
         for each in (root, models, store.folder, *(root / each for each in sorted(folders))):
             each.mkdir(parents=True, exist_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import tarfile
@@ -72,8 +73,6 @@ def documents(root: Path) -> tuple[Json, Json, Json]:
 
 def layers(root: Path) -> list[bytes]:
     """Return the tar files of the layers of an OCI layout in a folder."""
-    import gzip
-
     _, manifest, _ = documents(root)
     packed = [blob(root, each) for each in manifest["layers"]]
     return [gzip.decompress(each) if each[:2] == b"\x1f\x8b" else each for each in packed]
@@ -82,10 +81,3 @@ def layers(root: Path) -> list[bytes]:
 def members(data: bytes) -> dict[str, tarfile.TarInfo]:
     with tarfile.open(fileobj=io.BytesIO(data)) as tar:
         return {member.name: member for member in tar}
-
-
-def data_of(data: bytes, name: str) -> bytes:
-    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
-        file = tar.extractfile(name)
-        assert file is not None
-        return file.read()

@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from hatch_mlbundle.runtime import place_lock
-from hatch_mlbundle.runtime.copying import cloned
+from hatch_mlbundle.runtime.file_actions import cloned
 from hatch_mlbundle.runtime.model_commands import verify
 from hatch_mlbundle.runtime.models import places, store
 from hatch_mlbundle.runtime.models.descriptor import FILE_NAME, Model, ModelFile
@@ -161,6 +161,14 @@ def test_wrong_bytes_never_get_a_name(root: Path, server: Server) -> None:
 def test_no_source_is_told(root: Path) -> None:
     with pytest.raises(ModelUnavailableError, match="no source"):
         store.obtain(model_of())
+
+
+def test_an_application_that_was_frozen_without_ssl_says_so(monkeypatch: pytest.MonkeyPatch, server: Server) -> None:
+    for name in ("fetching", "fetch", "transports"):
+        monkeypatch.delitem(sys.modules, f"hatch_mlbundle.runtime.models.{name}", raising=False)
+    monkeypatch.setitem(sys.modules, "ssl", None)
+    with pytest.raises(ModelUnavailableError, match="nothing can be fetched, for the application was frozen without ssl"):
+        store.obtain(of(server))
 
 
 def test_what_was_taken_out_of_a_model_is_put_back(server: Server) -> None:
@@ -359,7 +367,7 @@ def test_whenever_a_process_is_killed_the_store_is_right(tmp_path: Path, root: P
         server.delay = 0.005
         model = model_of(files, sources=(f"{server.address}blip/",))
         descriptor = write_descriptor(tmp_path / "app", model)
-        line = [sys.executable, "-m", "tests.killing", descriptor, root, "10", "0.15"]
+        line = [sys.executable, "-m", "tests.killing", "random", descriptor, root, "10", "0.15"]
         said = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60).stdout.split()
         assert said[:2] == ["10", "0"]
         server.delay = 0
@@ -367,6 +375,16 @@ def test_whenever_a_process_is_killed_the_store_is_right(tmp_path: Path, root: P
     assert wrong_files(root, model) == []
     store.sweep(str(root), 0)
     assert list((root / "partial").iterdir()) == []
+
+
+@POSIX
+@pytest.mark.parametrize("files", [FILES, ONNX], ids=["linked", "own"])
+def test_before_whichever_step_a_process_dies_the_store_is_right(tmp_path: Path, root: Path, files: dict[str, bytes]) -> None:
+    descriptor = write_descriptor(tmp_path / "app", local(tmp_path, files))
+    line = [sys.executable, "-m", "tests.killing", "steps", descriptor, root]
+    died, wrong, failed = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=True, timeout=120).stdout.split()
+    assert int(died) > 30
+    assert (wrong, failed) == ("0", "0")
 
 
 @POSIX

@@ -13,7 +13,7 @@ import pytest
 from hatch_mlbundle.application import optimize
 from hatch_mlbundle.bundles.images.running import Running
 from hatch_mlbundle.errors import TrialError, VerificationError
-from hatch_mlbundle.verification.image_root import ImageRoot
+from hatch_mlbundle.verification.image_root import ImageRoot, mount_points
 from tests.bundles.images.test_optimized_image import job_for, seen
 from tests.elfsmith import compile_elf
 from tests.imagesmith import config_of, hard_link, layer, link, oci_layout
@@ -104,6 +104,22 @@ def test_with_on_failure_error_nothing_is_written(tmp_path: Path, program: bytes
     with pytest.raises(VerificationError, match=r"exclude: app/notes\.txt"):
         verified(tmp_path, "/app/notes.txt", run=["/app/run", "/app/notes.txt"], **{"on-failure": "error"})
     assert not (tmp_path / "small").exists()
+
+
+@pytest.mark.parametrize(
+    ("folder", "made"),
+    [
+        ("/../../etc/x", "etc/x"),
+        ("app/./sub//deep/..", "app/sub"),
+        ("/by/outside", None),
+        ("/by/../other", "other"),
+        ("/", None),
+        ("", None),
+    ],
+)
+def test_no_folder_is_made_outside_the_root_or_behind_a_link(folder: str, made: str | None) -> None:
+    points = list(mount_points(Running(environment={}, folder=folder, user=""), {"by", "tmp"}))
+    assert points == ["dev", "proc", "sys", "run", *([made] if made else [])]
 
 
 @pytest.mark.parametrize(

@@ -16,12 +16,7 @@ _EXTRA_FLAGS = {1: 4, 9: 2}  # the fastest level, the slowest one; 0 for any oth
 
 def write_gzip(chunks: Iterable[bytes], sink: Callable[[bytes], object], *, level: int, workers: int) -> None:
     """Write `chunks` to `sink` as a gzip file of zlib's `level`, 1 to 9; the bytes depend on those, and on zlib's release, alone."""
-    with BlockPool(workers) as pool:
-        write_gzip_blocks(chunks, sink, level=level, pool=pool)
-
-
-def write_gzip_blocks(chunks: Iterable[bytes], sink: Callable[[bytes], object], *, level: int, pool: BlockPool) -> None:
-    """Write the same file as `write_gzip`, on threads that other files have a share in."""
     sink(_HEADER.pack(b"\x1f\x8b", _DEFLATE, 0, 0, _EXTRA_FLAGS.get(level, 0), _UNKNOWN_SYSTEM))
-    deflated = deflate(chunks, sink, level=level, pool=pool)
+    with BlockPool(workers) as pool:
+        deflated = deflate(chunks, sink, level=level, pool=pool)
     sink(_TRAILER.pack(deflated.crc32, deflated.size & 0xFFFFFFFF))

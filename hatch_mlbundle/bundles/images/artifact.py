@@ -18,8 +18,10 @@ from hatch_mlbundle.bundles.zip_reader import Limits
 from hatch_mlbundle.errors import ArtifactError
 from hatch_mlbundle.manifest import ContentsRow
 from hatch_mlbundle.model import Bundle, Change, Content, File, Kind, MemoryContent
+from hatch_mlbundle.models.external import find_models
 from hatch_mlbundle.optimizer import ArtifactKind
 
+from .advice import advice
 from .components import components
 from .findings import image_findings, layer_rows
 from .image import Image, LayerPart, read_image
@@ -98,13 +100,18 @@ class ImageArtifact:
         bundle, compressed, seen = _bundle(found, LayeredContent(self.layout))
         size = image.documents + sum(layer.size for layer in layers)
         account = Account(size=size, sha256=image.sha256, structure=size - sum(compressed.values()), compressed=compressed)
+        rows = layer_rows(layers, [part.created_by for part in image.layers], seen)
+        contents = tuple(_contents(bundle, found)) if allowance.tells_all else ()
+        models = find_models(bundle)
+        stored = {path: leaf.stored for path, leaf in found.items() if leaf.stored}
         side = Side(
             bundle=bundle,
             account=account,
             findings=image_findings(layers, seen),
-            layers=layer_rows(layers, [part.created_by for part in image.layers], seen),
-            contents=tuple(_contents(bundle, found)) if allowance.tells_all else (),
-            components=components(bundle, found, compressed),
+            layers=rows,
+            contents=contents,
+            components=components(bundle, found, compressed, models),
+            advice=advice(bundle, stored, layers, rows, models, contents),
         )
         return Reading(image=image, root=root, side=side)
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from hatch_mlbundle.contents.parts import by_size
 from hatch_mlbundle.manifest import ComponentKind, ComponentRow
 from hatch_mlbundle.model import Bundle
-from hatch_mlbundle.models.external import BundledModel, find_models
+from hatch_mlbundle.models.external import BundledModel
 from hatch_mlbundle.models.weight_files import is_weights
 from hatch_mlbundle.printable import shortened
 
@@ -56,12 +56,15 @@ class _Sum:
         self.tensors.update(other.tensors)
 
 
-def components(bundle: Bundle, leaves: Mapping[str, Leaf], compressed: Mapping[str, int]) -> tuple[ComponentRow, ...]:
+def components(
+    bundle: Bundle, leaves: Mapping[str, Leaf], compressed: Mapping[str, int], models: Sequence[BundledModel]
+) -> tuple[ComponentRow, ...]:
     """Return the components, the largest first; each file that a container sees is in exactly one of them.
 
-    `leaves` are the files as they lie in their layers, by path, with who lists them; `compressed` are the bytes that each takes there.
+    `leaves` are the files as they lie in their layers, by path, with who lists them; `compressed` are the bytes that each takes there;
+    `models` are those of the bundle.
     """
-    sorter = _Sorter(bundle, leaves)
+    sorter = _Sorter(leaves, models)
     sums: dict[Part, _Sum] = {}
     for path, file in bundle.items():
         leaf = leaves[path]
@@ -81,10 +84,10 @@ def components(bundle: Bundle, leaves: Mapping[str, Leaf], compressed: Mapping[s
 class _Sorter:
     """Says which component each file belongs to."""
 
-    def __init__(self, bundle: Bundle, leaves: Mapping[str, Leaf]) -> None:
+    def __init__(self, leaves: Mapping[str, Leaf], models: Iterable[BundledModel]) -> None:
         self._caches = Caches(leaves)
         self._versions = read_versions({path: leaf.stored.listing if leaf.stored else None for path, leaf in leaves.items()})
-        self._models = dict(_files_of_models(find_models(bundle)))
+        self._models = dict(_files_of_models(models))
 
     def part_of(self, path: str, leaf: Leaf) -> Part:
         """Return the component of a file: a cache, a model, a package that lists it; else what its place tells."""

@@ -58,9 +58,8 @@ class Editor:
                 self._drop[number].add(path)
 
     def replace(self, path: str, file: File) -> None:
-        """Give a file other bytes, under all its names, or make it a link."""
-        for name in self.image.names.get(path, [path]):
-            self._replace[self.image.visible[name].layer][name] = file
+        """Give a name of a file other bytes, or make it a link."""
+        self._replace[self.image.visible[path].layer][path] = file
 
     def edits(self, *, recompress: bool) -> tuple[LayerEdit | None, ...]:
         """Return what becomes of each layer, None where its stored bytes stay; with `recompress`, those of the base's alone do."""
@@ -123,10 +122,13 @@ def carry_over(editor: Editor, before: Bundle, after: Bundle) -> list[File]:
     """
     names = editor.image.names
     for path, file in before.items():
+        group = names.get(path, [path])
         if path not in after:
             editor.drop(path)
-        elif after[path] != file and names.get(path, [path])[0] == path:
-            editor.replace(path, after[path])
+        elif after[path] != file and group[0] == path:
+            for name in group:
+                if name in after:
+                    editor.replace(name, after[path])
     return [file for path, file in after.items() if path not in before]
 
 

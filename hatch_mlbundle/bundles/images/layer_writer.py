@@ -84,13 +84,14 @@ class LayerWriter:
 
     def _kept(self, member: Member, raw: bytes, number: int, holder: int | None) -> Iterator[bytes]:
         """Copy a member, which may be a hard link that has to name another file now, or has the data already that it named."""
-        heir = None if holder is None else self._plan.heirs.get(holder)
-        if holder not in (None, number) and (heir or self._plan.superseded or self._edit.changes(plain(member.link))):
-            self.is_changed = True
+        if holder is not None and holder != number:
+            heir = self._plan.heirs.get(holder)
             if heir and heir.number == number:
                 yield from _common(raw)
                 return
-            raw = bytes(RawHeader.of(raw).with_link(HARD_LINK, self._names[holder or 0]))
+            if heir or self._plan.superseded or self._edit.changes(plain(member.link)):
+                self.is_changed = True
+                raw = bytes(RawHeader.of(raw).with_link(HARD_LINK, self._names[holder]))
         self.members += 1
         yield raw
         yield from self._stream.reader.stored_chunks()

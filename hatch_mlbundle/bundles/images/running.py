@@ -28,4 +28,6 @@ def running_of(layout: Layout, image: Image) -> Running:
     pairs = (str(each).partition("=") for each in config.get("Env", list, []))
     environment = {"PATH": _PATH, **{name: value for name, equals, value in pairs if name and equals}}
     folder = config.get("WorkingDir", str, "") or "/"
+    if any("\0" in text for text in (folder, *environment, *environment.values())):
+        raise layout.fault("has a NUL character in the environment or working folder of its configuration; no container can be started")
     return Running(environment=environment, folder=folder, user=config.get("User", str, ""))

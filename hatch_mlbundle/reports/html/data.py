@@ -18,6 +18,7 @@ from hatch_mlbundle.reports.structure import REMAINDERS, structure_label
 
 from .changes import changes
 from .columns import Table, columns
+from .components import advice, components
 from .duplicates import duplicates
 from .insides import insides
 from .layers import layers
@@ -47,6 +48,8 @@ def report_data(manifest: Manifest, baseline: Manifest | None = None, budget: Bu
         "changes": changes(compare(baseline, manifest), table) if baseline else None,
         "duplicates": duplicates(table),
         "layers": layers(manifest),
+        **components(manifest),
+        **advice(manifest),
         "insides": insides(manifest, table),
         "models": models(manifest, table),
         "suggestions": [_suggestion(each) for each in manifest.suggestions],

@@ -3,7 +3,7 @@
 
 {
   const { element, formatSize, formatCount } = MLB;
-  const { panel, table, file, sum, counted } = MLB.parts;
+  const { panel, table, file, sum, counted, pasted } = MLB.parts;
 
   MLB.panels.findings = (report) => {
     if (!report.findings.length) return null;
@@ -42,48 +42,16 @@
 
   function suggestion(row) {
     const [installed, compressed] = row.saved;
+    const name = MLB.visible(row.optimizer);
     const sizes = [`${formatSize(installed)} installed`, ...(compressed === null ? [] : [`${formatSize(compressed)} compressed`])];
     const lossy = element("span", { class: `badge ${row.lossless ? "quiet" : "warn"}` }, row.lossless ? "lossless" : "lossy");
     return element(
       "article",
       { class: "card" },
-      element("h3", {}, MLB.visible(row.optimizer), " ", lossy),
+      element("h3", {}, name, " ", lossy),
       element("p", {}, element("strong", {}, sizes.join(", ")), ` in ${counted(row.files, "file")}`),
-      configuration(row),
+      pasted(row.configuration, `Configuration that adds ${name}`, `the configuration of ${name}`),
     );
-  }
-
-  function configuration(row) {
-    const text = element("pre", { tabindex: 0, "aria-label": `Configuration that adds ${MLB.visible(row.optimizer)}` }, row.configuration);
-    const told = element("span", { role: "status", class: "quiet" });
-    const copied = async () => {
-      told.textContent = (await copy(text)) ? "Copied" : "Select the lines and copy them";
-    };
-    return [
-      text,
-      element(
-        "p",
-        { class: "copy" },
-        element(
-          "button",
-          { type: "button", "aria-label": `Copy the configuration of ${MLB.visible(row.optimizer)}`, onclick: copied },
-          "Copy",
-        ),
-        " ",
-        told,
-      ),
-    ];
-  }
-
-  // A sandboxed frame may not write to the clipboard itself, but may ask for what is selected to be copied.
-  async function copy(node) {
-    try {
-      await navigator.clipboard.writeText(node.textContent);
-      return true;
-    } catch {
-      getSelection().selectAllChildren(node);
-      return document.execCommand("copy");
-    }
   }
 
   MLB.panels.footer = (report) =>

@@ -26,6 +26,7 @@ _SCRIPTS = (
         "steps.js",
         "files.js",
         "layers.js",
+        "components.js",
         "insides.js",
         "scatter.js",
         "models.js",

@@ -140,6 +140,28 @@
     return node;
   }
 
+  // Lines to be pasted somewhere, and a button that copies them; `label` and `what` tell of them to those who cannot see them.
+  function pasted(lines, label, what) {
+    const text = element("pre", { tabindex: 0, "aria-label": label }, MLB.visibleLines(lines));
+    const told = element("span", { role: "status", class: "quiet" });
+    const copied = async () => {
+      told.textContent = (await copy(text)) ? "Copied" : "Select the lines and copy them";
+    };
+    const button = element("button", { type: "button", "aria-label": `Copy ${what}`, onclick: copied }, "Copy");
+    return [text, element("p", { class: "copy" }, button, " ", told)];
+  }
+
+  // A sandboxed frame may not write to the clipboard itself, but may ask for what is selected to be copied.
+  async function copy(node) {
+    try {
+      await navigator.clipboard.writeText(node.textContent);
+      return true;
+    } catch {
+      getSelection().selectAllChildren(node);
+      return document.execCommand("copy");
+    }
+  }
+
   function sum(items, of) {
     return items.reduce((total, item) => total + of(item), 0);
   }
@@ -160,6 +182,6 @@
     return node;
   }
 
-  MLB.parts = { panel, table, choice, file, owner, share, growth, details, sum, counted, responsive };
+  MLB.parts = { panel, table, choice, file, owner, share, growth, details, pasted, sum, counted, responsive };
   MLB.panels = {};
 }

@@ -32,12 +32,10 @@ def model_path(name: str, *, local: str | os.PathLike[str] | None = None, descri
     seen = []
     for path in found:
         home = home_of(path)
-        model = home.models.get(name)
-        if model is not None:
+        if model := home.models.get(name):
             return ready(model, home)
         seen.append(path)
-    given = given_path(name)
-    if given is not None and os.path.exists(given):
+    if (given := given_path(name)) and os.path.exists(given):
         return Path(given)
     told = f"only others are told of in {', '.join(seen)}" if seen else "there is no mlbundle.models.json in the application"
     raise UnknownModelError(f"{name}: {told}; name the right one by descriptor=..., or where the model is by local=...")
@@ -48,8 +46,7 @@ def heed_command() -> None:
 
     It ends the process, with the exit code of `python -m hatch_mlbundle.runtime`; without that variable nothing happens.
     """
-    command = os.environ.get("MLBUNDLE_COMMAND")
-    if command:
+    if command := os.environ.get("MLBUNDLE_COMMAND"):
         from ..model_commands import main
 
         sys.exit(main([command]))

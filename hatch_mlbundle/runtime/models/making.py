@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import IO
 
-from .. import copying, place_lock
+from .. import file_actions, place_lock
 from .checking import fault, size_of, write_checked
 from .descriptor import Model, ModelFile
 from .errors import ModelFileError, ModelUnavailableError
@@ -62,7 +61,7 @@ class Making:
                 yield place
             except (OSError, ModelFileError) as error:
                 is_useless = isinstance(error, ModelFileError) or error.errno in FULL
-                if is_useless or not os.fstat(place.descriptor).st_size:
+                if is_useless or not size_of(place.path):
                     place.discard()
                 raise
 
@@ -118,10 +117,8 @@ class Making:
     def reopen(self, wrong: Sequence[ModelFile] = ()) -> None:
         """Take the model's name away, and the files that are wrong; who has them open does not notice. The store is held."""
         for path in (place for file in wrong for place in (os.path.join(self.ready, file.path), self.blob(file))):
-            with contextlib.suppress(FileNotFoundError):
-                os.chmod(path, 0o644)  # Windows removes no read-only file
-                os.unlink(path)
-        shutil.rmtree(self._staging, ignore_errors=True)
+            file_actions.remove(path)
+        file_actions.remove_tree(self._staging)
         os.rename(self.ready, self._staging)
 
     def no_space(self) -> ModelUnavailableError:
@@ -147,13 +144,13 @@ class Making:
             if size_of(blob) != file.size:
                 return False
             os.makedirs(os.path.dirname(target), exist_ok=True)
-            if copying.cloned(blob, spare):
+            if file_actions.cloned(blob, spare):
                 os.replace(spare, target)
-            elif self._owns or not copying.linked(blob, target):
+            elif self._owns or not file_actions.linked(blob, target):
                 if is_last and os.stat(blob).st_nlink == 1:
                     os.replace(blob, target)
                 else:
-                    copying.copy(blob, spare)
+                    file_actions.copy(blob, spare)
                     os.replace(spare, target)
         os.chmod(target, 0o444)
         return True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -13,6 +13,9 @@ from . import folders, store
 from .checking import fault, loaded_from
 from .descriptor import FILE_NAME, Model, parse
 from .errors import ModelFileError, ModelUnavailableError
+
+Unpacked = Callable[[Model, str], Path]
+"""Takes a model and the path of an archive of it, and returns where it can be loaded from."""
 
 MODELS = "MLBUNDLE_MODELS"
 NEIGHBOUR = ".models"
@@ -89,8 +92,7 @@ def ready(model: Model, home: Home) -> Path:
     Raises ModelUnavailableError, which says where it was looked for, ModelFileError, OSError.
     """
     looked: list[str] = []
-    found = find(model, home, looked)
-    if found is not None:
+    if found := find(model, home, looked):
         return found[1]
     try:
         return store.obtain(model)
@@ -99,23 +101,20 @@ def ready(model: Model, home: Home) -> Path:
         raise ModelUnavailableError(f"{told}; put it into one of them, or start this once with network") from error
 
 
-def find(model: Model, home: Home, looked: list[str]) -> tuple[Model, Path] | None:
+def find(model: Model, home: Home, looked: list[str], unpacked: Unpacked = store.unpacked) -> tuple[Model, Path] | None:
     """Return a model from where it was put, or the store, and which version it is there; `looked` gets what there is to say of each place.
 
-    A folder is looked at by names and sizes alone; an archive is unpacked into the store, checked by SHA-256. Raises ModelFileError where
-    MLBUNDLE_MODEL_<NAME> leads to something else.
+    A folder is looked at by names and sizes alone; an archive is unpacked into the store, checked by SHA-256, or as `unpacked` does.
+    Raises ModelFileError where MLBUNDLE_MODEL_<NAME> leads to something else.
     """
-    given = given_path(model.name)
-    if given is not None:
-        problem = fault(given, model)
-        if problem:
+    if given := given_path(model.name):
+        if problem := fault(given, model):
             raise ModelFileError(f"{model.name}: {given} {problem}; set {variable(model.name)} to the model, or unset it")
         return model, loaded_from(given, model)
     if not os.environ.get(MODELS):
         looked.append(f"{MODELS} is not set")
     for path in _paths(model, home):
-        found = _at(path, model, home, looked)
-        if found is not None:
+        if found := _at(path, model, home, looked, unpacked):
             return found
     stored = store.find(model)
     looked += (f"the store {root} lacks it" for root in folders.roots())
@@ -146,7 +145,7 @@ def _paths(model: Model, home: Home) -> Iterator[str]:
             yield os.path.join(folder, model.name)
 
 
-def _at(path: str, model: Model, home: Home, looked: list[str]) -> tuple[Model, Path] | None:
+def _at(path: str, model: Model, home: Home, looked: list[str], unpacked: Unpacked) -> tuple[Model, Path] | None:
     """Return a model that lies at a path, or in an archive of that name; a descriptor beside it tells which version that is."""
     try:
         model = _beside(path, home).get(model.name, model)
@@ -154,7 +153,7 @@ def _at(path: str, model: Model, home: Home, looked: list[str]) -> tuple[Model, 
         if not problem:
             return model, loaded_from(path, model)
         if os.path.isfile(f"{path}.tar"):
-            return model, store.unpacked(model, f"{path}.tar")
+            return model, unpacked(model, f"{path}.tar")
     except (ModelFileError, OSError) as error:
         looked.append(str(error))
     else:

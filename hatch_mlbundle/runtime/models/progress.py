@@ -17,7 +17,7 @@ class Progress:
     """Counts a model's bytes as they come, and shows them: `with Progress(name, size) as told: fetch(..., told)`."""
 
     def __init__(self, name: str, size: int) -> None:
-        self._name = name.encode("ascii", "replace").decode()
+        self._name = "".join(each if " " <= each <= "~" else "?" for each in name)
         self._size = size
         self._there = 0
         self._next = time.monotonic() + _BETWEEN

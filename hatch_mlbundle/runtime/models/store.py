@@ -12,15 +12,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 from .. import place_lock
+from ..file_actions import remove_tree
 from .checking import fault, loaded_from
 from .descriptor import Model
+from .errors import ModelUnavailableError
 from .folders import roots, writable_root
 from .making import FULL, Making, held, ready_path
 
@@ -39,9 +40,7 @@ def obtain(model: Model) -> Path:
 
     Raises ModelUnavailableError, ModelFileError, OSError.
     """
-    from .fetching import fetch_missing  # what is there needs nothing of the network
-
-    return find(model) or _made(model, fetch_missing)
+    return find(model) or _made(model, _fetch_missing)
 
 
 def unpacked(model: Model, source: str) -> Path:
@@ -57,7 +56,7 @@ def sweep(root: str, seconds: float = _ABANDONED) -> None:
                 if time.time() - entry.stat(follow_symlinks=False).st_mtime < seconds:
                     continue
                 if entry.is_dir(follow_symlinks=False):
-                    shutil.rmtree(entry.path)
+                    remove_tree(entry.path)
                 else:
                     place_lock.remove_idle(entry.path)
 
@@ -76,6 +75,14 @@ def _made(model: Model, fill: Callable[[Making], None]) -> Path:
             raise
         raise making.no_space() from error
     return loaded_from(making.ready, model)
+
+
+def _fetch_missing(making: Making) -> None:
+    try:
+        from .fetching import fetch_missing
+    except ImportError as error:  # frozen applications have what their own modules import
+        raise ModelUnavailableError(f"nothing can be fetched, for the application was frozen without {error.name}") from error
+    fetch_missing(making)
 
 
 def _read_archive(source: str, making: Making) -> None:

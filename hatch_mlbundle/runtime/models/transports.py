@@ -16,6 +16,7 @@ import re
 import socket
 import ssl
 import stat
+import string
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -39,8 +40,6 @@ _PATHS = {
 }
 """What follows a source's scheme, without a query: no user, no password, no tag."""
 _LOOPBACK = re.compile(r"(localhost|127(\.\d+){3}|\[::1\])(:\d+)?", re.ASCII)
-_SAFE = "%/:=&?~#+!$,;'@()*[]"
-"""What stays as it is in an address that a server sent."""
 _MOST_REDIRECTS = 8
 _LONGEST_SECRET = 1 << 20
 """Bytes that are read of a file or an answer with a token in it."""
@@ -167,19 +166,22 @@ class Source:
         if status in _AGAIN:
             wait = headers["Retry-After"] or ""
             raise BrokenError(_status(response), int(wait) if re.fullmatch(r"\d{1,9}", wait) else 0)
-        found = re.fullmatch(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18}|\*)", headers["Content-Range"] or "")
-        if status == 206 and found and int(found[1]) == position:
-            size = None if found[2] == "*" else int(found[2])
-        elif status in (206, 416) and position:
+        if status not in (200, 206, 416):
+            raise RefusedError(_status(response))
+        span = re.fullmatch(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18}|\*)", headers["Content-Range"] or "")
+        is_part = status != 200 or "Content-Range" in headers  # rclone's server of S3 sends parts with 200
+        if is_part and (not span or int(span[1]) != position):
+            if not position:
+                raise RefusedError(_status(response))
             self._ranges = False
             raise BrokenError("it does not go on from where it was")
-        elif status != 200:
-            raise RefusedError(_status(response))
+        if span:
+            size = None if span[2] == "*" else int(span[2])
         if headers["Content-Encoding"] not in (None, "", "identity"):
             raise RefusedError(f"it sends the file packed ({plain(headers['Content-Encoding'])})")
         if size not in (None, self._size):
             raise RefusedError(f"it has {size:,} bytes, not {self._size:,}")
-        return position if status == 206 else 0
+        return position if is_part else 0
 
 
 def _status(response: http.client.HTTPResponse) -> str:
@@ -232,41 +234,49 @@ def _opened(url: str, headers: dict[str, str], timeout: float) -> http.client.HT
 
 def _redirected(url: str, location: str) -> str:
     """Return where a redirect leads: never from https to anything else, nor to a file."""
-    target = urljoin(url, quote(location, safe=_SAFE))
+    target = urlsplit(urljoin(url, _clean(location))).geturl()
     if not target.startswith(("https://", "http://" if url.startswith("http://") else "https://")) or "@" in urlsplit(target).netloc:
         raise RefusedError(f"it redirects to {shown(target)}, which is not https")
     return target
 
 
+def _clean(address: str) -> str:
+    """Return an address from a header without what none may hold, which http.client would show in its error."""
+    return quote(address, safe=string.punctuation, encoding="iso-8859-1")
+
+
 def _ask(url: str, headers: dict[str, str], timeout: float) -> http.client.HTTPResponse:
     """Ask for one URL, through the environment's proxies; follows no redirect and returns whatever the status is."""
     environ = os.environ.get
-    trust = _trust(environ("REQUESTS_CA_BUNDLE") or environ("CURL_CA_BUNDLE"), environ("SSL_CERT_FILE"), environ("SSL_CERT_DIR"))
+    if not url.startswith(("https://", "http://")):
+        raise ValueError("neither http nor https")
+    if url.startswith("https://"):
+        trust = _trust(environ("REQUESTS_CA_BUNDLE") or environ("CURL_CA_BUNDLE"), environ("SSL_CERT_FILE"), environ("SSL_CERT_DIR"))
+    else:
+        trust = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # which trusts nobody; to read all certificates takes megabytes
     opener = urllib.request.OpenerDirector()
     for handler in (urllib.request.ProxyHandler(), urllib.request.HTTPHandler(), urllib.request.HTTPSHandler(context=trust)):
         opener.add_handler(handler)
     request = urllib.request.Request(url, headers={"User-Agent": "mlbundle", **headers})  # noqa: S310 - http and https alone
     try:
-        response: http.client.HTTPResponse | None = opener.open(request, timeout=timeout)
+        response: http.client.HTTPResponse = opener.open(request, timeout=timeout)
     except urllib.error.URLError as error:
         raise error.reason if isinstance(error.reason, OSError) else RefusedError(plain(error.reason)) from None
-    if response is None:
-        raise RefusedError("the proxy is of a kind that is not spoken here")
     return response
 
 
 @functools.lru_cache(1)
-def _trust(bundle: str | None, *_: str | None) -> ssl.SSLContext:
+def _trust(bundle: str | None, *_variables: str | None) -> ssl.SSLContext:
     """Return what certificates are checked by; OpenSSL reads SSL_CERT_FILE and SSL_CERT_DIR by itself.
 
     An application frozen elsewhere brings an OpenSSL that may look into a folder that this system has not.
     """
     if bundle and os.path.exists(bundle):
-        folder = os.path.isdir(bundle)
-        return ssl.create_default_context(cafile=None if folder else bundle, capath=bundle if folder else None)
+        is_folder = os.path.isdir(bundle)
+        return ssl.create_default_context(cafile=None if is_folder else bundle, capath=bundle if is_folder else None)
     context = ssl.create_default_context()
-    paths = ssl.get_default_verify_paths()
-    if not (paths.cafile or paths.capath or context.cert_store_stats()["x509"]):
+    folder = ssl.get_default_verify_paths().capath
+    if not context.cert_store_stats()["x509"] and not (folder and any(re.match(r"[0-9a-f]{8}\.\d", name) for name in os.listdir(folder))):
         found = next(filter(os.path.exists, _BUNDLES), None)
         with contextlib.suppress(ImportError):
             found = found or importlib.import_module("certifi").where()
@@ -316,7 +326,7 @@ def _registry_secret(url: str, challenge: str, timeout: float) -> str:
     login = _docker_login(urlsplit(url).netloc) if _is_private(url) else ""
     if kind.lower() == "basic" and login:
         return login
-    realm = quote(given.get("realm", ""), safe=_SAFE)
+    realm = _clean(given.get("realm", ""))
     if kind.lower() != "bearer" or not realm.startswith(("https://", url.partition("/")[0] + "//")):
         raise RefusedError("401: it wants a user and a password (docker login)")
     realm += ("&" if "?" in realm else "?") + urlencode({name: given[name] for name in ("service", "scope") if name in given})
@@ -324,9 +334,12 @@ def _registry_secret(url: str, challenge: str, timeout: float) -> str:
         text = answer.read(_LONGEST_SECRET)
     try:
         body = json.loads(text)
-        return _header("Bearer", body.get("token") or body["access_token"])
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        raise RefusedError(f"{answer.status}: its registry gives no token") from None
+        secret = _header("Bearer", body.get("token") or body["access_token"])
+    except (ValueError, LookupError, AttributeError, RecursionError):
+        secret = ""
+    if not secret:
+        raise RefusedError(f"{answer.status}: its registry gives no token")
+    return secret
 
 
 def _docker_login(registry: str) -> str:

@@ -24,6 +24,7 @@ from hatch_mlbundle.job import Job, prepare
 from hatch_mlbundle.model import Drop
 from hatch_mlbundle.plugins import load_registry
 from hatch_mlbundle.reports.terminal import summary
+from tests.elfsmith import compile_elf
 from tests.imagesmith import (
     Member,
     as_tar,
@@ -205,6 +206,16 @@ def test_names_of_one_file_go_and_stay_one_by_one(tmp_path: Path) -> None:
         target, result = optimized(tmp_path / str(number), source, gone)
         assert seen(target) == {**left, "opt/x": sha256(b"1")}
         assert result.manifest.artifact.after.installed == 30_001
+
+
+def test_a_name_that_goes_does_not_come_back_with_the_new_bytes_of_the_other(tmp_path: Path) -> None:
+    library = compile_elf(tmp_path / "lib.so").read_bytes()
+    names: Sequence[Member] = (("opt/pkgs/lib.so", library), hard_link("opt/env/lib.so", "opt/pkgs/lib.so"))
+    target, _ = optimized(tmp_path, [layer(*names)], "opt/pkgs/", optimizers=["exclude", "strip"])
+    assert list(seen(target)) == ["opt/env/lib.so"]
+    both, _ = optimized(tmp_path / "both", [layer(*names)], "none", optimizers=["exclude", "strip"])
+    assert {path: file.link for path, file in scan(both).bundle.items()} == {"opt/env/lib.so": None, "opt/pkgs/lib.so": "/opt/env/lib.so"}
+    assert scan(both).bundle["opt/env/lib.so"].size < len(library)
 
 
 def test_hard_links_into_lower_layers_leave_both_as_they_are(tmp_path: Path) -> None:

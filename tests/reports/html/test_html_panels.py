@@ -9,6 +9,7 @@ from typing import Any
 
 from hatch_mlbundle.manifest import BudgetRow, LayerRow, Saved
 from hatch_mlbundle.units import format_percent, format_size
+from tests.imagerows import hostile_manifest, image_manifest
 from tests.reports.html.reportsmith import (
     HOSTILE,
     STRUCTURE,
@@ -161,6 +162,32 @@ def test_an_image_tells_its_layers_and_what_belongs_to_no_file(page_for: Page) -
     assert table(page, "Bytes that each layer brings")[-2][0] == "<img src=x onerror=alert(1)>"
     assert table(page, "By package, after")[-2][0] == "(hidden files, headers of layers)"
     assert "bytes of no file (hidden files, headers of layers) add up to" in page.locator("footer").inner_text()
+
+
+def test_an_image_tells_its_components_and_what_could_be_done(page_for: Page) -> None:
+    page = page_for(image_manifest())
+    assert table(page, "By kind, in bytes that a container sees")[0][:4] == ["Python packages (2)", "50.0 %", "5.00 kB", "2.50 kB"]
+    rows = table(page, "The largest first")
+    assert rows[0][1:] == ["Python packages", "4.00 kB", "2.00 kB", "1"]
+    assert [row[2] for row in rows[-2:]] == ["", "10.0 kB"]
+    sizes = table(page, "The image now, with each option")
+    assert sizes[0][1:3] == ["10.5 kB", "5.70 kB"]
+    assert sizes[2] == ["2: Do two", "7.50 kB", "4.20 kB", "-26.3 %"]
+    assert sizes[-1] == ["All of these", "5.50 kB", "3.20 kB", "-43.8 %"]
+    page.locator("#advice summary").first.click()
+    assert page.locator("#advice pre").first.inner_text() == "RUN pip install --no-cache-dir a"
+    assert page.locator("#advice li").first.inner_text() == "for: It saves."
+
+
+def test_hostile_components_and_options_stay_text(page_for: Page) -> None:
+    page = page_for(hostile_manifest())
+    for summary in page.locator("#advice summary").all():
+        summary.click()
+    assert page.locator("#advice img, #components img").count() == 0
+    assert "</pre></script>" in page.locator("#advice pre").first.inner_text()
+    told = page.locator("#advice").inner_text() + page.locator("#components").inner_text()
+    assert "<img src=x onerror=alert(1)>" in told
+    assert not {"\x1b", "\u202e"} & set(told)
 
 
 def test_groups_beyond_the_largest_are_one_row_until_they_are_asked_for(page_for: Page) -> None:

@@ -1,4 +1,4 @@
-"""Give a file's bytes another name: shared with the first where the file system can, or copied and on the disk."""
+"""Give a file's bytes another name, shared with the first where the file system can, or copied and on the disk; take files away."""
 
 from __future__ import annotations
 
@@ -26,12 +26,28 @@ def linked(source: str, target: str) -> bool:
 
 def copy(source: str, target: str, by: Callable[[BinaryIO, BinaryIO], object] = shutil.copyfileobj) -> None:
     """Copy a file, over what is there, and bring it to the disk. Raises OSError."""
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(target)
+    remove(target)
     with open(source, "rb") as reader, open(target, "xb") as writer:
         by(reader, writer)
         writer.flush()
         os.fsync(writer.fileno())
+
+
+def remove_tree(folder: str) -> None:
+    """Take a folder away with all that is in it, also files that are only to be read, which Windows keeps. Raises OSError."""
+    for above, _, names in os.walk(folder):
+        for name in names:
+            remove(os.path.join(above, name))
+    with contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(folder)
+
+
+def remove(path: str) -> None:
+    """Take a file away, if it is there, also one that is only to be read. Raises OSError."""
+    with contextlib.suppress(FileNotFoundError):
+        if os.name == "nt":
+            os.chmod(path, 0o644)
+        os.unlink(path)
 
 
 def _clone(source: str, target: str) -> None:
