@@ -247,7 +247,7 @@ def test_what_is_mended_is_not_taken_for_what_was_left_long_ago(tmp_path: Path, 
 def test_a_store_that_cannot_be_used_is_told_with_what_to_do(root: Path, server: Server) -> None:
     (root / "lock").mkdir(parents=True)
     with pytest.raises(
-        ModelUnavailableError, match=r"blip: the store .*store cannot be used \(.*lock.*\); set MLBUNDLE_STORE to a folder on"
+        ModelUnavailableError, match=r"blip: the store .*store cannot be used \(.*lock.*\); set MLBUNDLE_STORE to a folder that can"
     ):
         store.obtain(of(server))
 

@@ -12,11 +12,10 @@ from functools import partial
 from typing import IO
 
 from .. import file_actions, place_lock
+from ..progress_line import say
 from .checking import fault, sha256_of, size_of, write_checked
 from .descriptor import Model, ModelFile
-from .errors import ModelFileError, ModelUnavailableError
-from .folders import STORE
-from .progress import say
+from .errors import ModelFileError
 
 FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 _TAKEN = (PermissionError,) if os.name == "nt" else ()
@@ -129,11 +128,6 @@ class Making:
         file_actions.remove_tree(self._staging)
         os.rename(self.ready, self._staging)
         os.utime(self._staging)  # it is not what was left long ago
-
-    def no_space(self) -> ModelUnavailableError:
-        """Return what to raise where the disk is full."""
-        told = f"{self.model.name}: there is no space for its {self.model.size:,} bytes at {self.root}"
-        return ModelUnavailableError(f"{told}; free some, or set {STORE} to a folder on another disk")
 
     def blob(self, file: ModelFile) -> str:
         """Return where a file lies that models share."""

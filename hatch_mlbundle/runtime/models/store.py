@@ -74,12 +74,13 @@ def _made(model: Model, fill: Callable[[Making], None]) -> Path:
             if making.missing():
                 fill(making)
     except OSError as error:
-        if error.errno in FULL:
-            raise making.no_space() from error
         if isinstance(error, ModelUnavailableError):
             raise
-        told = f"{model.name}: the store {making.root} cannot be used ({error})"
-        raise ModelUnavailableError(f"{told}; set {STORE} to a folder on another disk, or one of this user's own") from error
+        if error.errno in FULL:
+            told = f"there is no space for its {model.size:,} bytes at {making.root}; free some, or set {STORE} to a folder on another disk"
+        else:
+            told = f"the store {making.root} cannot be used ({error}); set {STORE} to a folder that can"
+        raise ModelUnavailableError(f"{model.name}: {told}") from error
     with contextlib.suppress(OSError):  # the model is there
         sweep(making.root)
     return loaded_from(making.ready, model)

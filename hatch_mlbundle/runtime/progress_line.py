@@ -1,4 +1,4 @@
-"""How far a download is, on one line of a terminal; nothing where standard error is none."""
+"""How far a download is, on one line of a terminal, nothing where standard error is none; and what is said beside that."""
 
 from __future__ import annotations
 
@@ -28,12 +28,11 @@ class Progress:
         self._size = size
         self._there = 0
         self._next = time.monotonic() + _BETWEEN
-        self._columns = 0
+        self._columns = _columns()
         self._recent = deque([(time.monotonic(), 0)], maxlen=20)
         """When how many bytes were there, at the last updates."""
 
     def __enter__(self) -> Callable[[int], None]:
-        self._columns = _columns()
         return self._count
 
     def __exit__(self, *_: object) -> None:
@@ -51,7 +50,8 @@ class Progress:
         rate = max((self._there - before) / max(now - since, 1e-3), 0)
         missing = self._size - self._there
         left = f", {_duration(missing / rate)} left" if missing and rate else ""
-        told = f" {100 * self._there // max(self._size, 1):3}%  {_bytes(self._there)} of {_bytes(self._size)}, {_bytes(rate)}/s{left}"
+        there = f"{self._there / 1e6:,.1f} of {self._size / 1e6:,.1f} MB"
+        told = f" {100 * self._there // max(self._size, 1):3}%  {there}, {rate / 1e6:,.1f} MB/s{left}"
         width = self._columns - 1
         with contextlib.suppress(OSError, ValueError):  # the terminal may go away, the download goes on
             print("\r" + (self._name[: max(width - len(told), 0)] + told)[:width].ljust(width), end=end, file=sys.stderr, flush=True)  # noqa: T201
@@ -68,14 +68,6 @@ def _columns() -> int:
 
 def _shown(text: str) -> str:
     return "".join(each if " " <= each <= "~" else "?" for each in text)
-
-
-def _bytes(count: float) -> str:
-    for unit in ("B", "kB", "MB"):
-        if count < 999.5:
-            return f"{count:.0f} {unit}"
-        count /= 1000
-    return f"{count:.2f} GB"
 
 
 def _duration(seconds: float) -> str:
