@@ -19,8 +19,10 @@ usage: python -m hatch_mlbundle.runtime warm|verify [DESCRIPTOR|PACKAGE ...]
 warm     fetch the models that are not on this machine yet
 verify   read every byte of them; what is damaged in the store is fetched again
 
-DESCRIPTOR is a mlbundle.models.json, or the folder that it is in; PACKAGE is a package that has one. Without any, it is that of the
-frozen application, or of the current folder. The exit code is 0 where all models are right, 1 where one is not, 2 for wrong use."""
+DESCRIPTOR is a mlbundle.models.json, or the folder that it is in; PACKAGE is
+a package that has one. Without any, it is that of the frozen application, or
+of the current folder. The exit code is 0 where all models are right, 1 where
+one is not, 2 for wrong use."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

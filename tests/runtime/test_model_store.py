@@ -15,6 +15,7 @@ import sys
 import tarfile
 import tempfile
 import time
+import tracemalloc
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -368,6 +369,29 @@ def test_an_archive_that_leads_back_ends(tmp_path: Path) -> None:
     head[148:156] = b"%06o\0 " % (sum(head[:148]) + sum(head[156:512]) + 256)
     path = tmp_path / "blip.tar"
     path.write_bytes(bytes(1024).join([b"", bytes(head)]) + bytes(10240))
+    with pytest.raises(ModelFileError, match="get it anew"):
+        store.unpacked(model_of(), str(path))
+
+
+@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE, tarfile.XGLTYPE])
+def test_a_header_that_fills_the_memory_is_refused(tmp_path: Path, kind: bytes) -> None:
+    path = tmp_path / "blip.tar"
+    head, _ = info("x", type=kind, size=300_000_000)
+    path.write_bytes(head.tobuf(tarfile.GNU_FORMAT))
+    os.truncate(path, 300_001_024)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ModelFileError, match="a header of 300,000,000 bytes"):
+            store.unpacked(model_of(), str(path))
+        assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_headers_that_lead_to_headers_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "blip.tar"
+    head, _ = info("x", type=tarfile.GNUTYPE_LONGNAME, size=512)
+    path.write_bytes((head.tobuf(tarfile.GNU_FORMAT) + b"a" * 512) * 3000)
     with pytest.raises(ModelFileError, match="get it anew"):
         store.unpacked(model_of(), str(path))
 
