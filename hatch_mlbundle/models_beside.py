@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack, contextmanager, suppress
@@ -10,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from .atomic import leftovers, make_folder, replace_atomically, temporary_name
-from .bundles.atomic_folder import remove_folder, replace_folder
+from .atomic import leftovers, make_folder, temporary_name
+from .bundles.atomic_folder import FORMER, put_in_place, recover, remove_folder
 from .bundles.images.model_image import ModelForm, model_files, write_model
 from .canonical import sha256_of_file
 from .manifest import CompanionRow
@@ -65,63 +66,89 @@ def late_steps(stages: Sequence[Stage]) -> Iterator[Finding]:
             yield Finding(code="MB905", optimizer=name, message=message)
 
 
-@contextmanager
-def replacing_models(left: Sequence[LeftModel], artifact: Path, pool: Executor) -> Iterator[tuple[CompanionRow, ...]]:
-    """Write models beside an artifact; each takes the place of an earlier one of its name when the body ends well.
+class ModelsBeside:
+    """Models that are written beside an artifact, each still under a name of its own; `rows` tell of all their files."""
 
-    One that is there already, in every byte, stays as it is, and so does what nobody asks for. Raises StorageError, ArtifactError.
+    def __init__(self, folder: Path, pool: Executor, written: ExitStack, placed: ExitStack) -> None:
+        self.rows: list[CompanionRow] = []
+        self.stale: list[Path] = []  # models in another form, which go in the end
+        self._folder, self._pool = folder, pool
+        self._written, self._placed = written, placed
+        self._new: list[tuple[Path, Path]] = []
+
+    def put_in_place(self) -> None:
+        """Let each take its place, before the artifact does: so it is in the one or the other at any moment. Raises StorageError.
+
+        Where the artifact fails after all, what was there before comes back.
+        """
+        for new, target in self._new:
+            self._placed.enter_context(put_in_place(new, target))
+
+    def write(self, model: BundledModel, form: ModelForm) -> None:
+        """Write a model, unless it is there already in every byte; raises StorageError, ArtifactError."""
+        target, other = self._folder / model.name, self._folder / (model.name + _TAR)
+        if form == "tar":
+            target, other = other, target
+        if form == "folder" and _is_folder_of(target, model_files(model)):
+            self.rows += _rows(model, target)
+            return
+        with storage_errors(target):
+            new = self._new_name(target)
+            write_model(model, form, new, self._pool)
+            rows = _rows(model, target, new)
+        if not _is_same(rows, target, self._folder):
+            self._new.append((new, target))
+        self.rows += rows
+        self.stale.append(other)
+
+    def write_descriptor(self, left: Sequence[LeftModel]) -> None:
+        """Write which version of each model lies there, so that one may change without the application; of others it stays as it is."""
+        path, names = self._folder / FILE_NAME, {each.model.name for each in left}
+        earlier: Sequence[Model] = ()
+        with suppress(OSError, ModelFileError):
+            earlier = parse(path.read_bytes(), str(path))
+        stay = [model for model in earlier if model.name not in names]
+        told = [entry_beside(each.model) for each in left if each.form]
+        text = text_of([*stay, *told]).encode()
+        if (not told and len(stay) == len(earlier)) or (path.is_file() and path.read_bytes() == text):
+            return
+        with storage_errors(path):
+            new = self._new_name(path)
+            new.write_bytes(text)
+            if path.is_file():
+                shutil.copymode(path, new)
+        self._new.append((new, path))
+
+    def _new_name(self, target: Path) -> Path:
+        """Return a free name, under which nothing is left in the end; what killed processes left under such names goes."""
+        recover(target)
+        for path in (*leftovers(target, _UNFINISHED), *leftovers(target, FORMER)):
+            remove_folder(path)
+        new = temporary_name(target, _UNFINISHED)
+        self._written.callback(remove_folder, new)
+        return new
+
+
+@contextmanager
+def replacing_models(left: Sequence[LeftModel], artifact: Path, pool: Executor) -> Iterator[ModelsBeside]:
+    """Write models beside an artifact; those that the body puts in their places stay there when it ends well, and only then.
+
+    What nobody asks for stays as it is. Raises StorageError, ArtifactError.
     """
     folder = models_folder(artifact)
-    written = [(each.model, each.form) for each in left if each.form]
-    with ExitStack() as stack:
-        if written:
+    with ExitStack() as written:
+        if any(each.form for each in left):
             make_folder(folder)
-            stack.callback(_remove_if_empty, folder)
-        rows = [row for model, form in written for row in stack.enter_context(_replacing(model, form, folder, pool))]
-        stack.enter_context(_replacing_descriptor(left, folder))
-        yield tuple(rows)
-
-
-@contextmanager
-def _replacing_descriptor(left: Sequence[LeftModel], folder: Path) -> Iterator[None]:
-    """Write which version of each model lies in the folder, so that one may change without the application; of others it stays as it is."""
-    path, names = folder / FILE_NAME, {each.model.name for each in left}
-    earlier: Sequence[Model] = ()
-    with suppress(OSError, ModelFileError):
-        earlier = parse(path.read_bytes(), str(path))
-    stay = [model for model in earlier if model.name not in names]
-    told = [entry_beside(each.model) for each in left if each.form]
-    text = text_of([*stay, *told]).encode()
-    if (not told and len(stay) == len(earlier)) or (path.is_file() and path.read_bytes() == text):
-        yield
-        return
-    with replace_atomically(path) as stream:
-        stream.write(text)
-        yield
-
-
-@contextmanager
-def _replacing(model: BundledModel, form: ModelForm, folder: Path, pool: Executor) -> Iterator[list[CompanionRow]]:
-    target, other = folder / model.name, folder / (model.name + _TAR)
-    if form == "tar":
-        target, other = other, target
-    if form == "folder" and _is_folder_of(target, model_files(model)):
-        yield _rows(model, target)
-        return
-    new = temporary_name(target, _UNFINISHED)
-    with storage_errors(target):
-        for path in leftovers(target, _UNFINISHED):
+            written.callback(_remove_if_empty, folder)
+        with ExitStack() as placed:
+            beside = ModelsBeside(folder, pool, written, placed)
+            for each in left:
+                if each.form:
+                    beside.write(each.model, each.form)
+            beside.write_descriptor(left)
+            yield beside
+        for path in beside.stale:
             remove_folder(path)
-        try:
-            write_model(model, form, new, pool)
-            rows = _rows(model, target, new)
-            yield rows
-            if not _is_same(rows, target, folder):
-                with replace_folder(target) as partial:
-                    new.rename(partial)
-            remove_folder(other)
-        finally:
-            remove_folder(new)
 
 
 def _rows(model: BundledModel, target: Path, written: Path | None = None) -> list[CompanionRow]:

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import resource
+import signal
+import subprocess
+import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -23,7 +26,8 @@ def left(scale: float = 1.0, form: ModelForm | None = "folder") -> list[LeftMode
 
 
 def write(models: Sequence[LeftModel], artifact: Path, *, fails: bool = False) -> None:
-    with ThreadPoolExecutor(2) as pool, replacing_models(models, artifact, pool):
+    with ThreadPoolExecutor(2) as pool, replacing_models(models, artifact, pool) as beside:
+        beside.put_in_place()
         if fails:
             raise RuntimeError("the artifact could not be written")
 
@@ -42,6 +46,28 @@ def test_what_was_there_stays_where_the_artifact_fails(tmp_path: Path, form: Mod
     with pytest.raises(RuntimeError):
         write(left(2.0, form), tmp_path / "app", fails=True)
     assert tree(tmp_path) == before
+
+
+KILLED = """
+import os, sys
+from hatch_mlbundle.cli import main
+
+def die(event, arguments):
+    if event == "shutil.rmtree" and ".app." in str(arguments[0]) and os.path.exists(arguments[0]):  # what bore the artifact's name before
+        os.kill(os.getpid(), 9)
+
+sys.addaudithook(die)
+main(["optimize", "app"])
+"""
+
+
+def test_a_model_is_in_the_artifact_or_beside_it_at_any_moment(tmp_path: Path) -> None:
+    files = {**below("app/bert", transformers_files()), "pyproject.toml": b'[tool.mlbundle]\noptimizers = ["externalize"]\n'}
+    write_files(tmp_path, {**files, "app/big.pt": safetensors_file(7) + bytes(10**7)})
+    killed = subprocess.run([sys.executable, "-c", KILLED], cwd=tmp_path, check=False, timeout=60)
+    assert killed.returncode == -signal.SIGKILL
+    assert not (tmp_path / "app/big.pt").exists()
+    assert sorted(path.name for path in (tmp_path / "app.models").iterdir()) == ["big", FILE_NAME]
 
 
 def test_what_a_killed_process_left_goes(tmp_path: Path) -> None:
