@@ -18,8 +18,8 @@ from .canonical import sha256_of_file
 from .manifest import CompanionRow
 from .model import File, Finding
 from .models.external import BundledModel
-from .models.left_models import entry_beside
-from .pipeline import Done, Stage
+from .models.left_models import entry_beside, model_of
+from .pipeline import Done, Stage, leaves_of
 from .runtime.models.descriptor import FILE_NAME, Model, parse, text_of
 from .runtime.models.errors import ModelFileError
 from .runtime.models.places import NEIGHBOUR
@@ -47,14 +47,8 @@ def models_folder(artifact: Path) -> Path:
 
 def models_that_left(stages: Iterable[Done]) -> list[LeftModel]:
     """Return the models that left in these steps, sorted by name."""
-    leaves = {applied.leave.name: applied.leave for done in stages for applied in done.changes if applied.leave}
-    return [
-        LeftModel(
-            model=BundledModel(name=name, path=leave.place, is_file=leave.is_file, files=leave.files),
-            form=cast("ModelForm | None", leave.form),
-        )
-        for name, leave in sorted(leaves.items())
-    ]
+    leaves = {leave.name: leave for done in stages for leave in leaves_of(done.changes)}
+    return [LeftModel(model=model_of(leave), form=cast("ModelForm | None", leave.form)) for _, leave in sorted(leaves.items())]
 
 
 def late_steps(stages: Sequence[Stage]) -> Iterator[Finding]:

@@ -394,7 +394,7 @@ def test_in_a_frozen_bundle_paths_are_those_of_its_packages_too(path: str) -> No
     assert isinstance(leave, Leave)
     assert isinstance(tell, Tell)
     assert (leave.name, leave.place, tell.path) == ("minilm", "_internal/minilm/model", f"_internal/{FILE_NAME}")
-    (told_of,) = parse(tell.render({"minilm"}) or b"", "")
+    (told_of,) = parse(tell.render([leave]) or b"", "")
     assert told_of.path == "minilm/model"
     assert tell.render(()) is None
 
