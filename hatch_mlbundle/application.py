@@ -33,6 +33,7 @@ from .finished import Finished, recall, remember
 from .job import Job
 from .manifest import CompanionRow, Manifest, PackedRow
 from .model import CHUNK, Bundle, Finding, Kind
+from .models.left_models import told_names
 from .models_beside import ModelsBeside, late_steps, models_that_left, replacing_models
 from .pipeline import Outcome, Planned, plan, run
 from .session import Session, open_session
@@ -198,7 +199,10 @@ def _make(job: Job, session: Session, path: Path | None, target: Path, findings:
             if replaced:
                 found = session.services.workspace.found_companions()
                 companions = commits.enter_context(replacing_companions(found, beside(job, target, COMPANIONS)))
-                models = artifact.enter_context(replacing_models(models_that_left(outcome.stages), target, session.services.pool))
+                left = models_that_left(outcome.stages)
+                models = artifact.enter_context(
+                    replacing_models(left, target, session.services.pool, earlier=told_names(outcome.bundle), source=path)
+                )
                 companions += tuple(models.rows)
                 session.services.progress.start("writing", 0)
                 written = artifact.enter_context(write(outcome.bundle, left_out(job, outcome)))
@@ -302,9 +306,9 @@ def left_out(job: Job, outcome: Outcome) -> list[LeftOut]:
 
 
 def _is_lasting(manifest: Manifest, outcome: Outcome) -> bool:
-    """Say whether nothing of the moment had a part in it: a finding (a program missing or failing), a program found on the way."""
+    """Say whether nothing of the moment had a part in it: a finding (a program missing or failing), a program found, a model beside it."""
     foreign = any(row.kind in (Kind.PE.value, Kind.MACHO.value) for row in manifest.files)
-    return not (outcome.findings or manifest.companions or foreign)
+    return not (outcome.findings or manifest.companions or foreign or told_names(outcome.bundle))
 
 
 def _idle(job: Job) -> list[Finding]:

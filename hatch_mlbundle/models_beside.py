@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -84,25 +84,39 @@ class ModelsBeside:
         if form == "tar":
             target, other = other, target
         if form == "folder" and _is_folder_of(target, model_files(model)):
-            self.rows += _rows(model, target)
+            self.rows += _rows(model.name, target)
             return
         with storage_errors(target):
             new = self._new_name(target)
             write_model(model, form, new, self._pool)
-            rows = _rows(model, target, new)
+            rows = _rows(model.name, target, new)
         if not _is_same(rows, target, self._folder):
             self._new.append((new, target))
         self.rows += rows
         self.stale.append(other)
 
-    def write_descriptor(self, left: Sequence[LeftModel]) -> None:
+    def bring(self, name: str, source: Path) -> None:
+        """Tell of a model that left earlier, where it lies in `source`, and copy it from there; raises StorageError."""
+        for lying in (source / name, source / (name + _TAR)):
+            if not lying.exists():
+                continue
+            target = self._folder / lying.name
+            rows = _rows(name, target, lying)
+            if not _is_same(rows, target, self._folder):
+                make_folder(self._folder)
+                with storage_errors(target):
+                    new = self._new_name(target)
+                    _copy(lying, new)
+                self._new.append((new, target))
+            self.rows += rows
+
+    def write_descriptor(self, left: Sequence[LeftModel], brought: Sequence[Model] = ()) -> None:
         """Write which version of each model lies there, so that one may change without the application; of others it stays as it is."""
-        path, names = self._folder / FILE_NAME, {each.model.name for each in left}
-        earlier: Sequence[Model] = ()
-        with suppress(OSError, ModelFileError):
-            earlier = parse(path.read_bytes(), str(path))
+        path = self._folder / FILE_NAME
+        names = {each.model.name for each in left} | {each.name for each in brought}
+        earlier = _told_in(self._folder)
         stay = [model for model in earlier if model.name not in names]
-        told = [entry_beside(each.model) for each in left if each.form]
+        told = [*brought, *(entry_beside(each.model) for each in left if each.form)]
         text = text_of([*stay, *told]).encode()
         if (not told and len(stay) == len(earlier)) or (path.is_file() and path.read_bytes() == text):
             return
@@ -124,34 +138,59 @@ class ModelsBeside:
 
 
 @contextmanager
-def replacing_models(left: Sequence[LeftModel], artifact: Path, pool: Executor) -> Iterator[ModelsBeside]:
+def replacing_models(
+    left: Sequence[LeftModel], artifact: Path, pool: Executor, *, earlier: Collection[str] = (), source: Path | None = None
+) -> Iterator[ModelsBeside]:
     """Write models beside an artifact; those that the body puts in their places stay there when it ends well, and only then.
 
-    What nobody asks for stays as it is. Raises StorageError, ArtifactError.
+    Those called `earlier` left before, and come from where they lie beside `source`. What nobody asks for stays as it is. Raises
+    StorageError, ArtifactError.
     """
-    folder = models_folder(artifact)
+    folder, former = models_folder(artifact), models_folder(source or artifact)
+    names = sorted({*earlier} - {each.model.name for each in left})
     with ExitStack() as written:
+        written.callback(_remove_if_empty, folder)
         if any(each.form for each in left):
             make_folder(folder)
-            written.callback(_remove_if_empty, folder)
         with ExitStack() as placed:
             beside = ModelsBeside(folder, pool, written, placed)
             for each in left:
                 if each.form:
                     beside.write(each.model, each.form)
-            beside.write_descriptor(left)
+            for name in names:
+                beside.bring(name, former)
+            beside.write_descriptor(left, [model for model in _told_in(former) if model.name in names] if former != folder else ())
             yield beside
         for path in beside.stale:
             remove_folder(path)
 
 
-def _rows(model: BundledModel, target: Path, written: Path | None = None) -> list[CompanionRow]:
+def _rows(name: str, target: Path, written: Path | None = None) -> list[CompanionRow]:
     """Return a row for each file of a model at `target`, or still at `written`, by its path in the folder of models."""
     place = written or target
     return [
-        CompanionRow(path=(target.name / path).as_posix(), size=size, sha256=sha256, model=model.name)
+        CompanionRow(path=(target.name / path).as_posix(), size=size, sha256=sha256, model=name)
         for path, size, sha256 in sorted((Path(path), *_state(place / path)) for path in _paths(place))
     ]
+
+
+def _told_in(folder: Path) -> Sequence[Model]:
+    """Return what the descriptor in a folder of models tells of; one that cannot be read tells of nothing."""
+    path = folder / FILE_NAME
+    with suppress(OSError, ModelFileError):
+        return parse(path.read_bytes(), str(path))
+    return ()
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a file or folder with all below it, with permissions and times."""
+    if not source.is_dir():
+        shutil.copy2(source, target)
+        return
+    target.mkdir()
+    for each in source.iterdir():
+        _copy(each, target / each.name)
+    shutil.copystat(source, target)
 
 
 def _paths(place: Path) -> list[str]:

@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from hatch_mlbundle.bundles.images.model_image import ModelForm
+from hatch_mlbundle.cli import main
 from hatch_mlbundle.errors import ArtifactError, StorageError
+from hatch_mlbundle.manifest import Manifest
 from hatch_mlbundle.models.external import find_models
 from hatch_mlbundle.models_beside import LeftModel, replacing_models
 from hatch_mlbundle.runtime.models.descriptor import FILE_NAME, parse
@@ -68,6 +70,34 @@ def test_a_model_is_in_the_artifact_or_beside_it_at_any_moment(tmp_path: Path) -
     assert killed.returncode == -signal.SIGKILL
     assert not (tmp_path / "app/big.pt").exists()
     assert sorted(path.name for path in (tmp_path / "app.models").iterdir()) == ["big", FILE_NAME]
+
+
+def test_models_that_left_before_go_with_the_artifact(tmp_path: Path) -> None:
+    write(left(), tmp_path / "app")
+    there = tree(tmp_path / "app.models")
+    for target in ("app", "other/app"):
+        with ThreadPoolExecutor(2) as pool:
+            earlier = {"bert", "yolo", "unknown"}
+            with replacing_models([], tmp_path / target, pool, earlier=earlier, source=tmp_path / "app") as beside:
+                beside.put_in_place()
+        assert {row.path: row.model for row in beside.rows} == {path: path.split("/")[0] for path in there if path != FILE_NAME}
+        assert tree(tmp_path / f"{target}.models") == there
+    old, new = (tmp_path / f"{folder}app.models/bert/config.json" for folder in ("", "other/"))
+    assert (old.stat().st_mtime, old.stat().st_mode) == (new.stat().st_mtime, new.stat().st_mode)
+
+
+def test_a_further_run_tells_of_models_that_left_before_and_takes_them_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    files = {**below("app/bert", transformers_files()), "app/words.txt": b"a", "app/main.py": b"import mlbundle  # model_path"}
+    pyproject = tmp_path / "pyproject.toml"
+    write_files(tmp_path, {**files, "pyproject.toml": b'[tool.mlbundle]\noptimizers = ["externalize"]\nexternalize.min-size = 1\n'})
+    assert main(["optimize", str(tmp_path / "app")]) == 0
+    pyproject.write_text('[tool.mlbundle]\noptimizers = ["exclude"]\nexclude.paths = ["words.txt"]\n')
+    for target in ("new/app", "app"):
+        assert main(["optimize", "-o", str(tmp_path / target), str(tmp_path / "app")]) == 0
+        rows = Manifest.load(tmp_path / f"{target}.mlbundle.json").companions
+        assert {row.path for row in rows} == {f"bert/{name}" for name in transformers_files()}
+    assert tree(tmp_path / "new/app.models") == tree(tmp_path / "app.models")
 
 
 def test_what_a_killed_process_left_goes(tmp_path: Path) -> None:

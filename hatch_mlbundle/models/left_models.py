@@ -94,6 +94,11 @@ def models_told_of(bundle: Bundle) -> list[Model]:
     return told
 
 
+def told_names(bundle: Bundle) -> set[str]:
+    """Return the names of the models that left a bundle, now or before."""
+    return {model.name for model in models_told_of(bundle)}
+
+
 def laid_out(models: Iterable[Model], known: Mapping[str, File]) -> dict[str, File]:
     """Return the files of models by where they lie in a folder of models by name; `known` are files by SHA-256. Models go whole or not."""
     laid: dict[str, File] = {}
