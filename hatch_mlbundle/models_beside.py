@@ -80,6 +80,7 @@ class ModelsBeside:
 
     def write(self, model: BundledModel, form: ModelForm) -> None:
         """Write a model, unless it is there already in every byte; raises StorageError, ArtifactError."""
+        self._make_folder()
         target, other = self._folder / model.name, self._folder / (model.name + _TAR)
         if form == "tar":
             target, other = other, target
@@ -103,7 +104,7 @@ class ModelsBeside:
             target = self._folder / lying.name
             rows = _rows(name, target, lying)
             if not _is_same(rows, target, self._folder):
-                make_folder(self._folder)
+                self._make_folder()
                 with storage_errors(target):
                     new = self._new_name(target)
                     _copy(lying, new)
@@ -123,9 +124,13 @@ class ModelsBeside:
         with storage_errors(path):
             new = self._new_name(path)
             new.write_bytes(text)
-            if path.is_file():
-                shutil.copymode(path, new)
+            new.chmod(0o644)  # as the models are, whatever the umask
         self._new.append((new, path))
+
+    def _make_folder(self) -> None:
+        if not self._folder.is_dir():
+            make_folder(self._folder)
+            self._folder.chmod(0o755)
 
     def _new_name(self, target: Path) -> Path:
         """Return a free name, under which nothing is left in the end; what killed processes left under such names goes."""
@@ -149,9 +154,8 @@ def replacing_models(
     folder, former = models_folder(artifact), models_folder(source or artifact)
     names = sorted({*earlier} - {each.model.name for each in left})
     with ExitStack() as written:
-        written.callback(_remove_if_empty, folder)
-        if any(each.form for each in left):
-            make_folder(folder)
+        if not folder.exists():
+            written.callback(_remove_if_empty, folder)
         with ExitStack() as placed:
             beside = ModelsBeside(folder, pool, written, placed)
             for each in left:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import resource
 import signal
 import subprocess
@@ -98,6 +99,24 @@ def test_a_further_run_tells_of_models_that_left_before_and_takes_them_along(tmp
         rows = Manifest.load(tmp_path / f"{target}.mlbundle.json").companions
         assert {row.path for row in rows} == {f"bert/{name}" for name in transformers_files()}
     assert tree(tmp_path / "new/app.models") == tree(tmp_path / "app.models")
+
+
+def test_nothing_depends_on_the_umask(tmp_path: Path) -> None:
+    former = os.umask(0o077)
+    try:
+        write(left(), tmp_path / "app")
+    finally:
+        os.umask(former)
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "app.models").rglob("*") if path.is_file()} == {0o644}
+    assert (tmp_path / "app.models").stat().st_mode & 0o777 == 0o755
+
+
+def test_an_empty_folder_of_models_that_was_there_stays(tmp_path: Path) -> None:
+    (tmp_path / "app.models").mkdir()
+    with pytest.raises(RuntimeError):
+        write(left(), tmp_path / "app", fails=True)
+    write([], tmp_path / "app")
+    assert (tmp_path / "app.models").is_dir()
 
 
 def test_what_a_killed_process_left_goes(tmp_path: Path) -> None:
