@@ -152,7 +152,7 @@ def replacing_models(
     StorageError, ArtifactError.
     """
     folder, former = models_folder(artifact), models_folder(source or artifact)
-    names = sorted({*earlier} - {each.model.name for each in left})
+    names = sorted({*earlier} - {FILE_NAME, *(each.model.name for each in left)})
     with ExitStack() as written:
         if not folder.exists():
             written.callback(_remove_if_empty, folder)
@@ -187,20 +187,23 @@ def _told_in(folder: Path) -> Sequence[Model]:
 
 
 def _copy(source: Path, target: Path) -> None:
-    """Copy a file or folder with all below it, with permissions and times."""
+    """Copy a file or folder with the files below it, with permissions and times; no link to a folder is followed there."""
     if not source.is_dir():
         shutil.copy2(source, target)
         return
-    target.mkdir()
-    for each in source.iterdir():
-        _copy(each, target / each.name)
-    shutil.copystat(source, target)
+    for path in _paths(source):
+        place = target / path
+        make_folder(place.parent)
+        shutil.copy2(source / path, place)
+    for place in sorted({target, *(target / parent for path in _paths(target) for parent in Path(path).parents)}, reverse=True):
+        shutil.copystat(source / place.relative_to(target), place)
 
 
 def _paths(place: Path) -> list[str]:
     if not place.is_dir():
         return [""]
-    return [os.path.relpath(Path(above) / name, place) for above, _, names in os.walk(place) for name in names]
+    paths = (Path(above) / name for above, _, names in os.walk(place) for name in names)
+    return [os.path.relpath(path, place) for path in paths if path.is_file()]
 
 
 def _state(path: Path) -> tuple[int, str]:

@@ -87,6 +87,20 @@ def test_models_that_left_before_go_with_the_artifact(tmp_path: Path) -> None:
     assert (old.stat().st_mtime, old.stat().st_mode) == (new.stat().st_mtime, new.stat().st_mode)
 
 
+def test_of_what_is_taken_along_links_are_not_followed(tmp_path: Path) -> None:
+    write(left(), tmp_path / "app")
+    (tmp_path / "app.models/bert/round").symlink_to(".")
+    (tmp_path / "app.models/bert/nowhere").symlink_to("gone")
+    os.mkfifo(tmp_path / "app.models/bert/pipe")
+    (tmp_path / "app.models/bert/file").symlink_to("config.json")
+    with ThreadPoolExecutor(2) as pool:
+        names = {"bert", FILE_NAME}
+        with replacing_models([], tmp_path / "new/app", pool, earlier=names, source=tmp_path / "app") as beside:
+            beside.put_in_place()
+    assert {path.name for path in (tmp_path / "new/app.models/bert").iterdir()} == {*transformers_files(), "file"}
+    assert [model.name for model in parse((tmp_path / "new/app.models" / FILE_NAME).read_bytes(), "")] == ["bert"]
+
+
 def test_a_further_run_tells_of_models_that_left_before_and_takes_them_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     files = {**below("app/bert", transformers_files()), "app/words.txt": b"a", "app/main.py": b"import mlbundle  # model_path"}
