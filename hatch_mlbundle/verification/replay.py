@@ -69,10 +69,11 @@ def _leaving_again(
     number: int, changes: Sequence[Applied], reverted: Collection[Site], original: dict[str, File], state: Mapping[str, File]
 ) -> list[Applied]:
     """Return the changes of a step, with models that leave as they now are; of those, `original` is then what `state` is."""
+    leaves = leaves_of(changes)
+    bundle = Bundle(state.values() if leaves else ())
     spared = {applied.leave.name for applied in changes if applied.leave and Site(number, applied.path) in reverted}
-    bundle = Bundle(state.values())
     again: dict[str, list[Applied]] = {}
-    for leave in leaves_of(changes):
+    for leave in leaves:
         new = leaving_again(leave, bundle) if leave.name not in spared else None
         if new:
             again[leave.name] = left(new, state)
