@@ -190,6 +190,7 @@ def _make(job: Job, session: Session, path: Path | None, target: Path, findings:
     judged = proof.judge(run(before.bundle, job.stages_for(session.artifact.kind), session.services))
     outcome, verification = judged.outcome, judged.report
     told = _told(job.config, (*findings, *_idle(job), *outcome.findings))
+    outside = told_names(outcome.bundle)
     replaced = outcome.bundle != before.bundle or target != path or _is_unfinished(session)
     with ExitStack() as commits:  # from last to first: the artifact, the models that left it being there already, then what tells of it
         models: ModelsBeside | None = None
@@ -200,9 +201,7 @@ def _make(job: Job, session: Session, path: Path | None, target: Path, findings:
                 found = session.services.workspace.found_companions()
                 companions = commits.enter_context(replacing_companions(found, beside(job, target, COMPANIONS)))
                 left = models_that_left(outcome.stages)
-                models = artifact.enter_context(
-                    replacing_models(left, target, session.services.pool, earlier=told_names(outcome.bundle), source=path)
-                )
+                models = artifact.enter_context(replacing_models(left, target, session.services.pool, earlier=outside, source=path))
                 companions += tuple(models.rows)
                 session.services.progress.start("writing", 0)
                 written = artifact.enter_context(write(outcome.bundle, left_out(job, outcome)))
@@ -215,7 +214,8 @@ def _make(job: Job, session: Session, path: Path | None, target: Path, findings:
             commits.enter_context(replacing_report(verification, job, target, written.side.account.sha256))
             if models:
                 models.put_in_place()
-    return _Made(result=Result(manifest=manifest, verification=verification), text=text, lasting=_is_lasting(manifest, outcome))
+    lasting = not outside and _is_lasting(manifest, outcome)  # models may lie beside the artifact another time
+    return _Made(result=Result(manifest=manifest, verification=verification), text=text, lasting=lasting)
 
 
 def _tell(job: Job, target: Path, manifest: Manifest, text: bytes, commits: ExitStack) -> None:
@@ -306,9 +306,9 @@ def left_out(job: Job, outcome: Outcome) -> list[LeftOut]:
 
 
 def _is_lasting(manifest: Manifest, outcome: Outcome) -> bool:
-    """Say whether nothing of the moment had a part in it: a finding (a program missing or failing), a program found, a model beside it."""
+    """Say whether nothing of the moment had a part in it: a finding (a program missing or failing), a program found on the way."""
     foreign = any(row.kind in (Kind.PE.value, Kind.MACHO.value) for row in manifest.files)
-    return not (outcome.findings or manifest.companions or foreign or told_names(outcome.bundle))
+    return not (outcome.findings or manifest.companions or foreign)
 
 
 def _idle(job: Job) -> list[Finding]:
