@@ -442,6 +442,26 @@ def test_links_within_a_layer_lead_to_what_is_edited(tmp_path: Path) -> None:
     }
 
 
+def test_hard_links_by_way_of_a_link_to_a_folder_go_on_leading_somewhere(tmp_path: Path) -> None:
+    tar = layer(link("lib", "usr/lib"), ("usr/lib/x", b"1" * 600), hard_link("usr/lib/y", "usr/lib/x"), hard_link("z", "lib/y"))
+    made = write(oci_layout(tmp_path / "image", [tar]), tmp_path / "made", edit_of(dropping("usr/lib/y")))
+    assert members(layers(made)[0])["z"].linkname == "usr/lib/x"
+
+
+def test_links_have_no_attributes_of_files(tmp_path: Path) -> None:
+    """Linux refuses `user.` ones of links, and so does whatever unpacks an image with them."""
+    info = tarfile.TarInfo("f")
+    info.pax_headers = {"SCHILY.xattr.user.a": "1", "LIBARCHIVE.xattr.user.a": "MQ", "SCHILY.acl.access": "user::r--", "comment": "c"}
+    source = oci_layout(tmp_path / "image", [layer(("f", info), ("g", b"1"))])
+    new = NewLayer(files=(new_file("f", link="g"),), created_by="x")
+    for made in (
+        write(source, tmp_path / "replaced", edit_of(replacing(new_file("f", link="g")))),
+        write(source, tmp_path / "new", edit_of(dropping("f"), new=[new])),
+    ):
+        (found,) = [each for data in layers(made) for name, each in members(data).items() if name == "f"]
+        assert (found.linkname, set(found.pax_headers) - {"comment"}) == ("g", set())
+
+
 @pytest.mark.parametrize("path", ["../up", "/top", "a//b", "a/.wh.b", ".wh..wh.plnk/x"])
 def test_names_that_no_file_has(tmp_path: Path, path: str) -> None:
     with pytest.raises(ArtifactError, match="is no name"):
