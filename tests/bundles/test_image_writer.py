@@ -313,6 +313,24 @@ def test_files_with_holes(tmp_path: Path) -> None:
         assert raw[raw.index(b"a-kept") :][:20_000] in data
 
 
+@pytest.mark.parametrize("form", ["--format=gnu", "--sparse-version=0.0", "--sparse-version=0.1", "--sparse-version=1.0"])
+def test_holes_of_more_than_octal_numbers_can_say(tmp_path: Path, form: str) -> None:
+    place, out = tmp_path / "files", tmp_path / "out"
+    place.mkdir()
+    out.mkdir()
+    with (place / "big").open("wb") as file:
+        file.seek(9 << 30)
+        file.write(b"end")
+    os.link(place / "big", place / "same")
+    subprocess.run(["tar", "-C", place, "-S", "--sort=name", form, "-cf", tmp_path / "in.tar", "."], check=True)
+    source = oci_layout(tmp_path / "image", [(tmp_path / "in.tar").read_bytes()])
+    (data,) = layers(write(source, tmp_path / "made", edit_of(dropping("big"))))
+    subprocess.run(["tar", "-C", out, "-xf", "-"], input=data, check=True)
+    with (out / "same").open("rb") as file:
+        file.seek(9 << 30)
+        assert (file.read(), [path.name for path in out.iterdir()]) == (b"end", ["same"])
+
+
 def test_the_same_bytes_however_it_is_made(tmp_path: Path) -> None:
     tars = [layer(*((f"f{number}", os.urandom(30_000) + bytes(400_000)) for number in range(8))), TOP]
     source = image(tmp_path / "image", "+gzip", tars)
