@@ -143,7 +143,8 @@ def test_the_last_layer_never_goes(tmp_path: Path) -> None:
 def test_layers_are_packed_as_asked(tmp_path: Path, compression: str, stored: str) -> None:
     source = image(tmp_path / "image", stored)
     suffix = "" if compression == "none" else f"+{compression}"
-    made = write(source, tmp_path / "made", edit_of(None, LayerEdit(), dropping("app/nothing")), compression=compression, recompress=True)
+    edit = edit_of(None, LayerEdit(), dropping("app/nothing"))
+    made = write(source, tmp_path / "made", edit, compression=compression, level=1, recompress=True)
     _, manifest, config = documents(made)
     assert [each["mediaType"].removeprefix(f"{OCI}.layer.v1.tar") for each in manifest["layers"]] == [stored, suffix, suffix]
     assert config["rootfs"] == documents(source)[2]["rootfs"]
@@ -151,7 +152,7 @@ def test_layers_are_packed_as_asked(tmp_path: Path, compression: str, stored: st
     assert contents(made) == contents(source)
 
 
-@pytest.mark.parametrize("name", ["made", "made.tar", "made.tar.gz", "made.tgz", "made.tar.zst"])
+@pytest.mark.parametrize("name", ["made", "made.tar", "made.tar.gz", "made.tar.zst"])
 @pytest.mark.parametrize("form", ["folder", "tar", "tar.gz", "docker", "old docker", "docker.zst"])
 def test_every_form_becomes_every_other(tmp_path: Path, form: str, name: str) -> None:
     source = image(tmp_path / "image")
@@ -346,7 +347,7 @@ def test_the_same_bytes_however_it_is_made(tmp_path: Path) -> None:
 
 SCRIPT = """
 import os, sys
-os.umask(int(sys.argv[3], 8))
+os.umask(0o77)
 from pathlib import Path
 from tests.bundles.imagewriting import *
 write(Path(sys.argv[1]), Path(sys.argv[2]), edit_of(dropping("app/old.bin"), dropping("app/data"), None, labels={"b": "1", "a": "2"}))
@@ -354,16 +355,11 @@ write(Path(sys.argv[1]), Path(sys.argv[2]), edit_of(dropping("app/old.bin"), dro
 
 
 def test_the_same_bytes_for_any_umask_and_hash_seed(tmp_path: Path) -> None:
-    source = image(tmp_path / "image")
-    found = set()
-    for seed, umask in (("0", "22"), ("5", "77")):
-        folder = tmp_path / seed
-        folder.mkdir()
-        subprocess.run(
-            [sys.executable, "-c", SCRIPT, source, folder / "made.tar", umask], check=True, env={**os.environ, "PYTHONHASHSEED": seed}
-        )
-        found.add(sha256((folder / "made.tar").read_bytes()))
-    assert len(found) == 1
+    source, other = image(tmp_path / "image"), tmp_path / "other.tar"
+    edit = edit_of(dropping("app/old.bin"), dropping("app/data"), None, labels={"b": "1", "a": "2"})
+    made = write(source, tmp_path / "made.tar", edit)
+    subprocess.run([sys.executable, "-c", SCRIPT, source, other], check=True, env={**os.environ, "PYTHONHASHSEED": "5"})
+    assert made.read_bytes() == other.read_bytes()
 
 
 @pytest.mark.parametrize("name", ["made", "made.tar", "made.tgz"])
