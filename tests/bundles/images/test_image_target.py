@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,9 +12,11 @@ import pytest
 
 from hatch_mlbundle.bundles.images.image_target import writing_image
 from hatch_mlbundle.bundles.images.replacing import is_archive, replacing_image
+from hatch_mlbundle.cli import main
 from tests.bundles.imagewriting import contents, dropping, edit_of, write
 from tests.imagesmith import layer, oci_layout
 
+PACKAGES = "opt/app/lib/python3.11/site-packages"
 KILLED = """
 import os, sys
 from pathlib import Path
@@ -34,6 +38,24 @@ def test_what_a_killed_process_leaves_goes_with_the_next(tmp_path: Path, name: s
         write(source, free, edit_of(dropping("a")))
     assert [path.name for path in place.iterdir()] == [name]
     assert set(contents(place / name)) == {"b"}
+
+
+@pytest.mark.parametrize("name", ["app", "app.tar"])
+def test_a_full_disk_is_told_of_the_name_that_was_meant(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    noise = [(f"opt/{number}", os.urandom(300_000)) for number in range(8)]
+    source = oci_layout(tmp_path / "image", [layer((f"{PACKAGES}/a/__init__.py", b""), (f"{PACKAGES}/a/tests/test_a.py", b"1"), *noise)])
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if os.geteuid() or not shutil.which("mount"):
+        pytest.skip("needs to mount a file system")
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], check=False, capture_output=True).returncode:
+        pytest.skip("needs to mount a file system")
+    try:
+        assert main(["optimize", str(source), "-o", str(disk / name)]) == 2
+        assert f"disk full while writing {disk / name};" in capsys.readouterr().err
+        assert list(disk.iterdir()) == []
+    finally:
+        subprocess.run(["umount", disk], check=True)
 
 
 @pytest.mark.parametrize("name", ["app", "app.tar"])
