@@ -14,19 +14,19 @@ from hatch_mlbundle.bundles.folder import check_target
 from hatch_mlbundle.errors import ArtifactError
 from hatch_mlbundle.storage import storage_errors
 
-_ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.zst")
+from .image_target import ARCHIVES, packing_of
 
 
 def is_archive(target: Path) -> bool:
     """Say whether an image of this name is written as a tar file; any other is a folder."""
-    return target.name.endswith(_ARCHIVES)
+    return packing_of(target) is not None
 
 
 def check_image_target(source: Path, target: Path) -> None:
     """See whether the result of optimizing the image `source` may go to `target`; raises ArtifactError."""
     if not is_archive(target):
         if source.is_file() and target.resolve() == source.resolve():
-            raise ArtifactError(str(source), f"has no name of an archive, as {', '.join(_ARCHIVES)} are; give the result one with --output")
+            raise ArtifactError(str(source), f"has no name of an archive, as {', '.join(ARCHIVES)} are; give the result one with --output")
         if target.is_file():
             raise ArtifactError(str(target), "is a file there already, and an image of this name is written as a folder; name it .tar")
         if source.is_dir():
