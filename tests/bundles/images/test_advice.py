@@ -338,6 +338,9 @@ def test_torch_for_cpus_is_offered_and_a_second_cuda_found(tmp_path: Path) -> No
     assert found["cuda-twice"].saved.installed == 1504
     uv = options(tmp_path / "uv", ("RUN uv pip install torch", layer(*CUDA)))["cpu-wheel"]
     assert lines(uv) == ["RUN uv pip install --torch-backend=cpu torch"]
+    other = options(tmp_path / "other", ("RUN conda env create -f e.yml", layer(*CUDA)))["cpu-wheel"]
+    assert lines(other) == []  # pip would find torch there, and leave it
+    assert comments(other).endswith("# install torch from https://download.pytorch.org/whl/cpu in it")
     assert "cpu-wheel" not in options(tmp_path / "cpu", ("RUN pip install torch", layer(CUDA[1])))
 
 
