@@ -109,7 +109,8 @@ def _made_so(made: Instruction, change: re.Match[str], command: str) -> str | No
 
 def _narrowed(change: re.Match[str] | None, files: Sequence[Stored]) -> str:
     """Return the command for what a layer makes alone: to set anew what a lower one has set would copy that, too."""
-    place = "/" + commonpath([each.hidden.path for each in files if each.hidden])
+    paths = [each.hidden.path for each in files if each.hidden]
+    place = "/" + commonpath([min(paths), max(paths)])  # what these two share, all between them do
     if change is None or not place.isprintable():
         return ""
     if change["own"]:
