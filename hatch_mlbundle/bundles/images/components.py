@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -65,10 +65,13 @@ def components(
     `models` are those of the bundle.
     """
     sorter = _Sorter(leaves, models)
+    links = _hard_links(bundle, leaves)
     sums: dict[Part, _Sum] = {}
     for path, file in bundle.items():
         leaf = leaves[path]
         part = sorter.part_of(path, leaf)
+        if part.kind == "cache":
+            part = next((other for name in links.get(path, ()) if (other := sorter.part_of(name, leaves[name])).kind != "cache"), part)
         found = sums.get(part) or sums.setdefault(part, _Sum())
         found.files += 1
         found.installed += file.size
@@ -80,6 +83,15 @@ def components(
                 found.tensors.update(told.get("tensors", {}))
     rows = [_row(part, found) for part, found in _bounded(sums).items()]
     return tuple(sorted(rows, key=lambda row: (-row.installed, row.kind, row.name, row.version, row.detail)))
+
+
+def _hard_links(bundle: Bundle, leaves: Mapping[str, Leaf]) -> Mapping[str, Sequence[str]]:
+    """Return the other names of files that have several: what is in a cache and elsewhere takes its room for what is elsewhere."""
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    for path, file in bundle.items():
+        if file.link is not None and leaves[path].stored:
+            found[file.link[1:]].append(path)
+    return found
 
 
 class _Sorter:

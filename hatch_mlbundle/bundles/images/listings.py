@@ -9,7 +9,7 @@ from functools import lru_cache, partial
 
 from hatch_mlbundle.bundles.record import recorded_files
 
-from .package_facts import conda_package
+from .package_facts import APK_INSTALLED, conda_package
 from .tree import Effort, Folder, Leaf, Manager, TreeError, walk
 
 _RECORD = ".dist-info/RECORD"
@@ -17,8 +17,6 @@ _DPKG = re.compile(r"var/lib/dpkg/info/([^/:]+)(?::[^/]+)?\.list")
 """One path a line (deb-md5sums(5) has the same of a package without folders; dpkg(1), FILES)."""
 _DISTROLESS = re.compile(r"var/lib/dpkg/status\.d/([^/]+)\.md5sums")
 """`MD5  PATH` a line: what is left of dpkg in images without it."""
-_APK = re.compile(r"(?:usr/)?lib/apk/db/installed")
-"""Letter, colon, value: P a package, F a folder, R a file in it (Alpine's wiki, "Apk spec")."""
 
 _ENDS = (".json", ".list", ".md5sums", "/installed")
 """How the names of all other listings end."""
@@ -71,7 +69,7 @@ def _manager(path: str) -> Manager | None:
         return None
     if conda_package(path):
         return "conda"
-    return "system" if any(pattern.fullmatch(path) for pattern in (_DPKG, _DISTROLESS, _APK)) else None
+    return "system" if any(pattern.fullmatch(path) for pattern in (_DPKG, _DISTROLESS, APK_INSTALLED)) else None
 
 
 def _listed(path: str, text: str) -> Iterator[tuple[str, str]]:

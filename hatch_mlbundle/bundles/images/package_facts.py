@@ -19,7 +19,8 @@ _STATUS = "var/lib/dpkg/status"
 _FIRST = ("etc/os-", "usr/lib/os-", "var/lib/dpkg/status")
 _STATUS_OF_ONE = re.compile(r"var/lib/dpkg/status\.d/[^/]+(?<!\.md5sums)")
 """What is left of dpkg in images without it."""
-_APK = re.compile(r"(?:usr/)?lib/apk/db/installed")
+APK_INSTALLED = re.compile(r"(?:usr/)?lib/apk/db/installed")
+"""Letter, colon, value: P a package, V its version, F a folder, R a file in it (Alpine's wiki, "Apk spec")."""
 _CONDA = re.compile(r"((?:.*/)?)conda-meta/([^/]+)-([^-/]+)-[^-/]+\.json")
 """NAME-VERSION-BUILD.json, a file for each package (conda, "Package specification", `conda-meta`)."""
 _INFO = re.compile(r"\.(?:dist|egg)-info(?:/|$)")
@@ -62,7 +63,7 @@ def read_versions(told: Mapping[str, bytes | None]) -> Versions:
         if data is not None and (path == _STATUS or _STATUS_OF_ONE.fullmatch(path)):
             lines = data.decode("utf-8", "replace").split("\n")
             system |= dict(line.split(" ", 1) for line in lines if " " in line)
-        elif data is not None and _APK.fullmatch(path):
+        elif data is not None and APK_INSTALLED.fullmatch(path):
             system |= dict(_apk(data.decode("utf-8", "replace")))
         elif match := conda_package(path):
             conda[match[2]] = match[3]

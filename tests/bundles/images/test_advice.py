@@ -27,6 +27,10 @@ else:
 
 ELF = b"\x7fELF"
 SITE = "opt/app/lib/python3.11/site-packages"
+MODEL: list[tuple[str, bytes]] = [
+    ("config.json", json.dumps({"model_type": "bert"}).encode()),
+    ("model.safetensors", (2).to_bytes(8, "little") + b"{}" + os.urandom(9000)),
+]
 
 
 def scan(root: Path, *made: tuple[str, bytes]) -> Side:
@@ -75,6 +79,8 @@ def test_an_empty_image_and_one_without_waste_have_no_options(tmp_path: Path) ->
         ("RUN apk add gcc", "var/cache/apk/a", "RUN apk add --no-cache gcc"),
         ("RUN npm ci", "root/.npm/_cacache/a", "RUN npm ci && npm cache clean --force"),
         ("RUN ./install.sh", "root/.cache/pip/a", "RUN ./install.sh && rm -rf /root/.cache/pip"),
+        ("RUN dnf install gcc", "var/cache/libdnf5/a", "RUN dnf install gcc && dnf clean all"),
+        ("RUN ./run.sh", "root/.ccache/a", "RUN ./run.sh && rm -rf /root/.ccache"),
         ("RUN ./run.sh", "root/.cache/matplotlib/a", "RUN ./run.sh && rm -rf /root/.cache/matplotlib"),
         ("RUN ./run.sh", "var/log/nginx/a", "RUN ./run.sh && find /var/log ! -type d -delete"),
         ("RUN pip install a", "r o$t/.cache/pip/b", "RUN pip install --no-cache-dir a"),
@@ -146,6 +152,41 @@ def test_a_change_of_owner_is_made_where_the_files_are(tmp_path: Path, copy: str
     assert lines(row) == [expected]
 
 
+def test_a_change_of_owner_of_what_several_layers_made_is_made_in_each_for_what_it_made(tmp_path: Path) -> None:
+    """The user has to be there before; and `chown` writes again what a lower layer has, even where it changes nothing."""
+    copied, built = some(3000), [some(4000), some(500)]
+    row = options(
+        tmp_path / "i",
+        ("COPY app /app # buildkit", layer(("app/x", copied))),
+        ("RUN make install", layer(("app/lib/a", built[0]), ("app/lib/b", built[1]))),
+        ("RUN useradd app && chown -R app:app /app", layer(("app/x", copied), ("app/lib/a", built[0]), ("app/lib/b", built[1]))),
+    )["owner-copies"]
+    assert lines(row) == [
+        "RUN useradd app",
+        "COPY --chown=app:app app /app",
+        "RUN make install && find /app/lib ! -user app -exec chown -h app:app {} +",
+    ]
+    assert comments(row).endswith("# and leave out of layer 3: useradd app && chown -R app:app /app")
+
+
+def test_what_a_later_layer_repeats_is_told_of_the_layer_that_makes_it(tmp_path: Path) -> None:
+    model = {f"app/blip/{name}": data for name, data in MODEL}
+    cache, lib = {"root/.cache/pip/a": some(3000)}, {"usr/a.bin": some(2000)}
+    again = {**lib, "usr/b.bin": lib["usr/a.bin"]}
+    found = options(
+        tmp_path / "i",
+        ("COPY src /app", layer(*model.items(), ("app/main.py", some(300)))),
+        ("RUN pip install a", layer(*cache.items(), *again.items())),
+        ("RUN chmod -R go-w / && true", layer(*model.items(), *cache.items(), *again.items())),
+    )
+    assert found["pip-cache"].saved.installed == 2 * 3000
+    assert lines(found["pip-cache"])[0] == "RUN pip install --no-cache-dir a"
+    assert found["models"].saved.installed == 2 * sum(map(len, model.values()))
+    assert lines(found["models"], ".dockerignore") == ["src/blip"]
+    assert "blip 9.03 kB" in found["models"].pros[0]
+    assert lines(found["hard-links"]) == ["RUN pip install a && hardlink --ignore-time /usr"]
+
+
 def test_a_change_of_owner_that_is_not_understood_is_told_all_the_same(tmp_path: Path) -> None:
     data = some(4000)
     row = options(tmp_path / "i", ("COPY app /app", layer(("app/x", data))), ("RUN chmod +x /app/x", layer(("app/x", data))))[
@@ -201,6 +242,31 @@ def test_build_tools_go_to_a_stage_of_their_own(tmp_path: Path) -> None:
     assert row.saved.installed == 5000
     assert lines(row) == ["FROM BASE AS build", "RUN apt-get install -y gcc", "", "FROM BASE", "COPY --from=build /opt/app /opt/app"]
     assert "gcc-12 5.00 kB" in row.pros[0]
+
+
+@pytest.mark.parametrize(
+    ("install", "expected"),
+    [
+        ("apt-get update && apt-get install -y gcc python3", ["RUN apt-get update && apt-get install -y python3"]),
+        (
+            "apt-get update && apt-get install -y python3-pip",
+            ["RUN apt-get update && apt-get install --no-install-recommends -y python3-pip"],
+        ),
+        ("apt-get update && apt-get install -y gcc", []),
+        ("apt-get install -y gcc python3; true", []),
+    ],
+)
+def test_the_last_stage_has_what_was_installed_beside_build_tools(tmp_path: Path, install: str, expected: list[str]) -> None:
+    made = layer(("usr/bin/gcc-12", some(5000)), (f"{DPKG}gcc-12.list", b"/usr/bin/gcc-12\n"))
+    row = options(tmp_path / "i", (f"RUN {install}", made))["build-tools"]
+    last = re.sub(r" \\\n", "", "\n".join(lines(row))).partition("FROM BASE\n")[2]
+    assert last.split("\n") == (expected or [""])
+
+
+def test_bytecode_of_what_venv_installs_is_deleted(tmp_path: Path) -> None:
+    members: list[Member] = [(f"{SITE}/pip/a.py", b"1"), (f"{SITE}/pip/__pycache__/a.cpython-311.pyc", some(300))]
+    row = options(tmp_path / "i", ("RUN python3 -m venv /opt/app && /opt/app/bin/pip install p", layer(*members)))["bytecode"]
+    assert "-name __pycache__" in lines(row)[-1]
 
 
 def test_documentation_goes_and_licences_stay(tmp_path: Path) -> None:
@@ -272,6 +338,9 @@ def test_torch_for_cpus_is_offered_and_a_second_cuda_found(tmp_path: Path) -> No
     assert found["cuda-twice"].saved.installed == 1504
     uv = options(tmp_path / "uv", ("RUN uv pip install torch", layer(*CUDA)))["cpu-wheel"]
     assert lines(uv) == ["RUN uv pip install --torch-backend=cpu torch"]
+    other = options(tmp_path / "other", ("RUN conda env create -f e.yml", layer(*CUDA)))["cpu-wheel"]
+    assert lines(other) == []  # pip would find torch there, and leave it
+    assert comments(other).endswith("# install torch from https://download.pytorch.org/whl/cpu in it")
     assert "cpu-wheel" not in options(tmp_path / "cpu", ("RUN pip install torch", layer(CUDA[1])))
 
 
@@ -330,12 +399,6 @@ def test_the_same_image_gives_the_same_options(tmp_path: Path) -> None:
 def document(row: AdviceRow, where: str) -> list[Any]:
     yaml = pytest.importorskip("yaml")
     return [yaml.safe_load(edit.text) for edit in row.edits if edit.where == where]
-
-
-MODEL: list[tuple[str, bytes]] = [
-    ("config.json", json.dumps({"model_type": "bert"}).encode()),
-    ("model.safetensors", (2).to_bytes(8, "little") + b"{}" + some(9000)),
-]
 
 
 @pytest.mark.parametrize("folder", ["app/models/blip", "app/models/b l ü p", "app/0x10", "app/yes"])

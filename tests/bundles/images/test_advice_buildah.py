@@ -23,7 +23,7 @@ PROGRAMS = ("sh", "rm", "cp", "chown", "find")
 DOCKERFILE = [
     "COPY root /",
     "COPY app /app",
-    "RUN cp -r /app/pip /root/.cache/ && cp /app/main.py /big && cp -r /app/share /usr/",
+    "RUN cp -r /app/pip /root/.cache/ && cp /app/main.py /big && cp -r /app/share /usr/ && cp -r /app/main.py /app/made",
     "RUN rm /big",
     "RUN chown -R 5:6 /app",
 ]
@@ -68,21 +68,22 @@ def edited(lines: list[str], options: Mapping[str, AdviceRow]) -> list[str]:
     new = list(lines)
     for name in ("documentation", "hidden-files", "pip-cache", "other-caches"):
         if name in options:
-            number, line = instruction(options[name])
+            ((number, line),) = instructions(options[name])
             new[number - 1] += f" && {line.rpartition(' && ')[2]}"
-    number, line = instruction(options["owner-copies"])
-    new[number - 1] = line.replace("SOURCE", "app")
+    (number, copy), (also, run) = instructions(options["owner-copies"])
+    new[number - 1] = copy.replace("SOURCE", "app")
+    new[also - 1] += f" && {run.rpartition(' && ')[2]}"
     assert "# and no longer delete it in layer 4: RUN rm /big" in options["hidden-files"].edits[0].text
-    assert "# and leave `chown -R 5:6 ...` out of layer 5" in options["owner-copies"].edits[0].text
+    assert "# and leave out of layer 5: chown -R 5:6 /app" in options["owner-copies"].edits[0].text
     return new[:3]
 
 
-def instruction(row: AdviceRow) -> tuple[int, str]:
-    """Return the layer that an option's first edit names, and the instruction for it."""
+def instructions(row: AdviceRow) -> list[tuple[int, str]]:
+    """Return the layers that an option's first edit names, and the instruction for each."""
     text = re.sub(r" \\\n", "", row.edits[0].text)
-    match = re.search(r"^# layer (\d+): .*\n((?:RUN|COPY) .*)$", text, re.MULTILINE)
-    assert match is not None
-    return int(match[1]), match[2]
+    found = re.findall(r"^# layer (\d+): .*\n((?:RUN|COPY) .*)$", text, re.MULTILINE)
+    assert found
+    return [(int(number), line) for number, line in found]
 
 
 def unpacked(side: Side) -> int:

@@ -147,6 +147,7 @@ def test_models_have_formats_and_the_hub_s_names_and_dtypes(tmp_path: Path) -> N
             ("srv/app/weights/large.onnx", b"o" * 1_500_000),
             ("srv/app/weights/tiny.onnx", b"o" * 1000),
             ("root/.cache/huggingface/xet/chunk", b"c" * 100),
+            ("root/.cache/huggingface/token", b"t"),
         ),
     )
     blip = found["model Salesforce/blip"]
@@ -155,6 +156,7 @@ def test_models_have_formats_and_the_hub_s_names_and_dtypes(tmp_path: Path) -> N
     assert (blip.files, blip.installed) == (4, len(weights) + 2)
     assert found["model large"].detail == "ONNX in /srv/app/weights/large.onnx"
     assert found["application /srv/app"].installed == 1000
+    assert found["cache Hugging Face chunks"].detail == "/root/.cache/huggingface/xet"
     assert found["cache Hugging Face"].detail == "/root/.cache/huggingface"
 
 
@@ -193,6 +195,28 @@ def test_caches_elsewhere_are_known_by_their_mark(tmp_path: Path) -> None:
     mark = b"Signature: 8a477f597d28d172789f06886806bc55"
     found = rows(tmp_path, layer(("build/uv/CACHEDIR.TAG", mark), ("build/uv/a/b/c", b"1"), ("build/other", b"2")))
     assert (found["cache uv"].files, found["cache uv"].detail) == (2, "/build/uv")
+
+
+@pytest.mark.parametrize("beside", ["pyvenv.cfg", ".rustc_info.json"])
+def test_what_is_marked_but_run_from_is_no_cache(tmp_path: Path, beside: str) -> None:
+    """As virtual environments that uv makes are, and what cargo builds."""
+    members = layer(("app/x/CACHEDIR.TAG", b""), (f"app/x/{beside}", b"1"), ("app/x/lib/python3.12/site-packages/p/a.py", b"1"))
+    assert {row.kind for row in rows(tmp_path, members).values()} == {"application", "package"}
+
+
+def test_what_conda_links_out_of_its_cache_is_no_cache(tmp_path: Path) -> None:
+    """A hard link counts under the first of its names; to delete the cache would not free it."""
+    found = rows(
+        tmp_path,
+        layer(
+            conda("tzdata", "2025b", "share/zoneinfo/UTC"),
+            ("opt/conda/pkgs/tzdata-2025b-h1_0/share/zoneinfo/UTC", b"1" * 50),
+            hard_link("opt/conda/share/zoneinfo/UTC", "opt/conda/pkgs/tzdata-2025b-h1_0/share/zoneinfo/UTC"),
+            ("opt/conda/pkgs/cache.json", b"2" * 7),
+        ),
+    )
+    assert (found["cache conda"].files, found["cache conda"].installed) == (1, 7)
+    assert found["package tzdata"].installed == 50
 
 
 def test_gpu_code_is_told_of_whatever_has_it(tmp_path: Path) -> None:
@@ -281,7 +305,7 @@ def test_libraries_of_nvidia_s_are_known_by_name() -> None:
     assert cuda_library("usr/lib/libcurl.so.4") is None
 
 
-@pytest.mark.parametrize("place", [*caches._OF_MODELS, *caches._ANYWHERE, *caches._AT_ROOT, ".cache/anything"])
+@pytest.mark.parametrize("place", [*caches.OF_MODELS, *caches._ANYWHERE, *caches._AT_ROOT, ".cache/anything"])
 def test_every_place_is_found(place: str) -> None:
     found = caches.Caches(()).holding(f"{place}/x")
     assert found is not None

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from hatch_mlbundle.bundles.images.caches import OF_MODELS, alternatives
 from hatch_mlbundle.manifest import EditRow
 from hatch_mlbundle.models.external import BundledModel
 from hatch_mlbundle.printable import shortened
@@ -17,10 +18,8 @@ from .evidence import Evidence, Option
 from .instructions import about, copied
 from .mounts import Mount, compose_file, copy_commands, image_pod, model_dockerfile, volume_pod
 
-_CACHE = re.compile(
-    r"((?:.*/)?\.cache/(?:huggingface(?:/hub)?|torch/(?:hub|sentence_transformers)|whisper|clip|modelscope))/.+|((?:.*/)?models--[^/]+)/.+"
-)
-"""Where libraries keep what they downloaded: huggingface_hub, torch.hub, sentence-transformers, Whisper, ModelScope."""
+_CACHE = re.compile(rf"((?:.*/)?(?:{alternatives(OF_MODELS)})(?:/hub|/sentence_transformers)?)/.+|((?:.*/)?models--[^/]+)/.+")
+"""Where libraries keep what they downloaded, down to the folder that has nothing but models."""
 _UNSAFE = re.compile(r"[\"'\\$`*?\[\]!#:]")
 """What means something in a shell, in YAML, or in the short form of a mount."""
 _NAMED = 4
@@ -139,7 +138,7 @@ def _layers(evidence: Evidence, baked: Sequence[_Baked]) -> Iterator[Option]:
     moved = [each for each in baked if not mixed.isdisjoint(evidence.by_layer(each.paths))]
     if not moved:
         return
-    size = format_size(sum(stored.compressed for each in moved for stored in evidence.freed(each.paths)))
+    size = format_size(sum(stored.compressed for each in moved for stored in evidence.shown(each.paths)))
     lines = [f"COPY {source} /{each.model.path}" for each in moved if (source := _source(evidence, each))]
     if lines:
         lines.insert(0, "# before the instructions that copy or install the application:")

@@ -25,11 +25,11 @@ def context_options(evidence: Evidence) -> Iterator[Option]:
     """Yield what `.dockerignore` keeps out of the image, and of what is sent to the builder."""
     found: defaultdict[str, list[str]] = defaultdict(list)
     for path in evidence.paths:
-        stored = evidence.seen[path]
-        match = _WORK.fullmatch(path) if copied(evidence.made_by(stored.layer)) and "-packages/" not in path else None
+        layer = evidence.origin(path)
+        match = _WORK.fullmatch(path) if copied(evidence.made_by(layer)) and "-packages/" not in path else None
         if match:
             folder = f"{match['top']}/{match['name']}" if match["top"] else match["name"]
-            pattern = ignore_pattern(evidence, stored.layer, folder)
+            pattern = ignore_pattern(evidence, layer, folder)
             if pattern and (pattern in found or len(found) < _MOST):
                 found[pattern].append(path)
     paths = [path for names in found.values() for path in names]

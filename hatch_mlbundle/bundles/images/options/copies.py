@@ -25,10 +25,9 @@ def copy_options(evidence: Evidence, told: Collection[int]) -> Iterator[Option]:
     """Yield what copies take, those of what no other option takes out: `told` are the `id`s of that."""
     linked, repeated = dict[str, str](), dict[str, str]()
     for first, *others in _groups(evidence, told):
-        layers = {evidence.seen[first].layer: first}
+        layers = {evidence.origin(first): first}
         for path in others:
-            number = evidence.seen[path].layer
-            same = layers.setdefault(number, path)
+            same = layers.setdefault(evidence.origin(path), path)
             if same != path:
                 linked[path] = same
             else:
@@ -45,7 +44,7 @@ def _groups(evidence: Evidence, told: Collection[int]) -> Iterator[list[str]]:
             groups[stored.sha256, evidence.bundle[path].mode].setdefault(id(stored), path)
     for paths in groups.values():
         if len(paths) > 1:
-            yield sorted(paths.values(), key=lambda path: (evidence.seen[path].layer, path))
+            yield sorted(paths.values(), key=lambda path: (evidence.origin(path), path))
 
 
 def _linked(evidence: Evidence, linked: dict[str, str]) -> Iterator[Option]:
@@ -71,7 +70,7 @@ def _linked(evidence: Evidence, linked: dict[str, str]) -> Iterator[Option]:
 def _repeated(evidence: Evidence, repeated: dict[str, str]) -> Iterator[Option]:
     pairs: defaultdict[tuple[int, int], list[str]] = defaultdict(list)
     for path, first in repeated.items():
-        pairs[evidence.seen[first].layer, evidence.seen[path].layer].append(path)
+        pairs[evidence.origin(first), evidence.origin(path)].append(path)
     worth = {pair: paths for pair, paths in sorted(pairs.items()) if evidence.size(paths) > evidence.least}
     if not worth:
         return

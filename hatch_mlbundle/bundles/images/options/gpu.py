@@ -12,7 +12,7 @@ from hatch_mlbundle.units import format_size
 
 from .caches import PIP_INSTALL
 from .evidence import Evidence, Option
-from .instructions import about
+from .instructions import about, instead_of
 
 _PACKAGES = r"(?P<root>(?:.*/)?(?:site|dist)-packages)/"
 _WHEELS = re.compile(rf"{_PACKAGES}(?:nvidia|triton|(?:nvidia_|triton-|pytorch_triton)[^/]*\.dist-info)/.+")
@@ -69,7 +69,7 @@ def _cpu_edits(evidence: Evidence, paths: Sequence[str]) -> Iterator[EditRow]:
     for number in evidence.by_layer(paths):
         made = evidence.made_by(number)
         new = made.with_flag(_UV_INSTALL, "--torch-backend=cpu") or made.with_flag(PIP_INSTALL, f"--extra-index-url {_INDEX}")
-        lines.append(evidence.changed(number, new, f"pip install --extra-index-url {_INDEX} torch"))
+        lines.append(instead_of(number, made, new) if new else f"{about(number, made)}\n# install torch from {_INDEX} in it")
     yield EditRow(where="Dockerfile", text="\n".join(lines))
 
 

@@ -6,6 +6,7 @@ import re
 import shlex
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from posixpath import commonpath
 from typing import NamedTuple
 
 from hatch_mlbundle.bundles.images.tree import Stored
@@ -14,12 +15,15 @@ from hatch_mlbundle.printable import shortened
 from hatch_mlbundle.units import format_size
 
 from .evidence import Evidence, Option
-from .instructions import copied, instead_of
+from .instructions import Instruction, about, copied, folded, instead_of
 
 _MOST = 12
 """Paths that are named for one layer, and layers that are."""
-_CHANGED = re.compile(r"\bch(?:(?P<own>own)|(?P<mod>mod))(?: -\w+)* (?P<how>(?(own)[\w:.-]+|[0-7]{3,4}))(?= )")
+_CHANGED = re.compile(
+    r"ch(?:(?P<own>own)|(?P<mod>mod))(?P<flags>(?: -\w+)*) (?P<how>(?(own)\w[\w:.-]*|[0-7]{3,4}))(?P<what>(?: /[\w./+-]*)+)"
+)
 """A change of owner, or of mode in octal digits: what `COPY --chown` and `--chmod` take."""
+_MAKES_USER = re.compile(r"(?:useradd|adduser|groupadd|addgroup) .+")
 
 
 class _Group(NamedTuple):
@@ -34,19 +38,13 @@ class _Group(NamedTuple):
 def hidden_options(evidence: Evidence) -> Iterator[Option]:
     """Yield what was only given another owner or mode, and all the rest that layers hide."""
     hidden = [each for layer in evidence.layers for each in layer.stored if id(each) not in evidence.names]
-    copies = [each for each in hidden if _is_copy(evidence, each)]
+    copies = [each for found in evidence.copies.values() for each in found]
     known = set(map(id, copies))
     rest = [each for each in hidden if id(each) not in known]
     if copies:
         yield _owner_option(evidence, copies)
     if rest:
         yield _hidden_option(evidence, rest)
-
-
-def _is_copy(evidence: Evidence, stored: Stored) -> bool:
-    """Say whether a file was hidden by its own bytes: a later layer has them again, as after a change of owner, mode or time."""
-    above = evidence.seen.get(stored.hidden.path) if stored.hidden else None
-    return above is not None and above.sha256 == stored.sha256 and above.layer > stored.layer and stored.size > 0
 
 
 def _groups(hidden: Iterable[Stored]) -> list[_Group]:
@@ -58,37 +56,72 @@ def _groups(hidden: Iterable[Stored]) -> list[_Group]:
 
 
 def _owner_option(evidence: Evidence, copies: Sequence[Stored]) -> Option:
-    pairs: defaultdict[tuple[int, int], int] = defaultdict(int)
-    for each in copies:
-        if each.hidden:
-            pairs[each.layer, each.hidden.layer] += each.size
     return Option(
         name="owner-copies",
         title="Set owner and mode where files are made",
         freed=tuple(copies),
         pros=("The files stay just as they are: each is there once, not twice.",),
         cons=(),
-        edits=(EditRow(where="Dockerfile", text="\n".join(_owner_edits(evidence, pairs))),),
+        edits=(EditRow(where="Dockerfile", text="\n".join(_owner_edits(evidence, copies))),),
     )
 
 
-def _owner_edits(evidence: Evidence, pairs: Mapping[tuple[int, int], int]) -> Iterator[str]:
-    largest = sorted(sorted(pairs.items(), key=lambda pair: -pair[1])[:_MOST])
-    for (layer, hider), size in largest:
-        made, changed = evidence.made_by(layer), evidence.made_by(hider)
-        match = _CHANGED.search(f"{changed.text} ") if changed.verb == "RUN" and changed.text.isprintable() else None
-        place = copied(made)
-        yield f"# {format_size(size)} of layer {layer} are written again by layer {hider}: {shortened(str(changed), 40)}"
-        if match and place and made.text.isprintable():
-            yield instead_of(
-                layer, made, f"{made.verb} --ch{match['own'] or match['mod']}={match['how']} {' '.join(place[0]) or 'SOURCE'} {place[1]}"
-            )
-            yield f"# and leave `{match[0].strip()} ...` out of layer {hider}"
-        elif match and made.can_be_extended and changed.can_be_extended:
-            yield instead_of(layer, made, f"RUN {made.text} && {changed.text}")
-            yield f"# and leave out what made layer {hider}"
+def _owner_edits(evidence: Evidence, copies: Sequence[Stored]) -> Iterator[str]:
+    pairs: defaultdict[tuple[int, int], list[Stored]] = defaultdict(list)
+    for each in copies:
+        if each.hidden:
+            pairs[each.hidden.layer, each.layer].append(each)
+    largest = sorted(sorted(pairs, key=lambda pair: -_size(pairs[pair]))[:_MOST])
+    for hider in sorted({hider for hider, _ in largest}):
+        found = {layer: pairs[pair] for pair in largest if pair[0] == hider for layer in pair[1:]}
+        yield from _moved(evidence, hider, found)
+
+
+def _moved(evidence: Evidence, hider: int, copies: Mapping[int, Sequence[Stored]]) -> Iterator[str]:
+    """Yield how what the layer `hider` changes is made so at once; `copies` are the files by the number of the layer that makes them."""
+    changed = evidence.made_by(hider)
+    found = [(command, match) for command in changed.commands if (match := _CHANGED.fullmatch(command))]
+    command, match = found[0] if len(found) == 1 else ("", None)
+    users = [each for each in changed.commands if _MAKES_USER.fullmatch(each)]
+    for layer, files in copies.items():
+        yield f"# {format_size(_size(files))} of layer {layer} are written again by layer {hider}: {shortened(str(changed), 40)}"
+    if match and users:
+        yield f"# before layer {min(copies)}, as only then there is such an owner:"
+        yield folded(f"RUN {' && '.join(users)}")
+    is_one = len(copies) == 1
+    for layer, files in copies.items():
+        new = _made_so(evidence.made_by(layer), match, command if is_one else _narrowed(match, files)) if match else None
+        if new:
+            yield instead_of(layer, evidence.made_by(layer), new)
         else:
-            yield "# do both in one instruction, or copy the files with `COPY --chown=` and `--chmod=`"
+            yield f"{about(layer, evidence.made_by(layer))}\n# set both there, or copy the files with `COPY --chown=` and `--chmod=`"
+    if match:
+        yield f"# and leave out of layer {hider}: {' && '.join([*users, command])}"
+
+
+def _made_so(made: Instruction, change: re.Match[str], command: str) -> str | None:
+    """Return an instruction as its files have the owner or mode at once, None where that cannot be told."""
+    place = copied(made)
+    if place and made.text.isprintable():
+        return f"{made.verb} --ch{change['own'] or change['mod']}={change['how']} {' '.join(place[0]) or 'SOURCE'} {place[1]}"
+    return made.followed_by(command) if command else None
+
+
+def _narrowed(change: re.Match[str] | None, files: Sequence[Stored]) -> str:
+    """Return the command for what a layer makes alone: to set anew what a lower one has set would copy that, too."""
+    paths = [each.hidden.path for each in files if each.hidden]
+    place = "/" + commonpath([min(paths), max(paths)])  # what these two share, all between them do
+    if change is None or not place.isprintable():
+        return ""
+    if change["own"]:
+        user, group = re.match(r"([^:.]*)(.*)", change["how"]).groups()  # type: ignore[union-attr]
+        test = f"-user {user}" if user else f"-group {group[1:]}"
+        return f"find {shlex.quote(place)} ! {test} -exec chown -h {change['how']} {{}} +"
+    return f"find {shlex.quote(place)} ! -type l ! -perm {change['how']} -exec chmod {change['how']} {{}} +"
+
+
+def _size(files: Iterable[Stored]) -> int:
+    return sum(each.size for each in files)
 
 
 def _hidden_option(evidence: Evidence, rest: Sequence[Stored]) -> Option:

@@ -18,6 +18,9 @@ _NOP = re.compile(r"/bin/sh -c #\(nop\) +(.+)", re.DOTALL)
 _VERB = re.compile(r"(RUN|COPY|ADD) +(.+)", re.DOTALL)
 _BLANKS = re.compile(r"""('[^']*'|"(?:\\.|[^"\\])*"|\\.)|\s+""", re.DOTALL)
 _HASHED = re.compile(r"(?:file|dir|multi):[0-9a-f]{64} in (.+)")
+_QUOTED = re.compile(r"""'[^']*'|"(?:\\.|[^"\\])*"|\\.""")
+_CONTROL = re.compile(r"[;|&(){}`]|\$\(")
+"""What makes more of a line than commands one after the other (POSIX, "Shell Command Language")."""
 _CHAIN = re.compile(r"""('[^']*'|"(?:\\.|[^"\\])*"|\\.)|(\s&&\s)""", re.DOTALL)
 
 
@@ -41,6 +44,14 @@ class Instruction:
         except ValueError:
             return False
         return not any(word.startswith("#") for word in words) and not self.text.endswith(("&", "\\"))
+
+    @property
+    def commands(self) -> tuple[str, ...]:
+        """The commands that it runs one after the other, each if those before it did well; none where it is no such chain."""
+        if not self.can_be_extended or _CONTROL.search(_QUOTED.sub("", self.text).replace(" && ", " ")):
+            return ()
+        parts = _CHAIN.sub(lambda match: match[1] or "\n", self.text)
+        return tuple(part.strip() for part in parts.split("\n"))
 
     def followed_by(self, command: str) -> str | None:
         """Return the instruction with a command run after it, None where that cannot be told."""

@@ -22,6 +22,8 @@ _IN_PACKAGES = re.compile(r"(?:.*/)?site-packages/(?!pip/)[^/]+/.+")
 """Where pip installs; `dist-packages` are the distribution's own, which nothing of ours changes."""
 _CACHED = re.compile(r"(.*/|)__pycache__/([^/.]+)\.[^/]*\.pyc")
 _TORCH_HEADERS = re.compile(r"(?:.*/)?site-packages/torch/include/")
+_VENV = re.compile(r"-m venv\b|\bvirtualenv\b")
+"""What installs and compiles pip itself."""
 _NOT_TESTS = r"(?!_?(?:py|unit|doc)?test[^/]*/)"
 _TEST_FOLDER = re.compile(
     rf"(?:.*/)?site-packages/{_NOT_TESTS}(?:(?!testing/|_testing/|include/)[^/]+/)+?(?:{'|'.join(map(re.escape, FOLDERS))})/"
@@ -110,7 +112,8 @@ def _bytecode_edits(evidence: Evidence, paths: Iterable[str]) -> Iterator[EditRo
     for number, names in evidence.by_layer(paths).items():
         made = evidence.made_by(number)
         find = f"find {' '.join(map(shlex.quote, _roots(names)))} -name __pycache__ -prune -exec rm -r {{}} +"
-        lines.append(evidence.changed(number, made.with_flag(PIP_INSTALL, "--no-compile") or made.followed_by(find), find))
+        flagged = None if _VENV.search(made.text) else made.with_flag(PIP_INSTALL, "--no-compile")
+        lines.append(evidence.changed(number, flagged or made.followed_by(find), find))
     yield EditRow(where="Dockerfile", text="\n".join(lines))
 
 

@@ -11,7 +11,7 @@ from hatch_mlbundle.manifest import EditRow
 from hatch_mlbundle.units import format_size
 
 from .evidence import Evidence, Option
-from .instructions import about, folded
+from .instructions import Instruction, about, folded
 
 _TOOLS = re.compile(
     r".+-dev(?:-\d+(?:-\d+)?)?"
@@ -30,6 +30,7 @@ _DOCS = re.compile(
 """What Debian's own images called `-slim` leave out (github.com/debuerreotype/debuerreotype, `.slimify-excludes`); licences stay."""
 _EXCLUDED = ("doc", "man", "info", "locale", "groff", "lintian", "linda")
 _APT = re.compile(r"\bapt(?:-get)?\b.*\binstall\b|\bdpkg -i\b")
+_APT_INSTALL = re.compile(r"(apt(?:-get)?\b.*? install)((?: \S+)+)")
 _NAMED = 6
 
 
@@ -74,12 +75,31 @@ def _stages(evidence: Evidence, paths: Sequence[str]) -> Iterator[str]:
     yield "# ... and every instruction that compiles something"
     yield ""
     yield "FROM BASE"
+    for number in layers:
+        if number not in base and (without := _without_tools(evidence.made_by(number))):
+            yield folded(without)
     for prefix in python_prefixes(evidence):
         place = shlex.quote(f"/{prefix}")
         yield f"COPY --from=build {place} {place}"
     for number in base:
         yield f"{about(number, evidence.made_by(number))}"
         yield "# has some of them: take a base without, such as python:3.12-slim, or nvidia/cuda:...-runtime for -devel"
+
+
+def _without_tools(made: Instruction) -> str | None:
+    """Return the instruction as it installs no tools; None where it installs nothing else, or where that cannot be told."""
+    commands, installs = list[str](), False
+    for command in made.commands:
+        if match := _APT_INSTALL.fullmatch(command):
+            words = match[2].split()
+            kept = [word for word in words if not _TOOLS.fullmatch(re.split("[=:/]", word)[0])]
+            if all(word.startswith("-") for word in kept):
+                continue
+            installs = True
+            flag = [] if len(kept) < len(words) or "--no-install-recommends" in command else ["--no-install-recommends"]
+            command = " ".join([match[1], *flag, *kept])
+        commands.append(command)
+    return f"RUN {' && '.join(commands)}" if installs else None
 
 
 def python_prefixes(evidence: Evidence) -> list[str]:
