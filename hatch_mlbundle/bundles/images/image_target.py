@@ -12,7 +12,7 @@ from typing import Protocol, TypeAlias
 from hatch_mlbundle.atomic import make_folder, replace_atomically
 from hatch_mlbundle.bundles.archives.gzip_stream import write_gzip
 from hatch_mlbundle.bundles.archives.zstd_stream import load_zstd, write_zstd
-from hatch_mlbundle.bundles.atomic_folder import replace_folder
+from hatch_mlbundle.bundles.atomic_folder import remove_folder
 from hatch_mlbundle.epoch import source_date_epoch
 from hatch_mlbundle.model import Content
 
@@ -20,7 +20,7 @@ from .extent import Extent
 from .layer_writer import END
 from .tar_format import BLOCK, FOLDER
 
-_ARCHIVES = {".tar": "", ".tar.gz": "gzip", ".tgz": "gzip", ".tar.zst": "zstd"}
+ARCHIVES = {".tar": "", ".tar.gz": "gzip", ".tgz": "gzip", ".tar.zst": "zstd"}
 _GZIP_LEVEL, _ZSTD_LEVEL = 6, 3
 """Of a whole archive, in which nearly everything is packed already."""
 
@@ -40,7 +40,8 @@ class Target(Protocol):
 def writing_image(target: Path, scratch: Path, workers: int) -> AbstractContextManager[Target]:
     """Open what writes an image to `target`, a folder unless its name ends as that of a tar file; `scratch` is a folder for what waits.
 
-    It takes its place when the body ends without an error; else nothing is left of it. Raises StorageError, MissingLibraryError.
+    A file takes its place when the body ends without an error; nothing is left where there is one. Raises StorageError,
+    MissingLibraryError.
     """
     packing = packing_of(target)
     return _writing_folder(target) if packing is None else _writing_tar(target, scratch, packing, workers)
@@ -48,15 +49,18 @@ def writing_image(target: Path, scratch: Path, workers: int) -> AbstractContextM
 
 def packing_of(target: Path) -> str | None:
     """Return how a tar file of this name is compressed: "" (not at all), "gzip" or "zstd"; None where the name is that of a folder."""
-    return next((packing for end, packing in _ARCHIVES.items() if target.name.lower().endswith(end)), None)
+    return next((packing for end, packing in ARCHIVES.items() if target.name.lower().endswith(end)), None)
 
 
 @contextmanager
 def _writing_folder(target: Path) -> Iterator[Target]:
-    with replace_folder(target) as partial:
-        blobs = partial / "blobs/sha256"
-        blobs.mkdir(parents=True)
-        yield _FolderTarget(partial, blobs)
+    blobs = target / "blobs/sha256"
+    blobs.mkdir(parents=True)
+    try:
+        yield _FolderTarget(target, blobs)
+    except BaseException:
+        remove_folder(target)
+        raise
 
 
 @contextmanager

@@ -14,19 +14,14 @@ from hatch_mlbundle.bundles.folder import check_target
 from hatch_mlbundle.errors import ArtifactError
 from hatch_mlbundle.storage import storage_errors
 
-_ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.zst")
-
-
-def is_archive(target: Path) -> bool:
-    """Say whether an image of this name is written as a tar file; any other is a folder."""
-    return target.name.endswith(_ARCHIVES)
+from .image_target import ARCHIVES, packing_of
 
 
 def check_image_target(source: Path, target: Path) -> None:
     """See whether the result of optimizing the image `source` may go to `target`; raises ArtifactError."""
-    if not is_archive(target):
+    if packing_of(target) is None:
         if source.is_file() and target.resolve() == source.resolve():
-            raise ArtifactError(str(source), f"has no name of an archive, as {', '.join(_ARCHIVES)} are; give the result one with --output")
+            raise ArtifactError(str(source), f"has no name of an archive, as {', '.join(ARCHIVES)} are; give the result one with --output")
         if target.is_file():
             raise ArtifactError(str(target), "is a file there already, and an image of this name is written as a folder; name it .tar")
         if source.is_dir():
@@ -43,7 +38,7 @@ def replacing_image(target: Path) -> Iterator[Path]:
 
     Whatever is raised, the target stays as it was. Raises StorageError where the file system refuses.
     """
-    if not is_archive(target):
+    if packing_of(target) is None:
         with replace_folder(target) as partial:
             yield partial
         return
