@@ -68,15 +68,16 @@ def components(
     sums: dict[Part, _Sum] = {}
     for path, file in bundle.items():
         leaf = leaves[path]
-        found = sums.setdefault(sorter.part_of(path, leaf), _Sum())
+        part = sorter.part_of(path, leaf)
+        found = sums.get(part) or sums.setdefault(part, _Sum())
         found.files += 1
         found.installed += file.size
         found.compressed += compressed[path]
         if leaf.stored and file.link is None:
             found.layers.add(leaf.stored.layer)
-            told = leaf.stored.told or {}
-            found.gpu.update(told.get("gpu", {}))
-            found.tensors.update(told.get("tensors", {}))
+            if told := leaf.stored.told:
+                found.gpu.update(told.get("gpu", {}))
+                found.tensors.update(told.get("tensors", {}))
     rows = [_row(part, found) for part, found in _bounded(sums).items()]
     return tuple(sorted(rows, key=lambda row: (-row.installed, row.kind, row.name, row.version, row.detail)))
 

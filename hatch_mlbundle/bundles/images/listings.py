@@ -20,13 +20,15 @@ _DISTROLESS = re.compile(r"var/lib/dpkg/status\.d/([^/]+)\.md5sums")
 _APK = re.compile(r"(?:usr/)?lib/apk/db/installed")
 """Letter, colon, value: P a package, F a folder, R a file in it (Alpine's wiki, "Apk spec")."""
 
+_ENDS = (".json", ".list", ".md5sums", "/installed")
+"""How the names of all other listings end."""
 _ORDER: tuple[Manager, ...] = ("system", "conda", "python")
 
 _MOST_PLACES = 1 << 16
 """Folders of listings that are remembered at a time."""
 
 _PACKAGES = re.compile(r"(?:.*/)?(?:site|dist)-packages/([^/]+)")
-_INFO = re.compile(r"(.+?)-[^-]+\.(?:dist|egg)-info")
+_INFO = re.compile(r"(.+?)-[^-]+(?:-py\d[^-]*)?\.(?:dist|egg)-info")
 _PYTHON = re.compile(r"(?:.*/)?(?:lib/python\d+\.\d+/.*|lib/libpython[\d.]+\.so.*|include/python\d+\.\d+/.*|bin/python\d*(?:\.\d+)?)")
 
 
@@ -65,6 +67,8 @@ def _manager(path: str) -> Manager | None:
     """Return what lists files of packages in a file of this name, None where nothing does."""
     if path.endswith(_RECORD):
         return "python"
+    if not path.endswith(_ENDS):
+        return None
     if conda_package(path):
         return "conda"
     return "system" if any(pattern.fullmatch(path) for pattern in (_DPKG, _DISTROLESS, _APK)) else None

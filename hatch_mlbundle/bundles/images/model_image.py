@@ -16,14 +16,16 @@ from hatch_mlbundle.bundles.archives.tree import MemberType
 from hatch_mlbundle.canonical import canonical_json
 from hatch_mlbundle.epoch import HATCHLING_EPOCH
 from hatch_mlbundle.errors import ArtifactError
-from hatch_mlbundle.model import File
+from hatch_mlbundle.model import File, Kind, MemoryContent
 from hatch_mlbundle.models.external import BundledModel
-from hatch_mlbundle.runtime.models.descriptor import ModelFile
+from hatch_mlbundle.models.left_models import entry_beside
+from hatch_mlbundle.runtime.models.descriptor import FILE_NAME, ModelFile, text_of
 from hatch_mlbundle.storage import storage_errors
 
 ModelForm: TypeAlias = Literal["folder", "tar", "image", "artifact"]
-"""How a model lies beside an artifact: a folder; a tar file; an OCI layout of an image with one layer that has the model at `/NAME/`; an
-OCI layout with a blob for each file, titled by `org.opencontainers.image.title`, as `oras push` lays them out.
+"""How a model lies beside an artifact: a folder; a tar file; an OCI layout of an image that has the model at `/NAME/`, in a layer of its
+own, and at its root the descriptor that tells which version it is; an OCI layout with a blob for each file, titled by
+`org.opencontainers.image.title`, as `oras push` lays them out.
 """
 
 MTIME = HATCHLING_EPOCH
@@ -35,7 +37,7 @@ ARTIFACT_TYPE = "application/vnd.mlbundle.model.v1"
 _OCI = "application/vnd.oci"
 _TITLE = "org.opencontainers.image.title"
 _ARCHITECTURES = ("amd64", "arm64")
-"""What a container engine wants to find in an index; the layer is the same."""
+"""What a container engine wants to find in an index; the layers are the same."""
 
 Json: TypeAlias = dict[str, Any]
 
@@ -55,13 +57,13 @@ def write_model(model: BundledModel, form: ModelForm, target: Path, pool: Execut
                 for chunk in _tar(model.name, files):
                     stream.write(chunk)
         elif form == "image":
-            _write_image(model.name, files, target)
+            _write_image(model, files, target)
         else:
             _write_artifact(model.name, files, target, pool)
 
 
 def model_archive(model: BundledModel) -> ModelFile:
-    """Return what the form `tar` is, without writing it, for the model's descriptor; the layer of the form `image` is the same file.
+    """Return what the form `tar` is, without writing it, for the model's descriptor; the first layer of the form `image` is the same file.
 
     Raises ArtifactError.
     """
@@ -152,30 +154,38 @@ def _copy_one(file: File, place: Path) -> None:
     os.utime(place, (MTIME, MTIME))
 
 
-def _write_image(name: str, files: dict[str, File], target: Path) -> None:
+def _write_image(model: BundledModel, files: dict[str, File], target: Path) -> None:
     """Write an index of images for Linux that differ in the processor they are for alone (image-spec, image-index.md)."""
     _make_layout(target)
-    layer = _put_layer(target, _tar(name, files))
-    images = [_put_image(target, name, architecture, layer) for architecture in _ARCHITECTURES]
-    index = {"schemaVersion": 2, "mediaType": f"{_OCI}.image.index.v1+json", "manifests": images, "annotations": {_TITLE: name}}
+    layers = [_put_layer(target, _tar(model.name, files)), _put_layer(target, _descriptor_tar(model))]
+    images = [_put_image(target, model.name, architecture, layers) for architecture in _ARCHITECTURES]
+    index = {"schemaVersion": 2, "mediaType": f"{_OCI}.image.index.v1+json", "manifests": images, "annotations": {_TITLE: model.name}}
     _finish_layout(target, _put_json(target, index, f"{_OCI}.image.index.v1+json"))
 
 
-def _put_image(target: Path, name: str, architecture: str, layer: Json) -> Json:
+def _descriptor_tar(model: BundledModel) -> Iterator[bytes]:
+    """Return a layer with what tells the runtime which version of the model this is, where the image is mounted."""
+    data = text_of([entry_beside(model)]).encode()
+    sha256 = hashlib.sha256(data).hexdigest()
+    file = File(path=FILE_NAME, size=len(data), sha256=sha256, mode=0o644, kind=Kind.DATA, owner="", content=MemoryContent(data))
+    return tar_chunks([_Member(name=FILE_NAME, file=file)], MTIME)
+
+
+def _put_image(target: Path, name: str, architecture: str, layers: list[Json]) -> Json:
     created = datetime.fromtimestamp(MTIME, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
     config = {
         "created": created,
         "architecture": architecture,
         "os": "linux",
         "config": {},
-        "rootfs": {"type": "layers", "diff_ids": [layer["digest"]]},
-        "history": [{"created": created, "created_by": f"mlbundle: model {name}"}],
+        "rootfs": {"type": "layers", "diff_ids": [layer["digest"] for layer in layers]},
+        "history": [{"created": created, "created_by": f"mlbundle: {what}"} for what in (f"model {name}", FILE_NAME)],
     }
     manifest = {
         "schemaVersion": 2,
         "mediaType": f"{_OCI}.image.manifest.v1+json",
         "config": _put_json(target, config, f"{_OCI}.image.config.v1+json"),
-        "layers": [layer],
+        "layers": layers,
         "annotations": {_TITLE: name},
     }
     return {**_put_json(target, manifest, f"{_OCI}.image.manifest.v1+json"), "platform": {"architecture": architecture, "os": "linux"}}

@@ -16,19 +16,21 @@ LARGEST_OS_RELEASE = 1 << 14
 _OS_RELEASE = ("etc/os-release", "usr/lib/os-release")
 """Where it may be, the first of them counts (os-release(5))."""
 _STATUS = "var/lib/dpkg/status"
+_FIRST = ("etc/os-", "usr/lib/os-", "var/lib/dpkg/status")
 _STATUS_OF_ONE = re.compile(r"var/lib/dpkg/status\.d/[^/]+(?<!\.md5sums)")
 """What is left of dpkg in images without it."""
 _APK = re.compile(r"(?:usr/)?lib/apk/db/installed")
 _CONDA = re.compile(r"((?:.*/)?)conda-meta/([^/]+)-([^-/]+)-[^-/]+\.json")
 """NAME-VERSION-BUILD.json, a file for each package (conda, "Package specification", `conda-meta`)."""
-_INFO = re.compile(r"(?:.*/)?([^/]+?)-([^-/]+)(?:-py[\d.]+[^/]*)?\.(?:dist|egg)-info(?:/.*)?")
+_INFO = re.compile(r"\.(?:dist|egg)-info(?:/|$)")
+_FOR_PYTHON = re.compile(r"-py\d.*")
 _FILES = re.compile(r'"files"\s*:\s*(?=\[)')
 _LONGEST = 60
 
 
 def is_told(path: str) -> bool:
     """Say whether a file of this name tells of packages or of the distribution, beside listings of files (listings.py)."""
-    return path == _STATUS or path in _OS_RELEASE or _STATUS_OF_ONE.fullmatch(path) is not None
+    return path.startswith(_FIRST) and (path == _STATUS or path in _OS_RELEASE or _STATUS_OF_ONE.fullmatch(path) is not None)
 
 
 def condensed(path: str, data: bytes) -> bytes:
@@ -64,8 +66,8 @@ def read_versions(told: Mapping[str, bytes | None]) -> Versions:
             system |= dict(_apk(data.decode("utf-8", "replace")))
         elif match := conda_package(path):
             conda[match[2]] = match[3]
-        elif "-info" in path and (match := _INFO.fullmatch(path)):
-            python.setdefault(match[1], set()).add(match[2])
+        elif "-info" in path and (found := _python(path)):
+            python.setdefault(found[0], set()).add(found[1])
     release = next((_os_release(data) for path in _OS_RELEASE if (data := told.get(path)) is not None), {})
     return Versions(
         system=system,
@@ -79,6 +81,16 @@ def read_versions(told: Mapping[str, bytes | None]) -> Versions:
 def conda_package(path: str) -> re.Match[str] | None:
     """Return prefix (with its slash), name and version of the package of conda that a file of this name describes, None for others."""
     return _CONDA.fullmatch(path) if path.endswith(".json") else None
+
+
+def _python(path: str) -> tuple[str, str] | None:
+    """Return name and version of the Python distribution that a file describes, None for others (PEP 376; `NAME-VERSION-pyX.egg-info`)."""
+    match = _INFO.search(path)
+    if match is None:
+        return None
+    folder = path[path.rfind("/", 0, match.start()) + 1 : match.start()]
+    name, dash, version = _FOR_PYTHON.sub("", folder).rpartition("-")
+    return (name, version) if dash else None
 
 
 def _conda_files(data: bytes) -> list[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from hatch_mlbundle.bundles.artifact import Side
+from hatch_mlbundle.bundles.images import caches
 from hatch_mlbundle.bundles.images import components as components_module
 from hatch_mlbundle.bundles.images.component_names import cuda_library, cuda_name
 from hatch_mlbundle.manifest import ComponentRow
@@ -58,6 +59,8 @@ def test_packages_have_the_versions_that_their_managers_tell(tmp_path: Path) -> 
         (f"{PACKAGES}/nvidia_cublas_cu12-12.4.5.8.dist-info/RECORD", b"nvidia/cublas/lib/libcublas.so.12,,\n"),
         (f"{PACKAGES}/nvidia/cublas/lib/libcublas.so.12", b"6" * 2000),
         (f"{PACKAGES}/num/lib/libcudnn.so.9", b"7"),
+        (f"{PACKAGES}/old-0.9-py3.11.egg-info/PKG-INFO", b"a"),
+        (f"{PACKAGES}/old/a.py", b"b"),
         ("srv/api/main.py", b"8"),
         ("opt/tool/x", b"9"),
     )
@@ -71,6 +74,7 @@ def test_packages_have_the_versions_that_their_managers_tell(tmp_path: Path) -> 
         "python Python": ("3.11", "", (1,)),
         "package num": ("1.5", "", (2,)),
         "cuda nvidia-cublas-cu12": ("12.4.5.8", "", (2,)),
+        "package old": ("0.9", "", (2,)),
         "cuda libcudnn": ("9", "in num", (2,)),
         "application /srv/api": ("", "", (2,)),
         "application /opt/tool": ("", "", (2,)),
@@ -275,3 +279,10 @@ def test_libraries_of_nvidia_s_are_known_by_name() -> None:
     assert cuda_library("torch/lib/libcudart-9335f6a2.so.12") == ("libcudart", "12")
     assert cuda_library("usr/local/cuda/bin/nvcc") == ("CUDA", "")
     assert cuda_library("usr/lib/libcurl.so.4") is None
+
+
+@pytest.mark.parametrize("place", [*caches._OF_MODELS, *caches._ANYWHERE, *caches._AT_ROOT, ".cache/anything"])
+def test_every_place_is_found(place: str) -> None:
+    found = caches.Caches(()).holding(f"{place}/x")
+    assert found is not None
+    assert found.place == place

@@ -70,8 +70,22 @@ def test_a_folder_is_mounted(tmp_path: Path, image: Path, expected: str) -> None
 def test_the_models_own_image_is_mounted(tmp_path: Path, image: Path, expected: str) -> None:
     small = taken_out(image, tmp_path, mode="mount", mount="/models", form="image")
     model = root_of(tmp_path / "small.models/minilm", tmp_path / "model")
-    assert {path.relative_to(model).as_posix() for path in model.rglob("*") if path.is_file()} == {f"minilm/{path}" for path in MODEL}
+    assert {path.relative_to(model).as_posix() for path in model.rglob("*") if path.is_file()} == {
+        "mlbundle.models.json",
+        *(f"minilm/{path}" for path in MODEL),
+    }
     assert run_inside(root_of(small, tmp_path / "root"), ["app.py"], ENVIRONMENT, "--ro-bind", str(model), "/models") == expected
+
+
+def test_a_new_model_needs_no_new_image_of_the_application(tmp_path: Path, image: Path) -> None:
+    weights = MODEL["model.safetensors"] + b"more"
+    new = packed({f"app/models/minilm/{path}": data for path, data in {**MODEL, "model.safetensors": weights}.items()})
+    for name, each in (("old", image), ("new", oci_layout(tmp_path / "image", [new]))):
+        (tmp_path / name).mkdir()
+        taken_out(each, tmp_path / name, mode="mount", mount="/models", form="image")
+    model = root_of(tmp_path / "new/small.models/minilm", tmp_path / "model")
+    printed = run_inside(root_of(tmp_path / "old/small", tmp_path / "root"), ["app.py"], ENVIRONMENT, "--ro-bind", str(model), "/models")
+    assert hashlib.sha256(weights).hexdigest() in printed
 
 
 @needs_registry

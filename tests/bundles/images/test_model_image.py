@@ -18,6 +18,7 @@ from hatch_mlbundle.bundles.images.model_image import MTIME, ModelForm, model_ar
 from hatch_mlbundle.errors import ArtifactError, StorageError
 from hatch_mlbundle.model import CHUNK, MemoryContent
 from hatch_mlbundle.models.external import BundledModel
+from hatch_mlbundle.runtime.models.descriptor import FILE_NAME, parse
 from tests.builders import file_of
 from tests.containers import needs_curl, needs_skopeo, needs_umoci, run, skopeo
 from tests.registries import needs_registry, registry
@@ -159,12 +160,15 @@ def test_the_same_model_gives_the_same_bytes(tmp_path: Path, written: Path) -> N
 @needs_umoci
 def test_umoci_unpacks_the_image(tmp_path: Path, written: Path) -> None:
     told = json.loads(skopeo("inspect", f"oci:{written / 'image'}:latest"))
-    assert (told["Os"], told["Architecture"], len(told["Layers"])) == ("linux", "amd64", 1)
+    assert (told["Os"], told["Architecture"], len(told["Layers"])) == ("linux", "amd64", 2)
     for architecture in ("amd64", "arm64"):
         copy = tmp_path / architecture
         skopeo("--override-arch", architecture, "copy", f"oci:{written / 'image'}:latest", f"oci:{copy}:app")
         run("umoci", "unpack", "--rootless", "--image", f"{copy}:app", tmp_path / f"{architecture}-unpacked")
-        assert tree(tmp_path / f"{architecture}-unpacked/rootfs/minilm") == FILES
+        root = tmp_path / f"{architecture}-unpacked/rootfs"
+        assert tree(root / "minilm") == FILES
+        (told,) = parse((root / FILE_NAME).read_bytes(), FILE_NAME)
+        assert (told.name, told.path, told.size) == ("minilm", "minilm", sum(map(len, FILES.values())))
 
 
 @needs_skopeo
