@@ -30,6 +30,7 @@ from .model_layers import model_layers
 from .replacing import check_image_target, replacing_image
 from .running import Running, running_of
 from .scope import Scope, changeable
+from .started import started_files
 from .tree import Leaf, leaves
 
 _LABEL = "io.github.hatch-mlbundle"
@@ -95,7 +96,8 @@ class WritableImage:
         stored = {id(leaf.stored): leaf.stored for leaf in visible.values() if leaf.stored}
         contents = layer_contents(self._image.layout, stored, self._work.new_folder())
         bundle = Bundle(_with_bytes(file, visible[file.path], contents) for file in reading.side.bundle.values())
-        free = changeable(self._scope, visible, members, base)
+        started = started_files(running_of(self._image.layout, reading.image), bundle)
+        free = changeable(self._scope, visible, members, base) - started
         folders = frozenset(folder_places(reading.root))
         self._state = _Scanned(reading=reading, layered=layered, bundle=bundle, folders=folders, free=free)
         return replace(reading.side, bundle=bundle)

@@ -271,6 +271,31 @@ def test_only_installed_packages_lose_their_tests(tmp_path: Path) -> None:
     assert seen(target) == {name: sha256(data) for name, data in kept if isinstance(data, bytes)}
 
 
+@pytest.mark.parametrize(
+    ("told", "kept"),
+    [
+        ({"Cmd": ["python", "-m", "a.tests.test_it"]}, "a"),
+        ({"Healthcheck": {"Test": ["CMD-SHELL", "python -m a.tests.test_it || exit 1"]}}, "a"),
+        ({"Entrypoint": ["start.sh"], "Cmd": None}, "b"),
+        ({"Cmd": ["/usr/local/bin/start.sh"]}, "b"),
+        ({"Cmd": ["python", "a/tests/test_it.py"], "WorkingDir": f"/{PACKAGES}"}, "a"),
+        ({"Cmd": ["python", "-m", "a"]}, ""),
+    ],
+)
+def test_what_a_container_starts_is_no_unused_test(tmp_path: Path, told: dict[str, Any], kept: str) -> None:
+    test = b"from . import helper\n\ndef test_a():\n    assert True\n"
+    packages = [
+        (f"{PACKAGES}/{name}/{path}", data)
+        for name in "ab"
+        for path, data in {"__init__.py": b"", "tests/__init__.py": b"", "tests/test_it.py": test, "tests/helper.py": b"1"}.items()
+    ]
+    layers = [layer(("usr/local/bin/start.sh", b"#!/bin/sh\nexec python -m b.tests.test_it\n"), *packages)]
+    source = oci_layout(tmp_path / "image", layers, config=config_of(layers, config=told))
+    optimize(job_for(tmp_path, optimizers=["test_data"]), source)
+    tests = {path.removeprefix(f"{PACKAGES}/") for path in seen(source) if "/tests/" in path}
+    assert tests == ({f"{kept}/tests/{each}.py" for each in ("__init__", "helper", "test_it")} if kept else set())
+
+
 FORMS: dict[str, Callable[[Path, Sequence[bytes]], Path]] = {
     "folder": lambda root, layers: oci_layout(root / "app", layers),
     "zstd": lambda root, layers: oci_layout(root / "app", layers, "+zstd"),
