@@ -45,7 +45,7 @@ def fetch_at_once(folder: Path, server: Server, files: dict[str, bytes]) -> None
     start = time.perf_counter()
     line = [sys.executable, "-m", "hatch_mlbundle.runtime", "warm", str(descriptor)]
     environment = {**os.environ, "MLBUNDLE_STORE": str(store)}
-    running = [subprocess.Popen(line, stdout=subprocess.DEVNULL, env=environment) for _ in range(PROCESSES)]
+    running = [subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment) for _ in range(PROCESSES)]
     codes = [process.wait() for process in running]
     seconds = time.perf_counter() - start
     failed, wrong = sum(map(bool, codes)), len(wrong_files(store, model))

@@ -33,7 +33,8 @@ from .finished import Finished, recall, remember
 from .job import Job
 from .manifest import CompanionRow, Manifest, PackedRow
 from .model import CHUNK, Bundle, Finding, Kind
-from .models_beside import late_steps, models_that_left, replacing_models
+from .models.left_models import told_names
+from .models_beside import ModelsBeside, late_steps, models_that_left, replacing_models
 from .pipeline import Outcome, Planned, plan, run
 from .session import Session, open_session
 from .suggestions import Trials, suggest
@@ -189,8 +190,10 @@ def _make(job: Job, session: Session, path: Path | None, target: Path, findings:
     judged = proof.judge(run(before.bundle, job.stages_for(session.artifact.kind), session.services))
     outcome, verification = judged.outcome, judged.report
     told = _told(job.config, (*findings, *_idle(job), *outcome.findings))
+    outside = told_names(outcome.bundle)
     replaced = outcome.bundle != before.bundle or target != path or _is_unfinished(session)
-    with ExitStack() as commits:  # from last to first: the artifact, then what tells of it
+    with ExitStack() as commits:  # from last to first: the artifact, the models that left it being there already, then what tells of it
+        models: ModelsBeside | None = None
         companions: tuple[CompanionRow, ...] = ()
         written = Written(side=before, path=target)
         with ExitStack() as artifact:
@@ -198,7 +201,8 @@ def _make(job: Job, session: Session, path: Path | None, target: Path, findings:
                 found = session.services.workspace.found_companions()
                 companions = commits.enter_context(replacing_companions(found, beside(job, target, COMPANIONS)))
                 left = models_that_left(outcome.stages)
-                companions += commits.enter_context(replacing_models(left, target, session.services.pool))
+                models = artifact.enter_context(replacing_models(left, target, session.services.pool, earlier=outside, source=path))
+                companions += tuple(models.rows)
                 session.services.progress.start("writing", 0)
                 written = artifact.enter_context(write(outcome.bundle, left_out(job, outcome)))
             told = (*told, *_told(job.config, written.findings))
@@ -208,7 +212,10 @@ def _make(job: Job, session: Session, path: Path | None, target: Path, findings:
             text = manifest.to_json().encode(errors="backslashreplace")
             _tell(job, target, manifest, text, commits)
             commits.enter_context(replacing_report(verification, job, target, written.side.account.sha256))
-    return _Made(result=Result(manifest=manifest, verification=verification), text=text, lasting=_is_lasting(manifest, outcome))
+            if models:
+                models.put_in_place()
+    lasting = not outside and _is_lasting(manifest, outcome)  # models may lie beside the artifact another time
+    return _Made(result=Result(manifest=manifest, verification=verification), text=text, lasting=lasting)
 
 
 def _tell(job: Job, target: Path, manifest: Manifest, text: bytes, commits: ExitStack) -> None:

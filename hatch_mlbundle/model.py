@@ -235,13 +235,13 @@ class Leave:
 class Tell:
     """Write a file that tells which models left by the same step, new or in the place of another.
 
-    `render` takes the names of those that did leave, and returns the bytes, None where the file is to stay as it is, or is not to be. It is
-    asked again whenever one of them is put back.
+    `render` takes those that did leave, and returns the bytes, None where the file is to stay as it is, or is not to be. It is asked again
+    whenever one of them is put back, or what an earlier step made of its files is.
     """
 
     path: str
     reason: str
-    render: Callable[[Collection[str]], bytes | None]
+    render: Callable[[Collection[Leave]], bytes | None]
 
 
 Change: TypeAlias = Drop | Keep | Rewrite | Add | Link | Convert | Leave | Tell

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import shutil
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from .atomic import leftovers, make_folder, replace_atomically, temporary_name
-from .bundles.atomic_folder import remove_folder, replace_folder
+from .atomic import leftovers, make_folder, temporary_name
+from .bundles.atomic_folder import FORMER, put_in_place, recover, remove_folder
 from .bundles.images.model_image import ModelForm, model_files, write_model
 from .canonical import sha256_of_file
 from .manifest import CompanionRow
 from .model import File, Finding
 from .models.external import BundledModel
-from .models.left_models import entry_beside
-from .pipeline import Done, Stage
+from .models.left_models import entry_beside, model_of
+from .pipeline import Done, Stage, leaves_of
 from .runtime.models.descriptor import FILE_NAME, Model, parse, text_of
 from .runtime.models.errors import ModelFileError
 from .runtime.models.places import NEIGHBOUR
@@ -46,14 +47,8 @@ def models_folder(artifact: Path) -> Path:
 
 def models_that_left(stages: Iterable[Done]) -> list[LeftModel]:
     """Return the models that left in these steps, sorted by name."""
-    leaves = {applied.leave.name: applied.leave for done in stages for applied in done.changes if applied.leave}
-    return [
-        LeftModel(
-            model=BundledModel(name=name, path=leave.place, is_file=leave.is_file, files=leave.files),
-            form=cast("ModelForm | None", leave.form),
-        )
-        for name, leave in sorted(leaves.items())
-    ]
+    leaves = {leave.name: leave for done in stages for leave in leaves_of(done.changes)}
+    return [LeftModel(model=model_of(leave), form=cast("ModelForm | None", leave.form)) for _, leave in sorted(leaves.items())]
 
 
 def late_steps(stages: Sequence[Stage]) -> Iterator[Finding]:
@@ -65,78 +60,150 @@ def late_steps(stages: Sequence[Stage]) -> Iterator[Finding]:
             yield Finding(code="MB905", optimizer=name, message=message)
 
 
-@contextmanager
-def replacing_models(left: Sequence[LeftModel], artifact: Path, pool: Executor) -> Iterator[tuple[CompanionRow, ...]]:
-    """Write models beside an artifact; each takes the place of an earlier one of its name when the body ends well.
+class ModelsBeside:
+    """Models that are written beside an artifact, each still under a name of its own; `rows` tell of all their files."""
 
-    One that is there already, in every byte, stays as it is, and so does what nobody asks for. Raises StorageError, ArtifactError.
-    """
-    folder = models_folder(artifact)
-    written = [(each.model, each.form) for each in left if each.form]
-    with ExitStack() as stack:
-        if written:
-            make_folder(folder)
-            stack.callback(_remove_if_empty, folder)
-        rows = [row for model, form in written for row in stack.enter_context(_replacing(model, form, folder, pool))]
-        stack.enter_context(_replacing_descriptor(left, folder))
-        yield tuple(rows)
+    def __init__(self, folder: Path, pool: Executor, written: ExitStack, placed: ExitStack) -> None:
+        self.rows: list[CompanionRow] = []
+        self.stale: list[Path] = []  # models in another form, which go in the end
+        self._folder, self._pool = folder, pool
+        self._written, self._placed = written, placed
+        self._new: list[tuple[Path, Path]] = []
 
+    def put_in_place(self) -> None:
+        """Let each take its place, before the artifact does: so it is in the one or the other at any moment. Raises StorageError.
 
-@contextmanager
-def _replacing_descriptor(left: Sequence[LeftModel], folder: Path) -> Iterator[None]:
-    """Write which version of each model lies in the folder, so that one may change without the application; of others it stays as it is."""
-    path, names = folder / FILE_NAME, {each.model.name for each in left}
-    earlier: Sequence[Model] = ()
-    with suppress(OSError, ModelFileError):
-        earlier = parse(path.read_bytes(), str(path))
-    stay = [model for model in earlier if model.name not in names]
-    told = [entry_beside(each.model) for each in left if each.form]
-    text = text_of([*stay, *told]).encode()
-    if (not told and len(stay) == len(earlier)) or (path.is_file() and path.read_bytes() == text):
-        yield
-        return
-    with replace_atomically(path) as stream:
-        stream.write(text)
-        yield
+        Where the artifact fails after all, what was there before comes back.
+        """
+        for new, target in self._new:
+            self._placed.enter_context(put_in_place(new, target))
 
+    def write(self, model: BundledModel, form: ModelForm) -> None:
+        """Write a model, unless it is there already in every byte; raises StorageError, ArtifactError."""
+        self._make_folder()
+        target, other = self._folder / model.name, self._folder / (model.name + _TAR)
+        if form == "tar":
+            target, other = other, target
+        if form == "folder" and _is_folder_of(target, model_files(model)):
+            self.rows += _rows(model.name, target)
+            return
+        with storage_errors(target):
+            new = self._new_name(target)
+            write_model(model, form, new, self._pool)
+            rows = _rows(model.name, target, new)
+        if not _is_same(rows, target, self._folder):
+            self._new.append((new, target))
+        self.rows += rows
+        self.stale.append(other)
 
-@contextmanager
-def _replacing(model: BundledModel, form: ModelForm, folder: Path, pool: Executor) -> Iterator[list[CompanionRow]]:
-    target, other = folder / model.name, folder / (model.name + _TAR)
-    if form == "tar":
-        target, other = other, target
-    if form == "folder" and _is_folder_of(target, model_files(model)):
-        yield _rows(model, target)
-        return
-    new = temporary_name(target, _UNFINISHED)
-    with storage_errors(target):
-        for path in leftovers(target, _UNFINISHED):
+    def bring(self, name: str, source: Path) -> None:
+        """Tell of a model that left earlier, where it lies in `source`, and copy it from there; raises StorageError."""
+        for lying in (source / name, source / (name + _TAR)):
+            if not lying.exists():
+                continue
+            target = self._folder / lying.name
+            rows = _rows(name, target, lying)
+            if not _is_same(rows, target, self._folder):
+                self._make_folder()
+                with storage_errors(target):
+                    new = self._new_name(target)
+                    _copy(lying, new)
+                self._new.append((new, target))
+            self.rows += rows
+
+    def write_descriptor(self, left: Sequence[LeftModel], brought: Sequence[Model] = ()) -> None:
+        """Write which version of each model lies there, so that one may change without the application; of others it stays as it is."""
+        path = self._folder / FILE_NAME
+        names = {each.model.name for each in left} | {each.name for each in brought}
+        earlier = _told_in(self._folder)
+        stay = [model for model in earlier if model.name not in names]
+        told = [*brought, *(entry_beside(each.model) for each in left if each.form)]
+        text = text_of([*stay, *told]).encode()
+        if (not told and len(stay) == len(earlier)) or (path.is_file() and path.read_bytes() == text):
+            return
+        with storage_errors(path):
+            new = self._new_name(path)
+            new.write_bytes(text)
+            new.chmod(0o644)  # as the models are, whatever the umask
+        self._new.append((new, path))
+
+    def _make_folder(self) -> None:
+        if not self._folder.is_dir():
+            make_folder(self._folder)
+            self._folder.chmod(0o755)
+
+    def _new_name(self, target: Path) -> Path:
+        """Return a free name, under which nothing is left in the end; what killed processes left under such names goes."""
+        recover(target)
+        for path in (*leftovers(target, _UNFINISHED), *leftovers(target, FORMER)):
             remove_folder(path)
-        try:
-            write_model(model, form, new, pool)
-            rows = _rows(model, target, new)
-            yield rows
-            if not _is_same(rows, target, folder):
-                with replace_folder(target) as partial:
-                    new.rename(partial)
-            remove_folder(other)
-        finally:
-            remove_folder(new)
+        new = temporary_name(target, _UNFINISHED)
+        self._written.callback(remove_folder, new)
+        return new
 
 
-def _rows(model: BundledModel, target: Path, written: Path | None = None) -> list[CompanionRow]:
+@contextmanager
+def replacing_models(
+    left: Sequence[LeftModel], artifact: Path, pool: Executor, *, earlier: Collection[str] = (), source: Path | None = None
+) -> Iterator[ModelsBeside]:
+    """Write models beside an artifact; those that the body puts in their places stay there when it ends well, and only then.
+
+    Those called `earlier` left before, and come from where they lie beside `source`. What nobody asks for stays as it is. Raises
+    StorageError, ArtifactError.
+    """
+    folder, former = models_folder(artifact), models_folder(source or artifact)
+    names = sorted({*earlier} - {FILE_NAME, *(each.model.name for each in left)})
+    with ExitStack() as written:
+        if not folder.exists():
+            written.callback(_remove_if_empty, folder)
+        with ExitStack() as placed:
+            beside = ModelsBeside(folder, pool, written, placed)
+            for each in left:
+                if each.form:
+                    beside.write(each.model, each.form)
+            for name in names:
+                beside.bring(name, former)
+            beside.write_descriptor(left, [model for model in _told_in(former) if model.name in names] if former != folder else ())
+            yield beside
+        for path in beside.stale:
+            remove_folder(path)
+
+
+def _rows(name: str, target: Path, written: Path | None = None) -> list[CompanionRow]:
     """Return a row for each file of a model at `target`, or still at `written`, by its path in the folder of models."""
     place = written or target
     return [
-        CompanionRow(path=(target.name / path).as_posix(), size=size, sha256=sha256, model=model.name)
+        CompanionRow(path=(target.name / path).as_posix(), size=size, sha256=sha256, model=name)
         for path, size, sha256 in sorted((Path(path), *_state(place / path)) for path in _paths(place))
     ]
+
+
+def _told_in(folder: Path) -> Sequence[Model]:
+    """Return what the descriptor in a folder of models tells of; one that cannot be read tells of nothing."""
+    path = folder / FILE_NAME
+    with suppress(OSError, ModelFileError):
+        return parse(path.read_bytes(), str(path))
+    return ()
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a file or folder with the files below it, with permissions and times; no link to a folder is followed there."""
+    if not source.is_dir():
+        shutil.copy2(source, target)
+        return
+    for path in _paths(source):
+        place = target / path
+        make_folder(place.parent)
+        shutil.copy2(source / path, place)
+    for place in sorted({target, *(target / parent for path in _paths(target) for parent in Path(path).parents)}, reverse=True):
+        shutil.copystat(source / place.relative_to(target), place)
 
 
 def _paths(place: Path) -> list[str]:
     if not place.is_dir():
         return [""]
-    return [os.path.relpath(Path(above) / name, place) for above, _, names in os.walk(place) for name in names]
+    paths = (Path(above) / name for above, _, names in os.walk(place) for name in names)
+    return [os.path.relpath(path, place) for path in paths if path.is_file()]
 
 
 def _state(path: Path) -> tuple[int, str]:

@@ -245,18 +245,26 @@ def _carry_out(changes: Iterable[Change], bundle: Bundle, stage: Stage, context:
                 raise fatal from error
             message = f"{_verb(change)} was refused: its content cannot be read ({type(error).__name__}: {error})"
             context.report(Finding(code="MB104", path=change.path, message=message))
-    left = names_that_left(applied)
-    return [*applied, *(tale for each in changes if isinstance(each, Tell) and (tale := told(each, bundle.get(each.path), left)))]
+    leaves = leaves_of(applied)
+    return [*applied, *(tale for each in changes if isinstance(each, Tell) and (tale := told(each, bundle.get(each.path), leaves)))]
 
 
-def names_that_left(applied: Iterable[Applied]) -> frozenset[str]:
-    """Return the names of the models that left by these changes."""
-    return frozenset(each.leave.name for each in applied if each.leave)
+def leaves_of(applied: Iterable[Applied]) -> list[Leave]:
+    """Return how models left by these changes, each model once."""
+    return list({each.leave.name: each.leave for each in applied if each.leave}.values())
 
 
-def told(change: Tell, before: File | None, names: Collection[str]) -> Applied | None:
+def left(change: Leave, files: Mapping[str, File]) -> list[Applied]:
+    """Return what becomes of each file of a model that leaves."""
+    return [
+        Applied(action="drop", path=path, reason=change.reason, before=files[path], after=None, group=change.path, leave=change)
+        for path in change.paths
+    ]
+
+
+def told(change: Tell, before: File | None, leaves: Collection[Leave]) -> Applied | None:
     """Return what becomes of the file that tells of the models that left; None where it is not to be, or stays as it is."""
-    data = change.render(names)
+    data = change.render(leaves)
     if data is None or (before is not None and before.sha256 == hashlib.sha256(data).hexdigest()):
         return None
     new = _added(Add(path=change.path, reason=change.reason, content=MemoryContent(data)))
@@ -281,11 +289,7 @@ def _applied(change: Change, bundle: Bundle, results: Mapping[str, Rewritten]) -
         case Link() if before:
             return [Applied(action="link", path=change.path, reason=reason, before=before, after=_linked(before, change.target))]
         case Leave():
-            gone = [bundle[path] for path in change.paths]
-            return [
-                Applied(action="drop", path=file.path, reason=reason, before=file, after=None, group=change.path, leave=change)
-                for file in gone
-            ]
+            return left(change, bundle)
         case Tell():
             return []  # when all others are carried out
         case Rewrite() | Convert() if results[change.path].kept is None:

@@ -20,8 +20,8 @@ from .optimizer import ArtifactKind
 from .pipeline import Services, Stage, plan
 from .plugins import Registry
 
-_LAST = ("pack_weights", "upx")
-"""Steps behind which nothing finds anything: what they make is compressed."""
+_LAST = ("pack_weights", "externalize", "upx")
+"""Steps behind which others find nothing: what they make is compressed, or gone."""
 _WIDTH = 78
 
 

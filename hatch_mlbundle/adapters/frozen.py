@@ -28,6 +28,7 @@ from hatch_mlbundle.freezing.options import TABLE, Project, Target, read_target
 from hatch_mlbundle.freezing.running import check_unused
 from hatch_mlbundle.job import Job, prepare
 from hatch_mlbundle.manifest import ToolRow
+from hatch_mlbundle.models_beside import models_folder
 from hatch_mlbundle.plugins import load_registry
 from hatch_mlbundle.progress import Progress, Silence
 from hatch_mlbundle.reports.progress import terminal_progress
@@ -85,7 +86,8 @@ class FrozenBuilder(BuilderInterface[BuilderConfig, PluginManager]):
             check_unused(target)
             archives = [archive_of(target, each) for each in get_args(ArchiveFormat)]
             checksums = [each.with_name(each.name + CHECKSUM) for each in archives]
-            for path in (target, *(beside(job, target, each) for each in (*TELLING, COMPANIONS)), *archives, *checksums):
+            told = (beside(job, target, each) for each in (*TELLING, COMPANIONS))
+            for path in (target, models_folder(target), *told, *archives, *checksums):
                 if path.is_dir() and not path.is_symlink():
                     remove_folder(path)
                 else:

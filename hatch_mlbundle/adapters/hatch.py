@@ -19,6 +19,7 @@ from hatch_mlbundle import crash
 from hatch_mlbundle.adapters.project import project_config
 from hatch_mlbundle.application import optimize
 from hatch_mlbundle.beside import COMPANIONS, TELLING, beside, saved_manifest_path
+from hatch_mlbundle.bundles.atomic_folder import remove_folder
 from hatch_mlbundle.errors import MlbundleError
 from hatch_mlbundle.job import Job, prepare
 from hatch_mlbundle.model import Finding
@@ -75,7 +76,7 @@ class MlbundleBuildHook(BuildHookInterface[BuilderConfig]):
             if path.name.endswith(TELLING):
                 path.unlink()
             elif path.name.endswith((COMPANIONS, NEIGHBOUR)):
-                shutil.rmtree(path)
+                remove_folder(path)
 
 
 def relative(path: Path, root: str) -> Path:

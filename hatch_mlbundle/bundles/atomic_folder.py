@@ -17,6 +17,9 @@ _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 """Of Linux's renameat2(2): both names stay, each for what the other stood for."""
 
+FORMER = "former"
+"""What stands in the temporary name of what is being replaced."""
+
 
 @contextmanager
 def replace_folder(target: Path) -> Iterator[Path]:
@@ -25,10 +28,10 @@ def replace_folder(target: Path) -> Iterator[Path]:
     Whatever is raised, the target stays as it was and the new folder goes. Raises StorageError where the file system refuses.
     No file is brought to the disk one by one (fsync): in a tree of many thousands that takes minutes.
     """
-    partial, former = (temporary_name(target, what) for what in ("partial", "former"))
+    partial, former = (temporary_name(target, what) for what in ("partial", FORMER))
     with storage_errors(target):
         recover(target)
-        for path in (*leftovers(target, "partial"), *leftovers(target, "former")):
+        for path in (*leftovers(target, "partial"), *leftovers(target, FORMER)):
             remove_folder(path)
         make_folder(target.parent)
         try:
@@ -40,6 +43,27 @@ def replace_folder(target: Path) -> Iterator[Path]:
 
 
 @contextmanager
+def put_in_place(new: Path, target: Path) -> Iterator[None]:
+    """Let `new`, a file or folder beside `target`, bear its name from now on.
+
+    Where the body raises, both bear their own names again; where it ends well, what was there before goes. Raises StorageError.
+    """
+    former, is_first = temporary_name(target, FORMER), not os.path.lexists(target)
+    with storage_errors(target):
+        _put_in_place(new, target, former)
+    old = new if os.path.lexists(new) else former
+    try:
+        yield
+    except BaseException:
+        if is_first:
+            target.rename(new)
+        else:
+            _put_in_place(old, target, former if old == new else new)
+        raise
+    remove_folder(old)
+
+
+@contextmanager
 def replace_by_file(target: Path) -> Iterator[BinaryIO]:
     """Open a file that takes the place of `target`, be that a file or a folder, when the body ends without an error.
 
@@ -48,9 +72,9 @@ def replace_by_file(target: Path) -> Iterator[BinaryIO]:
     """
     recover(target)
     make_folder(target.parent)
-    new, former = (temporary_name(target, what) for what in ("partial", "former"))
+    new, former = (temporary_name(target, what) for what in ("partial", FORMER))
     with storage_errors(target):
-        for path in (*leftovers(target, "partial"), *leftovers(target, "former")):
+        for path in (*leftovers(target, "partial"), *leftovers(target, FORMER)):
             remove_folder(path)
         try:
             with new.open("xb") as stream:
@@ -70,7 +94,7 @@ def recover(target: Path) -> None:
     """Bring back a folder that is missing because its replacement was killed between two renames; raises StorageError."""
     if os.path.lexists(target):
         return
-    former = max(leftovers(target, "former"), key=lambda path: path.lstat().st_ctime_ns, default=None)
+    former = max(leftovers(target, FORMER), key=lambda path: path.lstat().st_ctime_ns, default=None)
     if former:
         with storage_errors(target), suppress(FileNotFoundError):  # another process was faster
             former.rename(target)
@@ -93,7 +117,7 @@ def remove_folder(folder: Path) -> None:
 
 def _put_in_place(new: Path, target: Path, former: Path) -> None:
     """Give `new` the target's name; what bore it is then called `new` or `former`."""
-    if not target.exists():
+    if not os.path.lexists(target):
         new.rename(target)
     elif not _exchange(new, target):
         _rename_both(new, target, former)

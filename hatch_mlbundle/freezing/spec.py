@@ -56,7 +56,7 @@ def script_of(executable: Executable, folder: Path) -> Path:
     """Return the Python file that an executable runs: its script, or one made in `folder` that calls its function."""
     if executable.script:
         return executable.script
-    path = folder / f"{executable.name}.py"
+    path = folder / f"run-{executable.name}.py"  # which no import finds before the package of this name
     imported = executable.function.partition(".")[0]
     path.write_text(_CALL.format(module=executable.module, imported=imported, function=executable.function), encoding="utf-8")
     return path

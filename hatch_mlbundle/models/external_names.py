@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 from posixpath import basename, dirname
 
+from hatch_mlbundle.runtime.models.descriptor import FILE_NAME
+
 _ANYTHING = re.compile(
     r"(?:pytorch_|diffusion_pytorch_|saved_|tf_|ggml-)?models?|weights?|checkpoints?|snapshots?|onnx|best|last|final|data|assets?|files?|_internal"
     r"|[0-9a-f]{7,64}|v?\d+(?:\.\d+)*|main|default|\.?",
@@ -14,8 +16,8 @@ _ANYTHING = re.compile(
 """What is called so may be any model: the folder above says more."""
 _CACHED = re.compile(r"(?:.*/)?models--(?:[^/]*--)?([^/]+)/snapshots/[^/]+")
 """A revision in a cache of huggingface_hub: its repository has the name."""
-_RESERVED = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)(?:\..*)?", re.IGNORECASE)
-"""Names that Windows keeps to itself (Microsoft, "Naming Files, Paths, and Namespaces")."""
+_RESERVED = re.compile(rf"(?:con|prn|aux|nul|com\d|lpt\d)(?:\..*)?|{re.escape(FILE_NAME)}", re.IGNORECASE)
+"""Names that Windows keeps to itself (Microsoft, "Naming Files, Paths, and Namespaces"), and that of the descriptor beside models."""
 _LONGEST = 80
 
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from posixpath import basename, commonpath, dirname, relpath
 
 from hatch_mlbundle.errors import ModelError
 from hatch_mlbundle.frozenmodules import FrozenModules
-from hatch_mlbundle.model import Bundle, File
-from hatch_mlbundle.models.external import BundledModel
+from hatch_mlbundle.model import Bundle, File, Leave
+from hatch_mlbundle.models.external import BundledModel, followed
 from hatch_mlbundle.optimizer import ArtifactKind
 from hatch_mlbundle.runtime.models.descriptor import FILE_NAME, Mode, Model, ModelFile, parse, text_of
 from hatch_mlbundle.runtime.models.errors import ModelFileError
@@ -94,6 +94,11 @@ def models_told_of(bundle: Bundle) -> list[Model]:
     return told
 
 
+def told_names(bundle: Bundle) -> set[str]:
+    """Return the names of the models that left a bundle, now or before."""
+    return {model.name for model in models_told_of(bundle)}
+
+
 def laid_out(models: Iterable[Model], known: Mapping[str, File]) -> dict[str, File]:
     """Return the files of models by where they lie in a folder of models by name; `known` are files by SHA-256. Models go whole or not."""
     laid: dict[str, File] = {}
@@ -135,9 +140,29 @@ def entry_beside(model: BundledModel) -> Model:
     return replace(plain, path=f"{model.name}/{plain.files[0].path}" if model.is_file else model.name)
 
 
-def kept_text(earlier: Sequence[Model], entries: Sequence[Model], names: Collection[str]) -> bytes | None:
+def model_of(leave: Leave) -> BundledModel:
+    """Return the model that a change takes out."""
+    hidden = tuple(path for path in leave.paths if not _is_in(path, leave))
+    return BundledModel(name=leave.name, path=leave.place, is_file=leave.is_file, files=leave.files, hidden=hidden)
+
+
+def leaving_again(leave: Leave, bundle: Bundle) -> Leave | None:
+    """Return how a model leaves a bundle in which its files are others, None where it cannot: nothing is in its place, or a link."""
+    paths = [path for path in bundle if _is_in(path, leave)]
+    files = tuple(followed(bundle, bundle[path]) for path in sorted(paths))
+    if not files or any(file.link is not None for file in files):
+        return None
+    hidden = [path for path in model_of(leave).hidden if path in bundle]
+    main = leave.path if leave.path in paths else max(files, key=lambda file: (file.size, file.path)).path
+    return replace(leave, path=main, paths=(*(file.path for file in files), *hidden), files=files)
+
+
+def _is_in(path: str, leave: Leave) -> bool:
+    return path == leave.place if leave.is_file else path.startswith(f"{leave.place}/")
+
+
+def kept_text(earlier: Sequence[Model], left: Sequence[Model]) -> bytes | None:
     """Return the descriptor that tells of what left before and of those that left now, None where none did."""
-    left = [each for each in entries if each.name in names]
     replaced = {each.path for each in left} | {each.name for each in left}
     stay = [each for each in earlier if each.path not in replaced and each.name not in replaced]
     return text_of([*stay, *left]).encode() if left else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import ClassVar
 
@@ -11,7 +12,7 @@ from hatch_mlbundle.bundles.images.model_image import model_archive
 from hatch_mlbundle.errors import ConfigurationError, KeptError, ModelError
 from hatch_mlbundle.model import Bundle, Change, File, Finding, Keep, Leave, Tell
 from hatch_mlbundle.models.external import BundledModel
-from hatch_mlbundle.models.left_models import Descriptors, entry, kept_text
+from hatch_mlbundle.models.left_models import Descriptors, entry, kept_text, model_of
 from hatch_mlbundle.optimizer import ArtifactKind, Context, Optimizer, Risk
 from hatch_mlbundle.optimizers.external_choice import Choice, Chosen
 from hatch_mlbundle.optimizers.external_faults import option_faults
@@ -45,12 +46,12 @@ class Externalize(Optimizer[ExternalizeOptions]):
     def plan(self, bundle: Bundle, context: Context) -> Iterable[Change]:
         """Yield a Leave for each model, a Keep, with its reason, for each that has to stay, and a Tell for each descriptor."""
         choice = Choice(bundle=bundle, context=context, options=self.options)
-        entries: defaultdict[str, list[Model]] = defaultdict(list)
+        entries: defaultdict[str, dict[str, tuple[Chosen, Model]]] = defaultdict(dict)
         chosen = choice.models()
         for each in chosen:
             try:
                 root = choice.root(each, [other.model.path for other in chosen])
-                entries[root].append(self._entry(each, root))
+                entries[root][each.model.name] = each, self._entry(each, root)
             except (KeptError, ModelError) as error:
                 code = "MB906" if each.lacks_sources else "MB902"
                 context.report(Finding(code=code, path=each.model.path, message=f"{error}; it stays"))
@@ -76,16 +77,28 @@ class Externalize(Optimizer[ExternalizeOptions]):
             form=form,
         )
 
-    def _telling(self, root: str, entries: Sequence[Model], descriptors: Descriptors) -> Iterable[Tell]:
+    def _telling(self, root: str, entries: Mapping[str, tuple[Chosen, Model]], descriptors: Descriptors) -> Iterable[Tell]:
         yield Tell(
             path=_inside(root, FILE_NAME),
             reason="tells of the models that left",
-            render=partial(kept_text, descriptors.models(root), entries),
+            render=partial(self._text, root, entries, descriptors.models(root)),
         )
         if self.options.vendor:
             for name, data in vendored_files().items():
                 reason = "the runtime that finds models, for applications without hatch-mlbundle"
                 yield Tell(path=_inside(root, f"{PACKAGE}/{name}"), reason=reason, render=partial(_if_any, data))
+
+    def _text(
+        self, root: str, entries: Mapping[str, tuple[Chosen, Model]], earlier: Sequence[Model], leaves: Collection[Leave]
+    ) -> bytes | None:
+        """Return a descriptor that tells of models with the files that they left with, which may be others than were planned with."""
+        left = []
+        for leave in leaves:
+            if leave.name in entries:
+                chosen, planned = entries[leave.name]
+                is_planned = leave.files == chosen.model.files
+                left.append(planned if is_planned else self._entry(replace(chosen, model=model_of(leave)), root))
+        return kept_text(earlier, left)
 
     def _entry(self, chosen: Chosen, root: str) -> Model:
         archive = model_archive(chosen.model) if any(source.endswith(".tar") for source in chosen.sources) else None
@@ -101,5 +114,5 @@ def _inside(root: str, name: str) -> str:
     return f"{root}/{name}" if root else name
 
 
-def _if_any(data: bytes, names: Collection[str]) -> bytes | None:
-    return data if names else None
+def _if_any(data: bytes, leaves: Collection[Leave]) -> bytes | None:
+    return data if leaves else None

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-_PLAIN = re.compile(r"[^\x00-\x1f\x7f\\\ud800-\udfff]+")
+_PLAIN = re.compile(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029\\\ud800-\udfff]+")
 """What a path or a URL is made of: no control characters, nothing that is no UTF-8, and no `\\`, which separates on Windows."""
 _DRIVE = re.compile("[A-Za-z]:")
 
@@ -63,6 +63,13 @@ class Table:
         if not all(isinstance(value, str) and _PLAIN.fullmatch(value) for value in values):
             raise self.fault(key, "is no list of lines of text")
         return tuple(values)
+
+    def line(self, key: str) -> str:
+        """Return a text of one line, in which `\\` may be; empty where there is none."""
+        value: str = self.get(key, str, "")
+        if value and not _PLAIN.fullmatch(value.replace("\\", "/")):
+            raise self.fault(key, "is no line of text")
+        return value
 
     def _key(self, key: str) -> str:
         return f"{self._where}.{key}" if self._where else key

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from .models import checking, places
 from .models.descriptor import FILE_NAME, Model, ModelFile
@@ -13,19 +13,22 @@ from .models.errors import ModelFileError, ModelUnavailableError, UnknownModelEr
 from .models.folders import roots
 from .models.making import Making, held, ready_path
 
-_CHUNK = 1 << 20
 _USAGE = """\
 usage: python -m hatch_mlbundle.runtime warm|verify [DESCRIPTOR|PACKAGE ...]
 
 warm     fetch the models that are not on this machine yet
 verify   read every byte of them; what is damaged in the store is fetched again
 
-DESCRIPTOR is a mlbundle.models.json, or the folder that it is in; PACKAGE is a package that has one. Without any, it is that of the
-frozen application, or of the current folder. The exit code is 0 where all models are right, 1 where one is not, 2 for wrong use."""
+DESCRIPTOR is a mlbundle.models.json, or the folder that it is in; PACKAGE is
+a package that has one. Without any, it is that of the frozen application, or
+of the current folder. The exit code is 0 where all models are right, 1 where
+one is not, 2 for wrong use."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Do what the command line says with each model; return 0, 1 where one is not there or not right, 2 for wrong use."""
+    """Do what the command line says with each model; return 0, 1 where one is not there or not right, 2 for wrong use, 130 for Ctrl-C."""
+    with contextlib.suppress(AttributeError):  # None in an application without a console
+        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # names and paths are what they are
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given[:1] in (["-h"], ["--help"]):
         print(_USAGE)  # noqa: T201 - it is a command
@@ -38,13 +41,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         models = [(model, home) for home in homes for model in home.models.values()]
     except (ModelFileError, UnknownModelError, OSError) as error:
         return _complain(f"mlbundle: {error}", 2)
-    code = 0
-    for model, home in models:
-        try:
-            print(does(model, home), flush=True)  # noqa: T201
-        except (ModelFileError, OSError) as error:
-            code = _complain(f"mlbundle: {error}", 1)
-    return code
+    try:
+        return max([_done(does, model, home) for model, home in models], default=0)
+    except KeyboardInterrupt:
+        return _complain("mlbundle: interrupted", 130)
+
+
+def _done(does: Callable[[Model, places.Home], str], model: Model, home: places.Home) -> int:
+    try:
+        print(does(model, home), flush=True)  # noqa: T201
+    except (ModelFileError, OSError) as error:
+        return _complain(f"mlbundle: {error}", 1)
+    return 0
 
 
 def warm(model: Model, home: places.Home) -> str:
@@ -86,13 +94,7 @@ def _is_damaged(file: ModelFile, model: Model, path: str, making: Making | None)
 
 def _is(file: ModelFile, path: str) -> bool:
     """Say whether what lies at a path has just the bytes of a file; all of them are read."""
-    if checking.size_of(path) != file.size:
-        return False
-    with open(path, "rb", buffering=0) as stream:
-        digest = hashlib.sha256()
-        while chunk := stream.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest() == file.sha256
+    return checking.size_of(path) == file.size and checking.sha256_of(path) == file.sha256
 
 
 def _descriptor(named: str) -> str:

@@ -12,7 +12,7 @@ import os
 import stat
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 _NO_FILE = "it is a link or no file; remove it"
 
@@ -58,11 +58,13 @@ def locked(path: str) -> Iterator[Place]:
 
 
 @contextlib.contextmanager
-def resumed(path: str) -> Iterator[Place]:
-    """Hold the file as `locked` does, with what a process that is gone left in it."""
-    place = _take(path)
+def resumed(path: str, mode: int = 0o600, waiting: Callable[[], object] | None = None) -> Iterator[Place]:
+    """Hold the file as `locked` does, with what a process that is gone left in it; `waiting` is called before another one is waited for."""
+    place = _take(path, mode, waits=waiting is None)
+    if place is None and waiting:
+        waiting()
     while place is None:
-        place = _take(path)
+        place = _take(path, mode)
     try:
         yield place
     finally:
@@ -79,10 +81,10 @@ def remove_idle(path: str) -> bool:
     return True
 
 
-def _take(path: str, *, waits: bool = True) -> Place | None:
+def _take(path: str, mode: int = 0o600, *, waits: bool = True) -> Place | None:
     """Return the locked file; None where another process holds it, or it got its final name, or went, while this process waited."""
     flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-    descriptor = os.open(path, flags, 0o600)
+    descriptor = os.open(path, flags, mode)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise FileExistsError(errno.EEXIST, _NO_FILE, path)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any, TypeAlias
 
 from hatch_mlbundle.errors import TrialError
-from hatch_mlbundle.storage import storage_errors
+from hatch_mlbundle.storage import fatal_storage_error, storage_errors
 from hatch_mlbundle.units import format_size
 
 from . import plain
@@ -101,6 +101,9 @@ def run(command: Command, bounds: Bounds, into: Path, wrap: Wrap | None = None) 
         with suppress(OSError):
             given.unlink()
     if "error" in answer:
+        full = fatal_storage_error(OSError(answer.get("errno") or 0, answer["error"]), into)
+        if full:
+            raise full
         raise TrialError(f"{_shown(arguments[0])}: cannot be started: {_reason(command, answer)}")
     overrun = _overruns(bounds)[answer["overrun"]] if answer["overrun"] else None
     return Ended(**{**answer, "overrun": overrun}, stdout=into / "stdout", stderr=into / "stderr")

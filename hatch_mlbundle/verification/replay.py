@@ -7,7 +7,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from hatch_mlbundle.model import Bundle, File
-from hatch_mlbundle.pipeline import Applied, Done, names_that_left, told
+from hatch_mlbundle.models.left_models import leaving_again
+from hatch_mlbundle.pipeline import Applied, Done, leaves_of, left, told
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -35,7 +36,8 @@ def changes(stages: Sequence[Done]) -> dict[Site, Applied]:
 def replay(before: Bundle, stages: Sequence[Done], reverted: Mapping[Site, str] | Collection[Site]) -> Replayed:
     """Make the changes again, on `before`, but for `reverted` (with the reasons, where it maps to them) and what hangs on these.
 
-    A change hangs on another where it starts from the file that the other one made, or links to it.
+    A change hangs on another where it starts from the file that the other one made, or links to it. A model leaves all the same, with the
+    files that it then has.
     """
     reasons = reverted if isinstance(reverted, Mapping) else {}
     original, state = dict(before), dict(before)
@@ -44,6 +46,8 @@ def replay(before: Bundle, stages: Sequence[Done], reverted: Mapping[Site, str] 
         made = []
         telling = [applied for applied in stage.changes if applied.tell]
         stage = replace(stage, changes=tuple(applied for applied in stage.changes if not applied.tell))
+        if original != state:
+            stage = replace(stage, changes=tuple(_leaving_again(number, stage.changes, reverted, original, state)))
         problems = _problems(number, stage.changes, reverted, original, state)
         for applied, problem in zip(stage.changes, problems, strict=True):
             if applied.action != "keep" and problem is None:
@@ -61,11 +65,33 @@ def replay(before: Bundle, stages: Sequence[Done], reverted: Mapping[Site, str] 
     return Replayed(bundle=_in_order(before, state), stages=tuple(done))
 
 
+def _leaving_again(
+    number: int, changes: Sequence[Applied], reverted: Collection[Site], original: dict[str, File], state: Mapping[str, File]
+) -> list[Applied]:
+    """Return the changes of a step, with models that leave as they now are; of those, `original` is then what `state` is."""
+    leaves = leaves_of(changes)
+    bundle = Bundle(state.values() if leaves else ())
+    spared = {applied.leave.name for applied in changes if applied.leave and Site(number, applied.path) in reverted}
+    again: dict[str, list[Applied]] = {}
+    for leave in leaves:
+        new = leaving_again(leave, bundle) if leave.name not in spared else None
+        if new:
+            again[leave.name] = left(new, state)
+            for path in {*leave.paths, *new.paths}:
+                _set(original, path, state.get(path))
+    waiting = dict(again)
+    made: list[Applied] = []
+    for applied in changes:
+        name = applied.leave.name if applied.leave else ""
+        made += waiting.pop(name, ()) if name in again else [applied]
+    return made
+
+
 def _told_again(applied: Applied, made: Sequence[Applied], state: dict[str, File]) -> list[Applied]:
     """Make again what tells of the models that left, now that some may not have; nothing where there is nothing to tell."""
     if applied.tell is None:
         return []
-    again = told(applied.tell, state.get(applied.path), names_that_left(made))
+    again = told(applied.tell, state.get(applied.path), leaves_of(made))
     if again and applied.after and again.after and again.after.sha256 == applied.after.sha256:
         again = applied  # the very same, so that what later steps made of it stands
     if again:
@@ -104,12 +130,15 @@ def _target(applied: Applied) -> str | None:
 
 
 def _apply(applied: Applied, files: dict[str, File]) -> None:
-    if applied.action == "keep":
-        return
-    if applied.after is None:
-        files.pop(applied.path, None)
+    if applied.action != "keep":
+        _set(files, applied.path, applied.after)
+
+
+def _set(files: dict[str, File], path: str, file: File | None) -> None:
+    if file is None:
+        files.pop(path, None)
     else:
-        files[applied.path] = applied.after
+        files[path] = file
 
 
 def _kept(applied: Applied, reason: str, file: File | None) -> Applied:

@@ -13,7 +13,7 @@ from hatch_mlbundle.bundles.artifact import Artifact
 from hatch_mlbundle.bundles.images.writable import WritableImage
 from hatch_mlbundle.model import Bundle, File
 from hatch_mlbundle.models.left_models import laid_out, models_told_of
-from hatch_mlbundle.models_beside import models_folder, models_that_left
+from hatch_mlbundle.models_beside import models_folder
 from hatch_mlbundle.pipeline import Done
 from hatch_mlbundle.storage import storage_errors
 from hatch_mlbundle.verify_settings import VerifySettings
@@ -57,9 +57,11 @@ class Subject:
             self._shown = bundle
 
     def learn(self, stages: Iterable[Done]) -> None:
-        """Keep in mind the models that left in these steps: a snapshot may be made that lacks them."""
-        for each in models_that_left(stages):
-            self._known |= {file.sha256: file for file in each.model.files}
+        """Keep in mind the models that left in these steps, as they were before as well: a snapshot may be made that lacks them."""
+        for done in stages:
+            for applied in done.changes:
+                known = (applied.before, applied.after, *(applied.leave.files if applied.leave else ()))
+                self._known |= {file.sha256: file for file in known if file and file.link is None}
 
     def learn_packed(self, sha256: str, bundle: Bundle) -> None:
         """Keep in mind which bundle was packed into an executable, whose own files do not show."""

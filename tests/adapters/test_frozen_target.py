@@ -152,6 +152,7 @@ def test_scripts_of_the_project_share_a_folder_which_is_replaced_and_cleaned(tmp
     assert {path.name for path in folder.iterdir()} == {"say", "show it", "_internal"}
     assert not (folder / "_internal" / "old.txt").exists()
     assert {path.name for path in folder.parent.glob("*.zip*")} == {"Tiny_App.zip", "Tiny_App.zip.sha256"}
+    (project / "dist" / "Tiny_App.models" / "bert").mkdir(parents=True)
     assert build(project, "-t", "frozen", "--clean-only").returncode == 0
     assert [path.name for path in (project / "dist").iterdir()] == ["stranger.whl"]
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from hatch_mlbundle.freezing.options import TABLE, Executable, Project, Target, read_target
+from hatch_mlbundle.freezing.spec import script_of
 
 
 @pytest.fixture
@@ -49,6 +50,11 @@ def test_spec_names_its_own_executables(root: Path) -> None:
     target = target_of(root, {"spec": "app.spec", "one-file": True, "paths": ["assets"], "environment": ["X"]}, tool="pkg.cli:main")
     assert (target.spec, target.executables, target.options.one_file) == (root / "app.spec", (), True)
     assert target.paths[-1] == root / "assets"
+
+
+def test_no_script_stands_in_the_way_of_the_package_of_its_name(tmp_path: Path) -> None:
+    script = script_of(Executable(name="pkg", module="pkg.cli", function="main"), tmp_path)
+    assert not script.stem.isidentifier()
 
 
 def test_the_one_script_of_the_project_is_called_as_the_bundle(root: Path) -> None:

@@ -165,7 +165,9 @@ def test_names_say_what_a_person_would() -> None:
     assert names("a/con.pt", "b/..pt", "c/ÄÖ.pt", "d/x.tar.pt") == ["model-con", "b", "model", "x-tar"]
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a b", "-x", ".x", "x.tar", "x" * 81, "nul", "com1.bin", "ä"])
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "a/b", "a b", "-x", ".x", "x.tar", "x" * 81, "nul", "com1.bin", "ä", "mlbundle.models.json"]
+)
 def test_what_cannot_be_a_name(name: str) -> None:
     assert not is_name(name) or not name
 

@@ -394,7 +394,7 @@ def test_in_a_frozen_bundle_paths_are_those_of_its_packages_too(path: str) -> No
     assert isinstance(leave, Leave)
     assert isinstance(tell, Tell)
     assert (leave.name, leave.place, tell.path) == ("minilm", "_internal/minilm/model", f"_internal/{FILE_NAME}")
-    (told_of,) = parse(tell.render({"minilm"}) or b"", "")
+    (told_of,) = parse(tell.render([leave]) or b"", "")
     assert told_of.path == "minilm/model"
     assert tell.render(()) is None
 
@@ -420,5 +420,6 @@ def test_cleaning_removes_the_models_of_this_projects_wheels(tmp_path: Path) -> 
     beside = project / "dist" / f"{built_wheel(project).name}.models"
     assert written(beside) == ["tiny_app"]
     write_files(project / "dist/other-1.0-py3-none-any.whl.models", {"m/x": b"x"})
+    (project / "dist/tiny_app-0.9-py3-none-any.whl.models").symlink_to(tmp_path)
     subprocess.run([sys.executable, "-m", "hatchling", "build", "--clean-only"], cwd=project, env=environment(), check=True)
     assert sorted(path.name for path in (project / "dist").iterdir()) == ["other-1.0-py3-none-any.whl.models"]

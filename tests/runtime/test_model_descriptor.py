@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -63,7 +64,10 @@ NAME, PATH = ("models", 0, "name"), ("models", 0, "files", 0, "path")
         (_set("version", to="1"), "version is '1'"),
         (_set("models", to={}), "models is no list"),
         (_set("models", 0, to=[]), r"models\[0\] is no object"),
-        *((_set(*NAME, to=name), "is no (path|file)") for name in ("", ".", "..", "a/b", "a\\b", "a\0", "\x1b[2J", "C:x", "\ud800")),
+        *(
+            (_set(*NAME, to=name), "is no (path|file)")
+            for name in ("", ".", "..", "a/b", "a\\b", "a\0", "\x1b[2J", "\x9b2J", "a\u2028b", "C:x", "\ud800")
+        ),
         (_set(*NAME, to=3), "name is no str"),
         *(
             (_set(*PATH, to=path), "is no path")
@@ -85,7 +89,9 @@ NAME, PATH = ("models", 0, "name"), ("models", 0, "files", 0, "path")
         (_set("models", 0, "sources", to=[3]), "sources is no list of lines"),
         (_set("models", 0, "sources", to=["https://x/\r\nHost: y"]), "sources is no list of lines"),
         (_set("models", 0, "archive", to=[]), "archive is no object"),
+        (_set("models", 0, "archive", "sha256", to=MODEL.files[0].sha256), "archive has the SHA-256 of one of the files"),
         (_set("models", 0, "mount", to=3), "mount is no str"),
+        *((_set("models", 0, "mount", to=mount), "mount is no line") for mount in ("/a\nb", "\x1b]0;x\x07", "\x9b2J", "\0", "\ud800")),
     ],
 )
 def test_what_cannot_be_right_is_refused_in_one_line(change: Callable[[Any], None], told: str) -> None:
@@ -104,6 +110,27 @@ def test_what_is_no_descriptor_at_all_is_refused(text: bytes) -> None:
         parse(text, "x")
     assert str(caught.value).startswith("x: ")
     assert "\n" not in str(caught.value)
+
+
+def test_a_path_of_many_folders_takes_no_memory_to_speak_of() -> None:
+    deep = "/".join("a" * 20_000)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ModelFileError, match="twice, or as a folder, too"):
+            text_of([model_of({deep: b"1", f"{deep}/b": b"2"})])
+        assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_folder_is_no_file_whatever_is_sorted_between_them() -> None:
+    assert parse(text_of([model_of({"a": b"1", "a.b": b"2", "a-b/c": b"3"})]), "x")
+    with pytest.raises(ModelFileError, match="has 'a' twice, or as a folder, too"):
+        text_of([model_of({"a": b"1", "a.b": b"2", "a-b/c": b"3", "a/b": b"4"})])
+
+
+def test_a_mount_on_windows_is_a_line() -> None:
+    assert parse(text_of([model_of(mount="D:\\models")]), "x")[0].mount == "D:\\models"
 
 
 def test_two_models_of_one_name_are_refused() -> None:

@@ -117,6 +117,9 @@ def test_a_neighbour_that_another_user_left_is_not_believed(app: Path, tmp_path:
         pytest.skip("only root can give a folder away")
     write_model(tmp_path / "app.models/blip")
     os.chown(tmp_path / "app.models", 65534, 65534)
+    looked: list[str] = []
+    assert places.find(model_of(), places.home_of(str(app / "mlbundle.models.json")), looked) is None
+    assert f"{tmp_path}/app.models is another user's, set MLBUNDLE_MODELS to it if that is right" in looked
     assert of(app).is_relative_to(tmp_path / "store")
 
 

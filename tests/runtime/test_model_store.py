@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import os
@@ -12,7 +13,9 @@ import signal
 import subprocess
 import sys
 import tarfile
+import tempfile
 import time
+import tracemalloc
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -125,6 +128,17 @@ def test_what_another_model_has_of_its_own_is_copied_not_fetched(tmp_path: Path)
     assert files_of(path) == ONNX
 
 
+def test_a_download_is_gone_on_from_where_another_model_has_a_file_of_that_size(tmp_path: Path, root: Path, server: Server) -> None:
+    data = FILES["weights/model.bin"]
+    store.obtain(local(tmp_path, {"model.onnx": b"graph", "of-that-size": data[::-1]}))
+    part = root / "partial" / hashlib.sha256(data).hexdigest()
+    part.write_bytes(data[:200_000])
+    server.files["blip/weights/model.bin"] = data[:1]
+    with pytest.raises(ModelUnavailableError):
+        store.obtain(of(server))
+    assert part.read_bytes() == data[:200_000]
+
+
 def _clones(root: Path) -> bool:
     probe = root / "partial" / "probe"
     return cloned(str(next((root / "blobs").iterdir())), str(probe))
@@ -214,6 +228,66 @@ def test_damage_that_cannot_be_mended_takes_the_model_away(tmp_path: Path, root:
     assert wrong_files(root, model) == []
 
 
+def test_what_is_mended_is_not_taken_for_what_was_left_long_ago(tmp_path: Path, root: Path, server: Server) -> None:
+    model = of(server)
+    path = store.obtain(model)
+    write_descriptor(tmp_path / "app", model)
+    (path / "weights/model.bin").chmod(0o644)
+    (path / "weights/model.bin").write_bytes(bytes(len(FILES["weights/model.bin"])))
+    os.utime(path, (0, 0))
+    data = server.files.pop("blip/weights/model.bin")
+    with pytest.raises(ModelFileError):
+        verify(model, places.home_of(str(tmp_path / "app" / FILE_NAME)))
+    store.sweep(str(root))
+    server.files["blip/weights/model.bin"] = data
+    shutil.rmtree(root / "blobs")
+    assert files_of(store.obtain(model)) == FILES
+    assert server.asked["blip/vocab.txt"] == 1
+
+
+def test_a_store_that_cannot_be_used_is_told_with_what_to_do(root: Path, server: Server) -> None:
+    (root / "lock").mkdir(parents=True)
+    with pytest.raises(
+        ModelUnavailableError, match=r"blip: the store .*store cannot be used \(.*lock.*\); set MLBUNDLE_STORE to a folder that can"
+    ):
+        store.obtain(of(server))
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="becomes other users")
+def test_users_of_a_group_share_a_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    def obtain(model: Model, user: int) -> int:
+        child = os.fork()
+        if not child:
+            code = 1
+            with contextlib.suppress(BaseException):
+                os.umask(0o002)
+                os.setgroups([])
+                os.setgid(4711)
+                os.setuid(user)
+                store.obtain(model)
+                code = 0
+            os._exit(code)
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+    with tempfile.TemporaryDirectory() as name:  # where others may go, unlike tmp_path
+        folder, shared = Path(name), Path(name, "store")
+        monkeypatch.setenv("MLBUNDLE_STORE", str(shared))
+        shared.mkdir()
+        os.chown(shared, 0, 4711)
+        shared.chmod(0o2775)
+        folder.chmod(0o755)
+        older = local(folder, FILES)
+        newer = local(folder, {**FILES, "config.json": b"[]", "new": b"n"})
+        graph = local(folder, {**FILES, "m.onnx": b"graph"}, name="graph")
+        store.obtain(local(folder, {"first": b"imports"}, name="first"))  # what other users may not read any more
+        shutil.rmtree(shared)
+        shared.mkdir()
+        os.chown(shared, 0, 4711)
+        shared.chmod(0o2775)
+        assert [obtain(model, user) for user, model in ((4711, older), (4712, newer), (4713, older), (4713, graph))] == [0, 0, 0, 0]
+        assert wrong_files(shared, older, newer, graph) == []
+
+
 def tar_of(path: Path, members: Sequence[tuple[tarfile.TarInfo, bytes]], **options: object) -> Path:
     with tarfile.open(path, "w", **options) as archive:  # type: ignore[call-overload]
         for member, data in members:
@@ -299,6 +373,29 @@ def test_an_archive_that_leads_back_ends(tmp_path: Path) -> None:
         store.unpacked(model_of(), str(path))
 
 
+@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE, tarfile.XGLTYPE])
+def test_a_header_that_fills_the_memory_is_refused(tmp_path: Path, kind: bytes) -> None:
+    path = tmp_path / "blip.tar"
+    head, _ = info("x", type=kind, size=300_000_000)
+    path.write_bytes(head.tobuf(tarfile.GNU_FORMAT))
+    os.truncate(path, 300_001_024)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ModelFileError, match="a header of 300,000,000 bytes"):
+            store.unpacked(model_of(), str(path))
+        assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_headers_that_lead_to_headers_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "blip.tar"
+    head, _ = info("x", type=tarfile.GNUTYPE_LONGNAME, size=512)
+    path.write_bytes((head.tobuf(tarfile.GNU_FORMAT) + b"a" * 512) * 3000)
+    with pytest.raises(ModelFileError, match="get it anew"):
+        store.unpacked(model_of(), str(path))
+
+
 def test_an_archive_is_fetched_whole_and_read(tmp_path: Path, root: Path) -> None:
     data = tar_of(tmp_path / "blip.tar", good()).read_bytes()
     archive = ModelFile(path="blip.tar", size=len(data), sha256=hashlib.sha256(data).hexdigest())
@@ -360,6 +457,44 @@ def test_many_processes_fetch_once(tmp_path: Path, root: Path, server: Server) -
     assert wrong_files(root, of(server)) == []
 
 
+@contextlib.contextmanager
+def waiting(app: Path, root: Path, server: Server) -> Iterator[subprocess.Popen[str]]:
+    """Hold all files of a model, as one who fetches them, and start a process that waits for them and says so."""
+    write_descriptor(app, of(server))
+    (root / "partial").mkdir(parents=True)
+    with contextlib.ExitStack() as stack:
+        for data in FILES.values():
+            stack.enter_context(place_lock.resumed(str(root / "partial" / hashlib.sha256(data).hexdigest())))
+        process = subprocess.Popen(command(app), cwd=ROOT, stderr=subprocess.PIPE, text=True)
+        assert process.stderr is not None
+        assert process.stderr.readline() == "blip: waiting for another process that gets it ready\n"
+        yield process
+
+
+@POSIX
+def test_who_waits_says_so_once(tmp_path: Path, root: Path, server: Server) -> None:
+    with waiting(tmp_path / "app", root, server) as process:
+        pass
+    assert process.communicate(timeout=30)[1] == ""
+    assert process.returncode == 0
+
+
+@POSIX
+def test_ctrl_c_ends_it_in_one_line(tmp_path: Path, root: Path, server: Server) -> None:
+    with waiting(tmp_path / "app", root, server) as process:
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=30)[1] == "mlbundle: interrupted\n"
+    assert process.returncode == 130
+
+
+def test_what_standard_output_cannot_hold_is_told_all_the_same(tmp_path: Path) -> None:
+    write_descriptor(tmp_path / "app", local(tmp_path, FILES, name="bl\N{SNOWMAN}p"))
+    environment = {**os.environ, "PYTHONIOENCODING": "latin-1"}
+    result = subprocess.run(command(tmp_path / "app"), cwd=ROOT, capture_output=True, text=True, check=False, env=environment)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.startswith("bl\\u2603p: ")
+
+
 @POSIX
 @pytest.mark.parametrize("files", [FILES, ONNX], ids=["linked", "own"])
 def test_whenever_a_process_is_killed_the_store_is_right(tmp_path: Path, root: Path, files: dict[str, bytes]) -> None:
@@ -379,10 +514,16 @@ def test_whenever_a_process_is_killed_the_store_is_right(tmp_path: Path, root: P
 
 @POSIX
 @pytest.mark.parametrize("files", [FILES, ONNX], ids=["linked", "own"])
-def test_before_whichever_step_a_process_dies_the_store_is_right(tmp_path: Path, root: Path, files: dict[str, bytes]) -> None:
+def test_before_whichever_step_a_process_dies_the_store_is_right(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, bytes]
+) -> None:
     descriptor = write_descriptor(tmp_path / "app", local(tmp_path, files))
-    line = [sys.executable, "-m", "tests.killing", "steps", descriptor, root]
-    died, wrong, failed = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=True, timeout=120).stdout.split()
+    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    with tempfile.TemporaryDirectory(dir=memory) as name:
+        root = f"{name}/store"
+        monkeypatch.setenv("MLBUNDLE_STORE", root)
+        line = [sys.executable, "-m", "tests.killing", "steps", descriptor, root]
+        died, wrong, failed = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=True, timeout=120).stdout.split()
     assert int(died) > 30
     assert (wrong, failed) == ("0", "0")
 

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Literal
 
-from hatch_mlbundle.model import Bundle, File, Kind
+from hatch_mlbundle.model import Bundle, File, Kind, Leave, Tell
 from hatch_mlbundle.optimizer import Optimizer, Options
-from hatch_mlbundle.pipeline import Applied, Done, Stage
+from hatch_mlbundle.pipeline import Applied, Done, Stage, left, told
 from hatch_mlbundle.verification.replay import Site, changes, replay
 from tests.builders import bundle_of, file_of
 
@@ -93,3 +94,47 @@ def test_no_link_leads_to_a_file_that_is_another_now() -> None:
 
 def test_every_change_is_a_site_and_what_was_kept_is_none() -> None:
     assert list(changes(STAGES)) == [Site(0, "c"), Site(0, "b"), Site(1, "new"), Site(1, "b"), Site(2, "d/e")]
+
+
+MODEL = bundle_of({"m/config": "c", "m/big": "big", "x.pt": "x", "code": "y"})
+
+
+def _leave(place: str, *files: File) -> Leave:
+    paths = tuple(file.path for file in files)
+    is_file = paths == (place,)
+    return Leave(path=paths[0], reason="leaves", paths=paths, name=place, place=place, is_file=is_file, files=files, form=None)
+
+
+def _leaving(*leaves: Leave) -> Done:
+    def render(leaves: Collection[Leave]) -> bytes | None:
+        return repr([(each.name, [file.read() for file in each.files]) for each in leaves]).encode() if leaves else None
+
+    tale = told(Tell(path="told", reason="tells", render=render), None, leaves)
+    assert tale
+    gone = [applied for leave in leaves for applied in left(leave, {file.path: file for file in leave.files})]
+    return step(*gone, tale)
+
+
+def test_a_model_leaves_as_it_then_is() -> None:
+    small, onnx = file_of("m/big", b"b"), file_of("x.onnx", b"o")
+    stages = [
+        step(change("rewrite", "m/big", MODEL["m/big"], small), change("drop", "m/config", MODEL["m/config"])),
+        step(change("drop", "x.pt", MODEL["x.pt"]), change("add", "x.onnx", None, onnx)),
+        _leaving(_leave("m", small), _leave("x.onnx", onnx)),
+    ]
+    assert contents(replay(MODEL, stages, ()).bundle) == {"code": b"y", "told": b"[('m', [b'b']), ('x.onnx', [b'o'])]"}
+    again = replay(MODEL, stages, {Site(0, "m/big"), Site(0, "m/config")})
+    assert contents(again.bundle) == {"code": b"y", "told": b"[('m', [b'big', b'c']), ('x.onnx', [b'o'])]"}
+    assert [each.leave.name for each in again.stages[2].changes if each.leave] == ["m", "m", "x.onnx"]
+    assert replay(MODEL, again.stages, ()) == again
+
+
+def test_a_model_stays_where_what_it_was_made_of_is_back_or_it_is_put_back_itself() -> None:
+    onnx = file_of("x.onnx", b"o")
+    stages = [
+        step(change("drop", "x.pt", MODEL["x.pt"]), change("add", "x.onnx", None, onnx)),
+        _leaving(_leave("m", MODEL["m/big"], MODEL["m/config"]), _leave("x.onnx", onnx)),
+    ]
+    again = replay(MODEL, stages, {Site(0, "x.pt"), Site(0, "x.onnx"), Site(1, "m/config")})
+    assert again.bundle == MODEL
+    assert {each.action for done in again.stages for each in done.changes} == {"keep"}

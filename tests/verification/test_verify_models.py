@@ -32,16 +32,16 @@ with open(sys.argv[1], "a") as stream:
 FILES = {"main.py": _MAIN, **below("bert", transformers_files()), "yolo.pt": safetensors_file(2), "words.txt": "a"}
 
 
-def job(folder: Path, *steps: str, old: tuple[str, ...] = (), **verify: Any) -> Job:
+def job(folder: Path, *steps: str, old: tuple[str, ...] = (), paths: tuple[str, ...] = ("words.txt",), **verify: Any) -> Job:
     registry = load_registry()
     run = [sys.executable, "{bundle}/main.py", str(folder / "seen"), *old]
     command = {"run": run, "environment": [f"PYTHONPATH={Path(hatch_mlbundle.__file__).parents[1]}"]}
-    table = {"optimizers": [*steps, "externalize"], "externalize": {"min-size": 0}, **{step: {"paths": ["words.txt"]} for step in steps}}
+    table = {"optimizers": [*steps, "externalize"], "externalize": {"min-size": 0}, **{step: {"paths": list(paths)} for step in steps}}
     return prepare(project_config(folder, registry, {**table, "verify": {"commands": [command], **verify}}), registry, project=folder)
 
 
-def verified(folder: Path, *steps: str, old: tuple[str, ...] = (), **verify: Any) -> Result:
-    return optimize(job(folder, *steps, old=old, **verify), write_files(folder / "source", FILES), folder / "small")
+def verified(folder: Path, *steps: str, **options: Any) -> Result:
+    return optimize(job(folder, *steps, **options), write_files(folder / "source", FILES), folder / "small")
 
 
 def left(folder: Path) -> list[str]:
@@ -71,6 +71,17 @@ def test_a_model_that_is_loaded_from_its_old_place_comes_back_whole(tmp_path: Pa
     assert {path.name for path in (tmp_path / "small/bert").iterdir()} == set(transformers_files())
     assert {row.model for row in result.manifest.companions} == {"yolo"}
     assert {row.path for row in result.manifest.files if row.after is None} == {"yolo.pt"}
+
+
+def test_a_model_leaves_as_it_was_where_what_a_step_made_of_it_is_put_back(tmp_path: Path) -> None:
+    result = verified(tmp_path, "exclude", paths=("bert/vocab.txt", "words.txt"))
+    assert put_back(result) == [("MB601", "bert/vocab.txt")]
+    assert left(tmp_path / "small") == left(tmp_path / "small.models") == ["bert", "yolo"]
+    assert sorted(path.name for path in (tmp_path / "small").rglob("*")) == ["main.py", FILE_NAME]
+    assert (tmp_path / "small.models/bert/vocab.txt").read_bytes() == FILES["bert/vocab.txt"]
+    (told, _) = parse((tmp_path / "small" / FILE_NAME).read_bytes(), "")
+    assert "vocab.txt" in {file.path for file in told.files}
+    assert {row.path for row in result.manifest.files if row.after is None} >= {f"bert/{name}" for name in transformers_files()}
 
 
 def test_where_all_come_back_there_is_no_descriptor(tmp_path: Path) -> None:

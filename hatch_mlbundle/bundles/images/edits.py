@@ -13,9 +13,10 @@ class LayerEdit:
     """What becomes of a layer's members, by their paths in it, plain (`tree.plain`); what is not named stays, header and all.
 
     `drop` also takes folders (their member alone, not what is in them) and whiteouts. `replace` gives a member other bytes and another
-    mode, or makes it a symbolic link (`File.link`); owner, time and extended attributes stay. Of a file with several names (hard links),
-    an edit is about the names that it has: where the name with the data goes, the next one takes them over, unchanged. Names of one file
-    that are replaced with the same bytes stay one file. Of a name that is in the layer twice, the last counts.
+    mode, or makes it a symbolic link (`File.link`); owner and time stay, and of what becomes no link the extended attributes that its own
+    header has. Of a file with several names (hard links), an edit is about the names that it has: where the name with the data goes, the
+    next one takes them over, unchanged. Names of one file that are replaced with the same bytes stay one file. Of a name that is in the
+    layer twice, the last counts.
     """
 
     drop: frozenset[str] = frozenset()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from tarfile import GNU_FORMAT, TarInfo
-from typing import Protocol, TypeAlias
+from typing import BinaryIO, Protocol, TypeAlias
 
-from hatch_mlbundle.atomic import make_folder, replace_atomically
+from hatch_mlbundle.atomic import make_folder
 from hatch_mlbundle.bundles.archives.gzip_stream import write_gzip
 from hatch_mlbundle.bundles.archives.zstd_stream import load_zstd, write_zstd
 from hatch_mlbundle.bundles.atomic_folder import remove_folder
@@ -21,6 +21,7 @@ from .layer_writer import END
 from .tar_format import BLOCK, FOLDER
 
 ARCHIVES = {".tar": "", ".tar.gz": "gzip", ".tgz": "gzip", ".tar.zst": "zstd"}
+"""How a tar file is compressed, by what its name ends in."""
 _GZIP_LEVEL, _ZSTD_LEVEL = 6, 3
 """Of a whole archive, in which nearly everything is packed already."""
 
@@ -37,14 +38,16 @@ class Target(Protocol):
         """Write the parts of the image, all at once; raises as their contents do, and StorageError."""
 
 
-def writing_image(target: Path, scratch: Path, workers: int) -> AbstractContextManager[Target]:
-    """Open what writes an image to `target`, a folder unless its name ends as that of a tar file; `scratch` is a folder for what waits.
+@contextmanager
+def writing_image(target: Path, scratch: Path, workers: int) -> Iterator[Target]:
+    """Create what writes an image to `target`, a folder unless its name ends as that of a tar file; `scratch` is a folder for what waits.
 
-    A file takes its place when the body ends without an error; nothing is left where there is one. Raises StorageError,
-    MissingLibraryError.
+    Where the body raises, nothing is left of it; what a killed process leaves is for whoever chose the name to clear away (replacing.py).
+    Raises FileExistsError where something is there, StorageError, MissingLibraryError.
     """
     packing = packing_of(target)
-    return _writing_folder(target) if packing is None else _writing_tar(target, scratch, packing, workers)
+    with _writing_folder(target) if packing is None else _writing_tar(target, scratch, packing, workers) as output:
+        yield output
 
 
 def packing_of(target: Path) -> str | None:
@@ -54,9 +57,10 @@ def packing_of(target: Path) -> str | None:
 
 @contextmanager
 def _writing_folder(target: Path) -> Iterator[Target]:
-    blobs = target / "blobs/sha256"
-    blobs.mkdir(parents=True)
+    target.mkdir()
     try:
+        blobs = target / "blobs/sha256"
+        blobs.mkdir(parents=True)
         yield _FolderTarget(target, blobs)
     except BaseException:
         remove_folder(target)
@@ -68,8 +72,13 @@ def _writing_tar(target: Path, scratch: Path, packing: str, workers: int) -> Ite
     if packing == "zstd":
         load_zstd()
     make_folder(scratch)
-    with tempfile.TemporaryDirectory(dir=scratch) as blobs:
-        yield _TarTarget(target, Path(blobs), packing, workers)
+    with tempfile.TemporaryDirectory(dir=scratch) as blobs, target.open("xb") as stream:
+        try:
+            yield _TarTarget(stream, Path(blobs), packing, workers)
+            stream.flush()
+        except BaseException:
+            target.unlink()
+            raise
 
 
 class _FolderTarget:
@@ -90,21 +99,21 @@ class _FolderTarget:
 
 
 class _TarTarget:
-    def __init__(self, target: Path, blobs: Path, packing: str, workers: int) -> None:
-        self._target = target
+    def __init__(self, stream: BinaryIO, blobs: Path, packing: str, workers: int) -> None:
+        self._stream = stream
         self._packing = packing
         self._workers = workers
         self.blobs = blobs
 
     def write(self, parts: Parts) -> None:
-        with replace_atomically(self._target) as stream:
-            if self._packing == "gzip":
-                write_gzip(_tar(parts, self.blobs), stream.write, level=_GZIP_LEVEL, workers=self._workers)
-            elif self._packing == "zstd":
-                write_zstd(_tar(parts, self.blobs), stream.write, size=None, level=_ZSTD_LEVEL, window=0, workers=self._workers)
-            else:
-                for chunk in _tar(parts, self.blobs):
-                    stream.write(chunk)
+        write = self._stream.write
+        if self._packing == "gzip":
+            write_gzip(_tar(parts, self.blobs), write, level=_GZIP_LEVEL, workers=self._workers)
+        elif self._packing == "zstd":
+            write_zstd(_tar(parts, self.blobs), write, size=None, level=_ZSTD_LEVEL, window=0, workers=self._workers)
+        else:
+            for chunk in _tar(parts, self.blobs):
+                write(chunk)
 
 
 def _tar(parts: Parts, made: Path) -> Iterator[bytes]:

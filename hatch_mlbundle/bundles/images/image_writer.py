@@ -24,7 +24,15 @@ _LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 
 
 def write_image(
-    layout: Layout, edit: ImageEdit, settings: ImageSettings, target: Path, pool: Executor, *, scratch: Path, workers: int | None = None
+    layout: Layout,
+    edit: ImageEdit,
+    settings: ImageSettings,
+    target: Path,
+    pool: Executor,
+    *,
+    scratch: Path,
+    workers: int | None = None,
+    told: Path | None = None,
 ) -> None:
     """Write the image in `layout`, edited, to the file or folder `target`, which is free; the same input gives the same bytes.
 
@@ -36,15 +44,16 @@ def write_image(
     nothing is left goes, and its entry of the history is marked as that of an empty layer. The configuration keeps all that it says, with
     the new diff_ids, the history (an entry for each new layer, the comment at each changed one) and the labels. Of an index for several
     platforms only the image that was read is written, without attestations. Raises ArtifactError where the image is damaged or no longer
-    the one that was read, StorageError, MissingLibraryError; nothing is then left of the target.
+    the one that was read, StorageError (about `told`, the name that the target is to get), MissingLibraryError; nothing is then left of the
+    target.
     """
-    workers = workers or available_cores()
+    workers, told = workers or available_cores(), told or target
     image = read_image(layout)
     old = read_documents(layout, image)
     if len(edit.layers) != len(image.layers):
         raise layout.fault(f"has {len(image.layers)} layers, not {len(edit.layers)} as when it was read")
-    with storage_errors(target), writing_image(target, scratch, workers) as output, BlockPool(workers) as blocks:
-        blobs = BlobFolder(output.blobs, target if packing_of(target) is None else scratch)
+    with storage_errors(told), writing_image(target, scratch, workers) as output, BlockPool(workers) as blocks:
+        blobs = BlobFolder(output.blobs, told if packing_of(target) is None else scratch)
         packer = LayerPacker(settings, blobs, workers, blocks)
         entries = ImageLayers(layout, image, edit, packer, blobs, pool, recompress=settings.recompress).all()
         documents = new_documents(old, edit, entries)

@@ -35,6 +35,7 @@ class LayerWriter:
         self._places = Places(stream, number)
         self._waiting = set(edit.replace)
         self._names: dict[int, str] = {}
+        self._losing: set[int] = set()
         self._copies: dict[tuple[int, str, int], str] = {}
         self.members = 0
         self.is_changed = False
@@ -69,8 +70,10 @@ class LayerWriter:
             yield from self._member(RawHeader.of(raw).own().renamed(heir.path), self._stream.reader.stored_chunks(), member.stored)
 
     def _look_out(self, number: int, path: str, holder: int | None) -> None:
-        """Raise UnplannedError where this member shows that a plan is needed; note the name by which its data are found."""
+        """Note by which name its data are found, and whether they lose one; raises UnplannedError where it shows that a plan is needed."""
         gone = self._edit.changes(path)
+        if holder is not None and (gone or number in self._plan.superseded):
+            self._losing.add(holder)
         if holder == number:
             heir = self._plan.heirs.get(number)
             self._names[number] = heir.path if heir else "" if gone else path
@@ -89,7 +92,7 @@ class LayerWriter:
             if heir and heir.number == number:
                 yield from _common(raw)
                 return
-            if heir or self._plan.superseded or self._edit.changes(plain(member.link)):
+            if holder in self._losing and plain(member.link) != self._names[holder]:
                 self.is_changed = True
                 raw = bytes(RawHeader.of(raw).with_link(HARD_LINK, self._names[holder]))
         self.members += 1

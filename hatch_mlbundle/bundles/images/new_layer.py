@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from tarfile import PAX_FORMAT, USTAR_FORMAT, TarInfo
 
@@ -66,7 +66,7 @@ def new_layer(files: Iterable[File], known: Mapping[str, Attributes]) -> Iterato
         if file is None:
             yield _header(path, FOLDER, attributes.mode, attributes)
         elif file.link is not None:
-            yield _header(path, SYMBOLIC_LINK, 0o777, attributes, link=file.link)
+            yield _header(path, SYMBOLIC_LINK, 0o777, replace(attributes, xattrs=()), link=file.link)
         else:
             yield _header(path, REGULAR, file.mode & 0o7777, attributes, size=file.size)
             yield from checked(file)

@@ -17,9 +17,14 @@ from hatch_mlbundle.storage import storage_errors
 from .image_target import ARCHIVES, packing_of
 
 
+def is_archive(target: Path) -> bool:
+    """Say whether an image of this name is written as a tar file; any other is a folder."""
+    return packing_of(target) is not None
+
+
 def check_image_target(source: Path, target: Path) -> None:
     """See whether the result of optimizing the image `source` may go to `target`; raises ArtifactError."""
-    if packing_of(target) is None:
+    if not is_archive(target):
         if source.is_file() and target.resolve() == source.resolve():
             raise ArtifactError(str(source), f"has no name of an archive, as {', '.join(ARCHIVES)} are; give the result one with --output")
         if target.is_file():
@@ -38,7 +43,7 @@ def replacing_image(target: Path) -> Iterator[Path]:
 
     Whatever is raised, the target stays as it was. Raises StorageError where the file system refuses.
     """
-    if packing_of(target) is None:
+    if not is_archive(target):
         with replace_folder(target) as partial:
             yield partial
         return

@@ -62,11 +62,10 @@ def number(field: bytes) -> int:
         if field[0] != 0x80:
             raise TarFormatError("a tar header with a negative number")
         return int.from_bytes(field[1:], "big")
-    return octal(field)
+    return _octal(field)
 
 
-def octal(field: bytes) -> int:
-    """Return a number written in octal digits; raises TarFormatError."""
+def _octal(field: bytes) -> int:
     digits = field.partition(b"\0")[0].strip(b" ") or b"0"
     if not digits.isdigit():
         raise TarFormatError("a tar header with a number that is none")

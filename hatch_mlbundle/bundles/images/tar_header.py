@@ -6,13 +6,28 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from tarfile import TarInfo
 
-from .tar_format import BLOCK, LONG_LINK, LONG_NAME, PAX, PAX_GLOBAL, REGULAR, SPARSE, TarFormatError, number, pax_records, read_header
+from .tar_format import (
+    BLOCK,
+    LONG_LINK,
+    LONG_NAME,
+    PAX,
+    PAX_GLOBAL,
+    REGULAR,
+    SPARSE,
+    SYMBOLIC_LINK,
+    TarFormatError,
+    number,
+    pax_records,
+    read_header,
+)
 
 _EXTENSIONS = (PAX, PAX_GLOBAL, LONG_NAME, LONG_LINK)
 _USTAR = b"ustar\0"
 _OCTAL_END = 8**11
 """Bytes from which on a file's size has no room in octal."""
 _HOLES = "GNU.sparse."
+_ATTRIBUTES = ("SCHILY.xattr.", "SCHILY.acl.", "LIBARCHIVE.xattr.")
+"""Begin the records of extended attributes and access lists (star, libarchive). Linux has no `user.` ones of symbolic links (xattr(7))."""
 _ABOUT_ONE = frozenset({"path", "linkpath", "size"})
 
 
@@ -84,10 +99,15 @@ class RawHeader:
         return replace(plain, long_link=b"", records=records, block=_with_mode(block, mode))
 
     def with_link(self, kind: bytes, target: str, mode: int | None = None) -> RawHeader:
-        """Return the header of a link of this type in the member's place, with its permission bits where `mode` is None."""
+        """Return the header of a link of this type in the member's place, with its permission bits where `mode` is None.
+
+        A symbolic link has no extended attributes.
+        """
         plain = self._without_holes()
         encoded = _encoded(target)
         records = _without(plain.records, "linkpath", "size") + ((("linkpath", target),) if len(encoded) > 100 else ())
+        if kind == SYMBOLIC_LINK:
+            records = tuple(record for record in records if not record[0].startswith(_ATTRIBUTES))
         block = plain.block if mode is None else _with_mode(plain.block, mode)
         block = _with(_with(block, 124, b"%011o\0" % 0), 156, kind)
         return replace(plain, long_link=b"", records=records, block=_with(block, 157, encoded[:100].ljust(100, b"\0")))

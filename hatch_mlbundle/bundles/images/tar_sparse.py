@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from hatch_mlbundle.model import CHUNK
 
-from .tar_format import BLOCK, TarFormatError, decimal, octal
+from .tar_format import BLOCK, TarFormatError, decimal, number
 
 _MOST_PIECES = 1 << 16
 _LONGEST_NUMBER = 19
@@ -45,8 +45,8 @@ def old_map(block: bytes, stored: int, read: Read) -> SparseMap:
         fields += extension[:504]
         more = extension[504]
         check_count(len(fields) // 24)
-    numbers = [octal(bytes(fields[start : start + 12])) for start in range(0, len(fields), 12) if fields[start]]
-    return _checked(octal(block[483:495]), stored, numbers)
+    numbers = [number(bytes(fields[start : start + 12])) for start in range(0, len(fields), 12) if fields[start]]
+    return _checked(number(block[483:495]), stored, numbers)
 
 
 def pax_map(records: Mapping[str, str], listed: Sequence[str], stored: int, read: Read) -> SparseMap | None:
@@ -61,7 +61,7 @@ def pax_map(records: Mapping[str, str], listed: Sequence[str], stored: int, read
         return None
     written = records["GNU.sparse.map"].split(",") if records.get("GNU.sparse.map") else listed
     check_count(len(written) // 2)
-    return _checked(decimal(records["GNU.sparse.size"]), stored, [decimal(number) for number in written])
+    return _checked(decimal(records["GNU.sparse.size"]), stored, [decimal(each) for each in written])
 
 
 def _leading_map(read: Read, stored: int) -> tuple[list[int], int]:

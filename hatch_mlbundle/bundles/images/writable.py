@@ -158,7 +158,8 @@ class WritableImage:
         work, after = self._work, self._settled(bundle)
         edit, findings = self._edit(after)
         with replacing_image(target) as place:
-            write_image(self._image.layout, edit, work.settings, place, work.pool, scratch=work.new_folder(), workers=work.workers)
+            scratch = work.new_folder()
+            write_image(self._image.layout, edit, work.settings, place, work.pool, scratch=scratch, workers=work.workers, told=target)
             written = open_image(place, work.pool, self._image.limits)
             if written is None:
                 raise UnsoundResultError(f"{target}: was written as something that is no image; report this")

@@ -1,4 +1,4 @@
-"""Models that lie outside the application: find them, fetch them, check them. The standard library only, and less than 1,000 lines.
+"""Models that lie outside the application: find them, fetch them, check them. The standard library only, and less than 1,000 lines of code.
 
 `model_path` gives a local folder that is ready to be loaded from; where it came from, nobody needs to know (docs/models-outside.md).
 """

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, TypeAlias
@@ -104,6 +103,9 @@ def _model(table: Table) -> Model:
     _check_apart([file.path for file in files], table, "files")
     if not files or (is_file and (len(files) > 1 or "/" in files[0].path)):
         raise table.fault("files", "is not one file" if is_file else "is empty")
+    whole = _file(archive) if archive else None
+    if whole and any(file.sha256 == whole.sha256 for file in files):  # who holds the one would wait for the other
+        raise table.fault("archive", "has the SHA-256 of one of the files")
     return Model(
         name=table.name("name"),
         path=table.path("path"),
@@ -111,8 +113,8 @@ def _model(table: Table) -> Model:
         is_file=is_file,
         files=files,
         sources=table.lines("sources"),
-        archive=_file(archive) if archive else None,
-        mount=table.get("mount", str, ""),
+        archive=whole,
+        mount=table.line("mount"),
     )
 
 
@@ -127,7 +129,8 @@ def _file(table: Table) -> ModelFile:
 
 def _check_apart(paths: Sequence[str], table: Table, key: str) -> None:
     """Refuse a path that is there twice, or that is a folder of another one."""
-    taken = Counter(paths)
-    taken.update({"/".join(parts[:end]) for parts in (path.split("/") for path in paths) for end in range(1, len(parts))})
-    for path in (path for path in paths if taken[path] > 1):
-        raise table.fault(key, f"has {path!r} twice, or as a folder, too")
+    last = [""]
+    for parts in sorted(path.split("/") for path in paths):  # what is below a path comes right after it
+        if parts[: len(last)] == last:
+            raise table.fault(key, f"has {'/'.join(last)!r} twice, or as a folder, too")
+        last = parts

@@ -5,7 +5,6 @@ One thread receives while the other hashes and writes: a download takes as long 
 
 from __future__ import annotations
 
-import hashlib
 import os
 import threading
 import time
@@ -14,22 +13,20 @@ from queue import Empty, SimpleQueue
 from typing import Any, TypeAlias
 
 from . import transports
+from .checking import CHUNK, Part, Told
 from .descriptor import ModelFile
 from .errors import ModelUnavailableError
 from .transports import BrokenError, RefusedError
 
-Told: TypeAlias = Callable[[int], None]
-"""Is told how many more bytes are there; negative where some are thrown away again."""
-
 _Item: TypeAlias = int | memoryview | BaseException
 
-_CHUNK = 1 << 18
-"""Bytes that are hashed and written at a time."""
 _CHUNKS = 4
 _SOON = 0.2
 """Seconds after which a chunk is handed on even if it is not full."""
 _TRIES = 3
 """How often a source may fail in a row, without having given more, before the next is asked."""
+_PAUSE = 0.25
+"""Seconds until a source that failed is asked again, the second time twice as many."""
 _WORTH = 1 << 20
 """Bytes that a try has to give so that it does not count; a twentieth of a small file."""
 _SLOWEST = 1000
@@ -45,73 +42,22 @@ def fetch(file: ModelFile, urls: Sequence[str], descriptor: int, told: Told) -> 
     file (transports.py, `url_of`). The file is brought to the disk. Raises ModelUnavailableError, which names each source and what was
     wrong with it: then the file may hold a part to go on from, but never bytes known to be wrong.
     """
-    part = _Part(file, descriptor, told)
+    part = Part(file, descriptor, told)
     part.recover()
-    complete = part.is_complete()
-    problems = []
-    for url in () if complete else dict.fromkeys(urls):
+    left = iter(dict.fromkeys(urls))
+    problems: list[str] = []
+    while not part.is_complete():
+        url = next(left, None)
+        if url is None:
+            raise ModelUnavailableError(f"'{file.path}' cannot be fetched: {'; '.join(problems) or 'it has no source'}")
         try:
             _fetch_from(url, part)
-            complete = True
-            break
         except RefusedError as error:
             problems.append(f"{transports.shown(url)}: {error}")
-    if not complete:
-        raise ModelUnavailableError(f"'{file.path}' cannot be fetched: {'; '.join(problems) or 'it has no source'}")
     os.fsync(descriptor)
 
 
-class _Part:
-    """What is there of a file, from its start, and its hash."""
-
-    def __init__(self, file: ModelFile, descriptor: int, told: Told) -> None:
-        self.file = file
-        self.position = 0
-        self._descriptor = descriptor
-        self._told = told
-        self._hash = hashlib.sha256()
-
-    def is_complete(self) -> bool:
-        """Say whether all bytes are there and right; throws them away if they are wrong."""
-        if self.position < self.file.size:
-            return False
-        if self._hash.hexdigest() == self.file.sha256:
-            return True
-        self.discard()
-        return False
-
-    def recover(self) -> None:
-        """Hash what an earlier try left."""
-        if os.fstat(self._descriptor).st_size > self.file.size:
-            self.discard()
-        os.lseek(self._descriptor, 0, os.SEEK_SET)
-        view = memoryview(bytearray(_CHUNK))
-        with open(self._descriptor, "rb", buffering=0, closefd=False) as left:
-            while count := left.readinto(view):
-                self._count(view[:count])
-
-    def append(self, data: memoryview) -> None:
-        """Write the next bytes."""
-        written = 0
-        while written < len(data):
-            written += os.write(self._descriptor, data[written:])
-        self._count(data)
-
-    def discard(self) -> None:
-        """Throw away what is there."""
-        os.ftruncate(self._descriptor, 0)
-        os.lseek(self._descriptor, 0, os.SEEK_SET)
-        self._told(-self.position)
-        self.position = 0
-        self._hash = hashlib.sha256()
-
-    def _count(self, data: memoryview) -> None:
-        self._hash.update(data)
-        self.position += len(data)
-        self._told(len(data))
-
-
-def _fetch_from(url: str, part: _Part) -> None:
+def _fetch_from(url: str, part: Part) -> None:
     """Complete the part from one source; raises RefusedError where it does not give it."""
     if not url.startswith("file:") and os.environ.get("MLBUNDLE_OFFLINE", "0") not in ("", "0"):
         raise RefusedError("MLBUNDLE_OFFLINE is set")
@@ -130,16 +76,16 @@ def _fetch_from(url: str, part: _Part) -> None:
             tries = 1 if part.position >= best + worth else tries + 1
             if tries == _TRIES or error.wait > _LONGEST_WAIT:
                 raise RefusedError(str(error)) from None
-            time.sleep(max(error.wait, 0.25 * tries))
+            time.sleep(max(error.wait, _PAUSE * tries))
         best = max(best, part.position)
 
 
-def _receive(source: transports.Source, part: _Part) -> int:
+def _receive(source: transports.Source, part: Part) -> int:
     """Append what a source gives of what is missing; return the byte that it began with."""
     free: SimpleQueue[bytearray | None] = SimpleQueue()
     full: SimpleQueue[_Item] = SimpleQueue()
     for _ in range(_CHUNKS):
-        free.put(bytearray(_CHUNK))
+        free.put(bytearray(CHUNK))
     threading.Thread(target=_pump, args=(source, part.position, free, full), daemon=True).start()
     try:
         start: int = _taken(full, 3 * source.timeout)

@@ -12,14 +12,18 @@ from functools import partial
 from typing import IO
 
 from .. import file_actions, place_lock
-from .checking import fault, size_of, write_checked
+from ..progress_line import say
+from .checking import fault, sha256_of, size_of, write_checked
 from .descriptor import Model, ModelFile
-from .errors import ModelFileError, ModelUnavailableError
-from .folders import STORE
+from .errors import ModelFileError
 
 FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 _TAKEN = (PermissionError,) if os.name == "nt" else ()
 """What renaming raises on Windows where another process that waited has the file open: it then does the same."""
+
+
+_MODE = 0o666
+"""Of what is not finished: the umask says whether others go on with it, in a store that several users share."""
 
 
 def ready_path(root: str, model: Model) -> str:
@@ -29,7 +33,7 @@ def ready_path(root: str, model: Model) -> str:
 
 def held(root: str) -> AbstractContextManager[object]:
     """Let nobody else move files from one folder of a store to another."""
-    return place_lock.resumed(os.path.join(root, "lock"))
+    return place_lock.resumed(os.path.join(root, "lock"), _MODE)
 
 
 class Making:
@@ -43,6 +47,7 @@ class Making:
         self.model = model
         self.ready = ready_path(root, model)
         self._staging = self._in_partial(f"{model.digest}.files")
+        self._is_told = False
         self._owns = any(file.path.endswith(".onnx") for file in model.files)
 
     def missing(self) -> list[ModelFile]:
@@ -56,7 +61,7 @@ class Making:
     @contextlib.contextmanager
     def incomplete(self, file: ModelFile) -> Iterator[place_lock.Place]:
         """Hold a file that is on its way, the model's or its archive, with what an earlier process left of it to go on from."""
-        with place_lock.resumed(self._in_partial(file.sha256)) as place:
+        with place_lock.resumed(self._in_partial(file.sha256), _MODE, self._tell_waiting) as place:
             try:
                 yield place
             except (OSError, ModelFileError) as error:
@@ -65,15 +70,17 @@ class Making:
                     place.discard()
                 raise
 
-    def complete(self, file: ModelFile, fill: Callable[[int], None]) -> None:
-        """Let a file be written, unless it is there or another process does it."""
+    def complete(self, file: ModelFile, fill: Callable[[int], None]) -> bool:
+        """Let a file be written, unless it is there or another process does it; say whether it was."""
         while not self._has(file):
             with contextlib.suppress(*_TAKEN), self.incomplete(file) as place:
                 if self._has(file):
                     place.discard()
-                    return
+                    break
                 fill(place.descriptor)
                 place.rename(self.blob(file))
+                return True
+        return False
 
     def take(self, file: ModelFile, stream: IO[bytes]) -> bool:
         """Complete a file with what a stream gives, if it is just its bytes; say whether it is."""
@@ -84,14 +91,14 @@ class Making:
         return True
 
     def reuse(self) -> None:
-        """Copy the files that other models have of their own: what has the right size is tried."""
-        wanted: dict[int, list[ModelFile]] = {}
-        for file in self.missing():
-            wanted.setdefault(file.size, []).append(file)
+        """Copy the files that other models have of their own; what has the size of one that is missing is read."""
+        wanted = {file.sha256: file for file in self.missing()}
+        sizes = {file.size for file in wanted.values()}
         for folder, _, names in os.walk(os.path.join(self.root, "ready") if wanted else ""):
             for path in (os.path.join(folder, name) for name in names):
                 with contextlib.suppress(OSError):
-                    for file in wanted.get(os.path.getsize(path), ()):
+                    info = os.stat(path)
+                    if info.st_nlink == 1 and info.st_size in sizes and (file := wanted.get(sha256_of(path))):
                         with open(path, "rb") as stream:
                             self.take(file, stream)
 
@@ -120,11 +127,7 @@ class Making:
             file_actions.remove(path)
         file_actions.remove_tree(self._staging)
         os.rename(self.ready, self._staging)
-
-    def no_space(self) -> ModelUnavailableError:
-        """Return what to raise where the disk is full."""
-        told = f"{self.model.name}: there is no space for its {self.model.size:,} bytes at {self.root}"
-        return ModelUnavailableError(f"{told}; free some, or set {STORE} to a folder on another disk")
+        os.utime(self._staging)  # it is not what was left long ago
 
     def blob(self, file: ModelFile) -> str:
         """Return where a file lies that models share."""
@@ -152,5 +155,11 @@ class Making:
                 else:
                     file_actions.copy(blob, spare)
                     os.replace(spare, target)
-        os.chmod(target, 0o444)
+        with contextlib.suppress(PermissionError):  # another user's, in a store that is shared
+            os.chmod(target, 0o444)
         return True
+
+    def _tell_waiting(self) -> None:
+        if not self._is_told:
+            self._is_told = True
+            say(f"{self.model.name}: waiting for another process that gets it ready")

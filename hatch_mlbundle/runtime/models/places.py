@@ -113,7 +113,7 @@ def find(model: Model, home: Home, looked: list[str], unpacked: Unpacked = store
         return model, loaded_from(given, model)
     if not os.environ.get(MODELS):
         looked.append(f"{MODELS} is not set")
-    for path in _paths(model, home):
+    for path in _paths(model, home, looked):
         if found := _at(path, model, home, looked, unpacked):
             return found
     stored = store.find(model)
@@ -132,7 +132,7 @@ def given_path(name: str) -> str | None:
     return os.path.abspath(given) if given else None
 
 
-def _paths(model: Model, home: Home) -> Iterator[str]:
+def _paths(model: Model, home: Home, looked: list[str]) -> Iterator[str]:
     root = os.path.dirname(home.descriptor)
     for folder in os.environ.get(MODELS, "").split(os.pathsep):
         if folder:
@@ -143,6 +143,8 @@ def _paths(model: Model, home: Home) -> Iterator[str]:
     for folder in home.neighbours:
         if not os.path.isdir(folder) or _is_trusted(folder, root):
             yield os.path.join(folder, model.name)
+        else:
+            looked.append(f"{folder} is another user's, set {MODELS} to it if that is right")
 
 
 def _at(path: str, model: Model, home: Home, looked: list[str], unpacked: Unpacked) -> tuple[Model, Path] | None:

@@ -16,13 +16,14 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import IO
 
 from .. import place_lock
 from ..file_actions import remove_tree
 from .checking import fault, loaded_from
 from .descriptor import Model
 from .errors import ModelUnavailableError
-from .folders import roots, writable_root
+from .folders import STORE, roots, writable_root
 from .making import FULL, Making, held, ready_path
 
 _ABANDONED = 7 * 24 * 3600
@@ -45,7 +46,10 @@ def obtain(model: Model) -> Path:
 
 def unpacked(model: Model, source: str) -> Path:
     """Return the model from the store, where it is not there yet out of a tar file. Raises ModelFileError, OSError."""
-    return find(model) or _made(model, partial(_read_archive, source))
+    if found := find(model):
+        return found
+    with open(source, "rb") as stream:
+        return _made(model, partial(_read_archive, stream, source))
 
 
 def sweep(root: str, seconds: float = _ABANDONED) -> None:
@@ -69,11 +73,16 @@ def _made(model: Model, fill: Callable[[Making], None]) -> Path:
             making.reuse()
             if making.missing():
                 fill(making)
-        sweep(making.root)
     except OSError as error:
-        if error.errno not in FULL:
+        if isinstance(error, ModelUnavailableError):
             raise
-        raise making.no_space() from error
+        if error.errno in FULL:
+            told = f"there is no space for its {model.size:,} bytes at {making.root}; free some, or set {STORE} to a folder on another disk"
+        else:
+            told = f"the store {making.root} cannot be used ({error}); set {STORE} to a folder that can"
+        raise ModelUnavailableError(f"{model.name}: {told}") from error
+    with contextlib.suppress(OSError):  # the model is there
+        sweep(making.root)
     return loaded_from(making.ready, model)
 
 
@@ -85,8 +94,8 @@ def _fetch_missing(making: Making) -> None:
     fetch_missing(making)
 
 
-def _read_archive(source: str, making: Making) -> None:
+def _read_archive(stream: IO[bytes], source: str, making: Making) -> None:
     from . import archive
 
-    with open(source, "rb") as stream:
-        archive.read(stream, making.model, source, making.take)
+    stream.seek(0)
+    archive.read(stream, making.model, source, making.take)

@@ -6,9 +6,6 @@ import gzip
 import io
 import json
 import os
-import signal
-import subprocess
-import sys
 import tarfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -324,38 +321,6 @@ def test_any_form_is_made_of_any_form(tmp_path: Path, form: str, output: str | N
     if target.name.endswith(".gz"):
         gzip.decompress(target.read_bytes())
     assert not [path for path in tmp_path.iterdir() if "mlbundle-" in path.name]
-
-
-def test_the_end_of_a_name_counts_in_any_case(tmp_path: Path) -> None:
-    source = as_tar(oci_layout(tmp_path / "image", [layer(*APP)]), tmp_path / "APP.TAR")
-    optimize(job_for(tmp_path, "*.h"), source)
-    assert source.is_file()
-    assert "app/a.h" not in seen(source)
-
-
-_DYING = """
-import os, signal, sys
-from hatch_mlbundle.cli import main
-
-def die(event, arguments):
-    if event == "open" and ".mlbundle-partial/" in str(arguments[0]):
-        os.kill(os.getpid(), signal.SIGKILL)
-
-sys.addaudithook(die)
-main(["optimize", sys.argv[1], "--no-cache"])
-"""
-
-
-def test_what_a_killed_process_left_goes_with_the_next(tmp_path: Path) -> None:
-    package = ((f"{PACKAGES}/a/__init__.py", b""), (f"{PACKAGES}/a/tests/test_a.py", b"def test_a(): pass\n"))
-    source = oci_layout(tmp_path / "app", [layer(*APP, *package)])
-    before = seen(source)
-    killed = subprocess.run([sys.executable, "-c", _DYING, source], env={**os.environ, "TMPDIR": str(tmp_path)}, timeout=60, check=False)
-    assert killed.returncode == -signal.SIGKILL
-    assert seen(source) == before
-    assert [path for path in tmp_path.iterdir() if path.name.endswith("mlbundle-partial")]
-    optimize(job_for(tmp_path, "*.h"), source)
-    assert not [path for path in tmp_path.iterdir() if path.name.endswith("mlbundle-partial")]
 
 
 def test_the_same_comes_of_the_same(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""How far a download is, on one line of a terminal; nothing where standard error is none."""
+"""How far a download is, on one line of a terminal, nothing where standard error is none; and what is said beside that."""
 
 from __future__ import annotations
 
@@ -13,21 +13,26 @@ _BETWEEN = 0.25
 """Seconds from one update to the next."""
 
 
+def say(line: str) -> None:
+    """Say something on a line of its own of standard error, in place of what is drawn there; names may hold anything."""
+    width = _columns() - 1
+    with contextlib.suppress(OSError, ValueError):
+        print(("\r" + _shown(line).ljust(width) if width > 0 else _shown(line)), file=sys.stderr, flush=True)  # noqa: T201
+
+
 class Progress:
     """Counts a model's bytes as they come, and shows them: `with Progress(name, size) as told: fetch(..., told)`."""
 
     def __init__(self, name: str, size: int) -> None:
-        self._name = "".join(each if " " <= each <= "~" else "?" for each in name)
+        self._name = _shown(name)
         self._size = size
         self._there = 0
         self._next = time.monotonic() + _BETWEEN
-        self._columns = 0
+        self._columns = _columns()
         self._recent = deque([(time.monotonic(), 0)], maxlen=20)
         """When how many bytes were there, at the last updates."""
 
     def __enter__(self) -> Callable[[int], None]:
-        with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or None in an application without a console
-            self._columns = (os.get_terminal_size(sys.stderr.fileno()).columns or 80) if sys.stderr.isatty() else 0
         return self._count
 
     def __exit__(self, *_: object) -> None:
@@ -45,7 +50,8 @@ class Progress:
         rate = max((self._there - before) / max(now - since, 1e-3), 0)
         missing = self._size - self._there
         left = f", {_duration(missing / rate)} left" if missing and rate else ""
-        told = f" {100 * self._there // max(self._size, 1):3}%  {_bytes(self._there)} of {_bytes(self._size)}, {_bytes(rate)}/s{left}"
+        there = f"{self._there / 1e6:,.1f} of {self._size / 1e6:,.1f} MB"
+        told = f" {100 * self._there // max(self._size, 1):3}%  {there}, {rate / 1e6:,.1f} MB/s{left}"
         width = self._columns - 1
         with contextlib.suppress(OSError, ValueError):  # the terminal may go away, the download goes on
             print("\r" + (self._name[: max(width - len(told), 0)] + told)[:width].ljust(width), end=end, file=sys.stderr, flush=True)  # noqa: T201
@@ -53,12 +59,15 @@ class Progress:
         self._next = now + _BETWEEN
 
 
-def _bytes(count: float) -> str:
-    for unit in ("B", "kB", "MB"):
-        if count < 999.5:
-            return f"{count:.0f} {unit}"
-        count /= 1000
-    return f"{count:.2f} GB"
+def _columns() -> int:
+    """Return how wide the terminal is; 0 where standard error is none."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or None in an application without a console
+        return (os.get_terminal_size(sys.stderr.fileno()).columns or 80) if sys.stderr.isatty() else 0
+    return 0
+
+
+def _shown(text: str) -> str:
+    return "".join(each if " " <= each <= "~" else "?" for each in text)
 
 
 def _duration(seconds: float) -> str:
