@@ -30,7 +30,9 @@ def installed(path: str) -> str:
     """Return where Python finds a file: a wheel's member in site-packages, without `NAME.data/purelib/` (PyPA, binary distribution
     format); a module of a PYZ archive where its source would lie beside the executable's other files.
     """
-    return _PYZ.sub("", _SCHEME.sub("", path, count=1), count=1)
+    if ".data/" in path:  # which is asked far more often than it is so
+        path = _SCHEME.sub("", path, count=1)
+    return _PYZ.sub("", path, count=1) if ".pyz/" in path else path
 
 
 def module_of(path: str) -> str | None:

@@ -200,7 +200,7 @@ class Usage:
 
     def _keep_at(self, place: str, use: str, reason: str) -> bool:
         if "*" in place:
-            matching = [path for known, path in self._by_installed.items() if not module_of(path) and fnmatchcase(known, place)]
+            matching = [path for known, path in self._by_installed.items() if fnmatchcase(known, place) and not module_of(path)]
         elif place in self._by_installed:
             matching = [self._by_installed[place]]
         elif place in self._folders:

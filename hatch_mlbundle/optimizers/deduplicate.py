@@ -74,11 +74,11 @@ class Deduplicate(Optimizer[DeduplicateOptions]):
             yield from _link_group(group, rules)
 
     def _groups(self, bundle: Bundle) -> list[list[File]]:
-        """Return the files with the same bytes and mode, two or more, sorted by path."""
-        found: defaultdict[tuple[str, int], list[File]] = defaultdict(list)
+        """Return the files with the same bytes, mode and rights, two or more, sorted by path."""
+        found: defaultdict[tuple[str, int, str], list[File]] = defaultdict(list)
         for path, file in sorted(bundle.items()):
             if file.link is None and file.size >= max(1, self.options.min_size) and f"{PYZ}/" not in path:
-                found[file.sha256, file.mode].append(file)
+                found[file.sha256, file.mode, file.rights].append(file)
         return [group for group in found.values() if len(group) > 1]
 
     def _report_windows(self, groups: Sequence[Sequence[File]], context: Context) -> None:

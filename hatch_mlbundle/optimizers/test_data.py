@@ -16,6 +16,8 @@ from hatch_mlbundle.pysource import defines_tests, examine_identifiers
 from hatch_mlbundle.testfiles import COMPILED, FILES, FOLDERS, PROGRAMS, Candidate, find_suspects, is_licence
 from hatch_mlbundle.usage import Usage
 
+_PACKAGES = re.compile(r"(?:^|/)(?:site|dist)-packages/")
+
 
 @dataclass(frozen=True, kw_only=True)
 class TestDataOptions(Options):
@@ -76,7 +78,7 @@ class TestData(Optimizer[TestDataOptions]):
         folders = {candidate.folder for candidate in candidates.values() if candidate.folder is not None}
         usage = Usage(bundle, modules, candidates, folders, self._words())
         if candidates:
-            untouched = {path: "left alone by `include` and `exclude`" for path in candidates if not context.selects(path)}
+            untouched = {path: reason for path in candidates if (reason := _untouchable(path, context))}
             usage.trace(context, untouched, entry_scripts(bundle))
         for path, problem in sorted(usage.unread.items()):
             message = (
@@ -103,6 +105,15 @@ class TestData(Optimizer[TestDataOptions]):
         facts = context.examine(f"names:{self.options.compiled}", tests, partial(examine_identifiers, globs=self.options.compiled))
         named = {name for names in facts.values() for name in names}
         return {path: "called like a test, but no test imports it" for path in compiled if basename(module_of(path) or "") not in named}
+
+
+def _untouchable(path: str, context: Context) -> str | None:
+    """Return why a file stays, whoever uses it: an image's own application is run by scripts and commands that nobody reads here."""
+    if not context.selects(path):
+        return "left alone by `include` and `exclude`"
+    if context.artifact == "image" and not _PACKAGES.search(path):
+        return "in an image only installed packages lose their tests: what runs the rest, and what that opens, is not all in sight"
+    return None
 
 
 def _examine_tests(file: File) -> Json:

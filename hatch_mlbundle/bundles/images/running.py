@@ -15,11 +15,15 @@ _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Running:
-    """The environment, the folder to start in, and the user (`NAME` or `NUMBER`, with `:GROUP` behind it or not; "" is root)."""
+    """The environment, the folder to start in, and the user (`NAME` or `NUMBER`, with `:GROUP` behind it or not; "" is root).
+
+    `commands` are the words of the entrypoint, the command and the health check.
+    """
 
     environment: Mapping[str, str]
     folder: str
     user: str
+    commands: tuple[str, ...] = ()
 
 
 def running_of(layout: Layout, image: Image) -> Running:
@@ -30,4 +34,6 @@ def running_of(layout: Layout, image: Image) -> Running:
     folder = config.get("WorkingDir", str, "") or "/"
     if any("\0" in text for text in (folder, *environment, *environment.values())):
         raise layout.fault("has a NUL character in the environment or working folder of its configuration; no container can be started")
-    return Running(environment=environment, folder=folder, user=config.get("User", str, ""))
+    health = config.child("Healthcheck").get("Test", list, [])
+    commands = tuple(str(each) for each in (*config.get("Entrypoint", list, []), *config.get("Cmd", list, []), *health))
+    return Running(environment=environment, folder=folder, user=config.get("User", str, ""), commands=commands)

@@ -28,11 +28,12 @@ from .tar_format import (
     text,
 )
 from .tar_sparse import SparseMap, check_count, old_map, pax_map
+from .tree import Holder
 
 _LARGEST_EXTENSION = 1 << 20
 """Bytes of a pax header or a long name that nobody needs more of; Go's archive/tar has the same bound."""
 _END = bytes(BLOCK)
-_RECORDS = frozenset({"path", "linkpath", "size"})
+_RECORDS = frozenset({"path", "linkpath", "size", "uid", "gid"})
 _CAPABILITIES = "SCHILY.xattr.security.capability"
 """The record of star's that GNU tar, Go and BuildKit write for a program that may do some of what root may."""
 _SPARSE_RECORDS = frozenset(f"GNU.sparse.{name}" for name in ("major", "name", "realsize", "size", "map"))
@@ -44,7 +45,8 @@ _KNOWN = (REGULAR, HARD_LINK, SYMBOLIC_LINK, FOLDER, SPARSE, *DEVICES)
 class Member:
     """A member: its name and link as they are written, `size` in bytes as unpacked, `stored` in the tar file.
 
-    `is_capable` says that it has capabilities (capabilities(7), "File capabilities").
+    `is_capable` says that it has capabilities (capabilities(7), "File capabilities"); `holder` is its numeric owner and group, as they
+    are written: where that differs, so may they.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Member:
     mode: int
     link: str
     is_capable: bool = False
+    holder: Holder = (b"", b"")
 
 
 class TarReader:
@@ -147,6 +150,7 @@ class TarReader:
             mode=header.mode,
             link=records.get("linkpath") or header.link,
             is_capable=_CAPABILITIES in records,
+            holder=(records.get("uid") or header.block[108:116], records.get("gid") or header.block[116:124]),
         )
 
     def _map_of(self, header: Header, records: dict[str, str], listed: list[str]) -> SparseMap | None:

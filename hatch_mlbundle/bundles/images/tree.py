@@ -19,6 +19,9 @@ Manager: TypeAlias = Literal["system", "conda", "python"]
 Told: TypeAlias = Mapping[View, Mapping[str, int]]
 """What a file is made of: bytes by the name of the part, by view, as in ContentsRow."""
 
+Holder: TypeAlias = tuple[bytes | str, bytes | str]
+"""A numeric owner and group as they are written."""
+
 MOST_LINKS = 40
 """Links that Linux follows for one path before it calls them a loop (path_resolution(7))."""
 LONGEST_PATH = 4096
@@ -85,7 +88,8 @@ class Leaf:
 
     `owner` is the package that it belongs to, "" where that is not known, and `manager` what lists it; `is_system` says that the
     distribution lists it, too. `layer` is the number of the layer that brings it, once that was noted (members.py). `is_shared` says that
-    a hard link between two layers ends or begins here; `is_capable` that it has capabilities (capabilities(7), "File capabilities").
+    a hard link between two layers ends or begins here; `is_capable` that it has capabilities (capabilities(7), "File capabilities");
+    `holder` is its owner and group as in Member.
     """
 
     mode: int
@@ -97,6 +101,12 @@ class Leaf:
     is_system: bool = False
     is_shared: bool = False
     is_capable: bool = False
+    holder: Holder = (b"", b"")
+
+    @property
+    def rights(self) -> str:
+        """What decides, beside the mode, who may do what with it: equal where the owner, the group and capabilities are."""
+        return f"{self.holder}{self.is_capable}"
 
 
 class Gone:

@@ -30,7 +30,8 @@ from .model_layers import model_layers
 from .replacing import check_image_target, replacing_image
 from .running import Running, running_of
 from .scope import Scope, changeable
-from .tree import Stored, leaves
+from .started import started_files
+from .tree import Leaf, leaves
 
 _LABEL = "io.github.hatch-mlbundle"
 """Begins the labels that say what was done (OCI image specification, annotations.md, "Rules")."""
@@ -94,8 +95,9 @@ class WritableImage:
         layered = Layered(visible=visible, layers=members, base=base)
         stored = {id(leaf.stored): leaf.stored for leaf in visible.values() if leaf.stored}
         contents = layer_contents(self._image.layout, stored, self._work.new_folder())
-        bundle = Bundle(_with_bytes(file, visible[file.path].stored, contents) for file in reading.side.bundle.values())
-        free = changeable(self._scope, visible, members, base)
+        bundle = Bundle(_with_bytes(file, visible[file.path], contents) for file in reading.side.bundle.values())
+        started = started_files(running_of(self._image.layout, reading.image), bundle)
+        free = changeable(self._scope, visible, members, base) - started
         folders = frozenset(folder_places(reading.root))
         self._state = _Scanned(reading=reading, layered=layered, bundle=bundle, folders=folders, free=free)
         return replace(reading.side, bundle=bundle)
@@ -210,8 +212,8 @@ class WritableImage:
             yield Finding(code="MB913", message=f"{message}packed as {self._work.settings.compression}, and were better packed before")
 
 
-def _with_bytes(file: File, stored: Stored | None, contents: Mapping[int, Content]) -> File:
-    return replace(file, content=contents[id(stored)]) if file.link is None else file
+def _with_bytes(file: File, leaf: Leaf, contents: Mapping[int, Content]) -> File:
+    return replace(file, content=contents[id(leaf.stored)], rights=leaf.rights) if file.link is None else file
 
 
 def _laid(file: File, bundle: Bundle, names: Mapping[str, Sequence[str]]) -> File:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import os
 import tarfile
@@ -41,6 +42,7 @@ from tests.imagesmith import (
 )
 
 NOISE = os.urandom(30_000)
+PACKAGES = "usr/local/lib/python3.11/site-packages"
 BASE: Sequence[Member] = (("etc/", None), ("etc/passwd", b"root:x:0:0:root:/root:/bin/sh\n"), ("usr/lib/a.h", b"int a;\n" * 900))
 APP: Sequence[Member] = (("app/", None), ("app/run.py", b"print(1)\n"), ("app/a.h", os.urandom(4900)), ("app/noise", NOISE))
 
@@ -239,13 +241,56 @@ def test_links_on_the_way_to_a_member(tmp_path: Path) -> None:
 
 def test_what_a_link_from_the_root_leads_to_is_no_unused_test(tmp_path: Path) -> None:
     package: Sequence[Member] = (
-        ("app/demo/__init__.py", b""),
-        ("app/demo/tests/test_a.py", b"def test_a():\n    assert True\n"),
-        ("app/demo/tests/data.bin", NOISE),
-        link("app/started", "/app/demo/tests/data.bin"),
+        (f"{PACKAGES}/demo/__init__.py", b""),
+        (f"{PACKAGES}/demo/tests/test_a.py", b"def test_a():\n    assert True\n"),
+        (f"{PACKAGES}/demo/tests/data.bin", NOISE),
+        link("app/started", f"/{PACKAGES}/demo/tests/data.bin"),
     )
     target, _ = optimized(tmp_path, [layer(*package)], optimizers=["test_data"])
-    assert sorted(seen(target)) == ["app/demo/__init__.py", "app/demo/tests/data.bin", "app/started"]
+    assert sorted(seen(target)) == ["app/started", f"{PACKAGES}/demo/__init__.py", f"{PACKAGES}/demo/tests/data.bin"]
+
+
+def test_only_installed_packages_lose_their_tests(tmp_path: Path) -> None:
+    """Shell scripts, programs and the image's command may want what looks like a test of the application."""
+    test = b"def test_a():\n    assert True\n"
+    program = compile_elf(tmp_path / "health_test", "-pie", source="int main(void) { return 0; }").read_bytes()
+    kept: Sequence[Member] = (
+        ("app/main.py", b"import importlib, sys\nimportlib.import_module(sys.argv[1])\n"),
+        ("app/tests/__init__.py", b""),
+        ("app/tests/test_smoke.py", test),
+        ("app/tests/cases.json", b"[]"),
+        ("app/test_worker.py", test),
+        ("opt/tool/lib/x/__init__.py", b""),
+        ("opt/tool/bin/health_test", program),
+        (f"{PACKAGES}/demo/__init__.py", b""),
+    )
+    target, _ = optimized(tmp_path, [layer(*kept, (f"{PACKAGES}/demo/tests/test_a.py", test))], optimizers=["test_data"])
+    assert seen(target) == {name: sha256(data) for name, data in kept if isinstance(data, bytes)}
+
+
+@pytest.mark.parametrize(
+    ("told", "kept"),
+    [
+        ({"Cmd": ["python", "-m", "a.tests.test_it"]}, "a"),
+        ({"Healthcheck": {"Test": ["CMD-SHELL", "python -m a.tests.test_it || exit 1"]}}, "a"),
+        ({"Entrypoint": ["start.sh"], "Cmd": None}, "b"),
+        ({"Cmd": ["/usr/local/bin/start.sh"]}, "b"),
+        ({"Cmd": ["python", "a/tests/test_it.py"], "WorkingDir": f"/{PACKAGES}"}, "a"),
+        ({"Cmd": ["python", "-m", "a"]}, ""),
+    ],
+)
+def test_what_a_container_starts_is_no_unused_test(tmp_path: Path, told: dict[str, Any], kept: str) -> None:
+    test = b"from . import helper\n\ndef test_a():\n    assert True\n"
+    packages = [
+        (f"{PACKAGES}/{name}/{path}", data)
+        for name in "ab"
+        for path, data in {"__init__.py": b"", "tests/__init__.py": b"", "tests/test_it.py": test, "tests/helper.py": b"1"}.items()
+    ]
+    layers = [layer(("usr/local/bin/start.sh", b"#!/bin/sh\nexec python -m b.tests.test_it\n"), *packages)]
+    source = oci_layout(tmp_path / "image", layers, config=config_of(layers, config=told))
+    optimize(job_for(tmp_path, optimizers=["test_data"]), source)
+    tests = {path.removeprefix(f"{PACKAGES}/") for path in seen(source) if "/tests/" in path}
+    assert tests == ({f"{kept}/tests/{each}.py" for each in ("__init__", "helper", "test_it")} if kept else set())
 
 
 FORMS: dict[str, Callable[[Path, Sequence[bytes]], Path]] = {
@@ -451,6 +496,23 @@ def test_copies_become_links_within_one_environment(tmp_path: Path) -> None:
     owners = {path: file.owner for path, file in scan(source).bundle.items()}
     assert links == {"opt/one/b.dat": "a.dat", "app/y/a.dat": "../x/a.dat"}, owners
     assert result.manifest.artifact.after.installed == 4 * 9000
+
+
+def test_no_copy_becomes_a_link_to_what_belongs_to_another_or_has_capabilities(tmp_path: Path) -> None:
+    def member(name: str, uid: int = 0, gid: int = 0, **records: str) -> bytes:
+        header = tarfile.TarInfo(name)
+        header.size, header.mode, header.uid, header.gid, header.pax_headers = len(NOISE), 0o640, uid, gid, records
+        sink = io.BytesIO()
+        with tarfile.open(fileobj=sink, mode="w", format=tarfile.PAX_FORMAT) as tar:
+            tar.addfile(header, io.BytesIO(NOISE))
+        return sink.getvalue()
+
+    capability = {"SCHILY.xattr.security.capability": "x"}
+    own = {"app/a": (0, 0), "app/b": (7, 0), "app/c": (0, 7), "app/d": (0, 0), "app/e": (3_000_000, 0)}
+    layers = [member(name, *held) for name, held in own.items()] + [member("app/capable", **capability)]
+    source = oci_layout(tmp_path / "image", layers)
+    optimize(job_for(tmp_path, optimizers=["deduplicate"]), source)
+    assert {path: file.link for path, file in scan(source).bundle.items() if file.link} == {"app/d": "a"}
 
 
 def test_a_quantized_model_is_written_into_its_layer(tmp_path: Path) -> None:
