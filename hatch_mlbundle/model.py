@@ -86,7 +86,8 @@ class File:
     `path` is relative to the bundle's root, with `/` between its parts; `size` is in bytes as installed; `sha256` is the
     hex digest of the bytes; `mode` holds the permission bits; `owner` is the distribution or top-level package it belongs to.
     A symbolic link has `link` (its target as written), kind LINK and no bytes. `rights` differs where, beside the mode, something decides
-    who may do what with the file: its owner in a container.
+    who may do what with the file: its owner in a container. `modified` is when its bytes were made, in seconds since 1970, where that
+    matters: Python takes bytecode for stale by its source's time.
 
     The modules inside a frozen executable are files too, `FOLDER/EXECUTABLE.pyz/pkg/mod.pyc` (importpaths.py) of kind BYTECODE:
     `size` is what the module takes in the executable, compressed; its content is the marshalled code, without the header of a
@@ -102,6 +103,7 @@ class File:
     content: Content
     link: str | None = None
     rights: str = ""
+    modified: int | None = None
 
     def read(self) -> bytes:
         """Return all bytes at once: for files known to be small."""

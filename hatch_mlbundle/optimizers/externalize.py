@@ -41,7 +41,7 @@ class Externalize(Optimizer[ExternalizeOptions]):
 
     def remedy(self, path: str, module: str | None) -> str:
         """Return what to do where a file of a model is missed."""
-        return "put its model beside the application, and load it by hatch_mlbundle.runtime.models.model_path (docs/models-outside.md)"
+        return f"{super().remedy(path, module)}, or load its model by hatch_mlbundle.runtime.model_path (docs/models-outside.md)"
 
     def plan(self, bundle: Bundle, context: Context) -> Iterable[Change]:
         """Yield a Leave for each model, a Keep, with its reason, for each that has to stay, and a Tell for each descriptor."""

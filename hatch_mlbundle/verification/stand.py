@@ -42,6 +42,8 @@ class Store:
                 path.unlink(missing_ok=True)
                 _write(file, path)
             path.chmod(file.mode | stat.S_IRUSR)
+            if file.modified is not None:
+                os.utime(path, (file.modified, file.modified))
             self._known.add(path.name)
         return path
 
@@ -50,7 +52,7 @@ class Store:
         self._known.discard(self._path(file).name)
 
     def _path(self, file: File) -> Path:
-        return self.folder / f"{file.sha256}-{file.mode:o}"
+        return self.folder / f"{file.sha256}-{file.mode:o}-{file.modified}"
 
 
 class Stand:
@@ -71,7 +73,7 @@ class Stand:
         """Lay the files of another bundle; raises StorageError."""
         stale = [path for path, file in self._files.items() if path not in bundle or _state(bundle[path]) != _state(file)]
         fresh = [file for path, file in bundle.items() if path not in self._files or _state(self._files[path]) != _state(file)]
-        copies = {file.sha256 + str(file.mode): file for file in fresh if file.link is None}
+        copies = {(file.sha256, file.mode, file.modified): file for file in fresh if file.link is None}
         list(self._pool.map(self._store.copy_of, copies.values()))
         with storage_errors(self.root):
             self._remove(stale)

@@ -87,3 +87,11 @@ def test_a_folder_in_the_place_of_a_file_is_cleared_away(stand: Stand) -> None:
     (stand.root / "pkg/a.py/x").write_text("")
     assert stand.mend() == ["pkg/a.py"]
     assert (stand.root / "pkg/a.py").read_text() == "a"
+
+
+def test_files_that_python_compares_by_their_time_have_it(stand: Stand) -> None:
+    early, late = (
+        replace(file_of(f"{name}.py", b"same"), modified=seconds) for name, seconds in (("a", 1_600_000_000), ("b", 1_700_000_000))
+    )
+    stand.become(Bundle([early, late]))
+    assert [(stand.root / name).stat().st_mtime for name in ("a.py", "b.py")] == [1_600_000_000, 1_700_000_000]

@@ -79,7 +79,7 @@ class LayerTree:
 
     def _leaf(self, member: Member, stored: Stored | None, folder: Folder, name: str) -> Leaf:
         """Return a new leaf, or the one that a hard link names."""
-        leaf = Leaf(mode=member.mode, stored=stored, is_capable=member.is_capable, holder=member.holder)
+        leaf = Leaf(mode=member.mode, stored=stored, is_capable=member.is_capable, holder=member.holder, modified=member.modified)
         if member.type == SYMBOLIC_LINK:
             if len(member.link) > LONGEST_PATH:
                 raise TreeError(f"that is a link to more than {LONGEST_PATH:,} characters")

@@ -19,7 +19,7 @@ _PYTHON = re.compile(
     r"|include/python\d+\.\d+t?/.*|bin/(?:python|pypy)[\d.]*t?)"
 )
 """The interpreter and its standard library, which run whatever else there is."""
-_SYSTEM = re.compile(r"(?:etc|proc|sys|dev|run|boot|var/lib/(?:apk|apt|dpkg|rpm)|(?:usr/)?lib/apk|usr/lib/sysimage)/.*")
+_SYSTEM = re.compile(r"(?:etc|proc|sys|dev|run|boot|var/lib/(?:apk|apt(?!/lists/)|dpkg|rpm)|(?:usr/)?lib/apk|usr/lib/sysimage)/.*")
 _PRIVILEGED = 0o6000
 """Set-user-ID and set-group-ID (inode(7))."""
 

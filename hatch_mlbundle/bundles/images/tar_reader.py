@@ -23,6 +23,7 @@ from .tar_format import (
     Header,
     TarFormatError,
     decimal,
+    number,
     pax_records,
     read_header,
     text,
@@ -33,11 +34,13 @@ from .tree import Holder
 _LARGEST_EXTENSION = 1 << 20
 """Bytes of a pax header or a long name that nobody needs more of; Go's archive/tar has the same bound."""
 _END = bytes(BLOCK)
-_RECORDS = frozenset({"path", "linkpath", "size", "uid", "gid"})
+_RECORDS = frozenset({"path", "linkpath", "size", "uid", "gid", "mtime"})
 _CAPABILITIES = "SCHILY.xattr.security.capability"
 """The record of star's that GNU tar, Go and BuildKit write for a program that may do some of what root may."""
 _SPARSE_RECORDS = frozenset(f"GNU.sparse.{name}" for name in ("major", "name", "realsize", "size", "map"))
 """The pax records that count. Those of holes are about one file, and mean nothing in a header for all of them."""
+_LATEST = 1 << 34
+"""Seconds since 1970 that ext4 knows: the year 2514."""
 _KNOWN = (REGULAR, HARD_LINK, SYMBOLIC_LINK, FOLDER, SPARSE, *DEVICES)
 
 
@@ -46,7 +49,7 @@ class Member:
     """A member: its name and link as they are written, `size` in bytes as unpacked, `stored` in the tar file.
 
     `is_capable` says that it has capabilities (capabilities(7), "File capabilities"); `holder` is its numeric owner and group, as they
-    are written: where that differs, so may they.
+    are written: where that differs, so may they. `modified` is when its bytes were made, in whole seconds since 1970.
     """
 
     name: str
@@ -57,6 +60,7 @@ class Member:
     link: str
     is_capable: bool = False
     holder: Holder = (b"", b"")
+    modified: int = 0
 
 
 class TarReader:
@@ -151,6 +155,7 @@ class TarReader:
             link=records.get("linkpath") or header.link,
             is_capable=_CAPABILITIES in records,
             holder=(records.get("uid") or header.block[108:116], records.get("gid") or header.block[116:124]),
+            modified=_time_of(records.get("mtime"), header.block[136:148]),
         )
 
     def _map_of(self, header: Header, records: dict[str, str], listed: list[str]) -> SparseMap | None:
@@ -169,3 +174,12 @@ class TarReader:
         if len(data) < size:
             raise self._damaged("has a member that ends too early")
         return data
+
+
+def _time_of(record: str | None, field: bytes) -> int:
+    """Return a member's time, 0 where it is none that a file can have: nothing is damaged by that."""
+    try:
+        seconds = number(field) if record is None else decimal(record.partition(".")[0])
+    except TarFormatError:
+        return 0
+    return seconds if seconds < _LATEST else 0

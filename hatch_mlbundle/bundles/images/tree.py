@@ -89,7 +89,7 @@ class Leaf:
     `owner` is the package that it belongs to, "" where that is not known, and `manager` what lists it; `is_system` says that the
     distribution lists it, too. `layer` is the number of the layer that brings it, once that was noted (members.py). `is_shared` says that
     a hard link between two layers ends or begins here; `is_capable` that it has capabilities (capabilities(7), "File capabilities");
-    `holder` is its owner and group as in Member.
+    `holder` is its owner and group, `modified` its time, as in Member.
     """
 
     mode: int
@@ -102,6 +102,7 @@ class Leaf:
     is_shared: bool = False
     is_capable: bool = False
     holder: Holder = (b"", b"")
+    modified: int = 0
 
     @property
     def rights(self) -> str:

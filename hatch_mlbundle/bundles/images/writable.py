@@ -213,7 +213,9 @@ class WritableImage:
 
 
 def _with_bytes(file: File, leaf: Leaf, contents: Mapping[int, Content]) -> File:
-    return replace(file, content=contents[id(leaf.stored)], rights=leaf.rights) if file.link is None else file
+    if file.link is not None:
+        return file
+    return replace(file, content=contents[id(leaf.stored)], rights=leaf.rights, modified=leaf.modified)
 
 
 def _laid(file: File, bundle: Bundle, names: Mapping[str, Sequence[str]]) -> File:

@@ -25,6 +25,7 @@ from hatch_mlbundle.job import Job, prepare
 from hatch_mlbundle.model import Drop
 from hatch_mlbundle.plugins import load_registry
 from hatch_mlbundle.reports.terminal import summary
+from hatch_mlbundle.session import open_session
 from tests.elfsmith import compile_elf
 from tests.imagesmith import (
     Member,
@@ -525,6 +526,18 @@ def test_a_quantized_model_is_written_into_its_layer(tmp_path: Path) -> None:
     assert after.bundle["app/bert/model.safetensors"].size < 0.6 * len(weights)
     assert len(after.layers) == 1
     assert result.manifest.details
+
+
+@pytest.mark.parametrize(("time", "form", "read"), [(1_700_000_000.5, tarfile.PAX_FORMAT, 1_700_000_000), (-5, tarfile.GNU_FORMAT, 0)])
+def test_files_keep_their_time_where_they_are_tried(tmp_path: Path, time: float, form: int, read: int) -> None:
+    header = tarfile.TarInfo("app/a.py")
+    header.mtime = time
+    sink = io.BytesIO()
+    with tarfile.open(fileobj=sink, mode="w", format=form) as tar:
+        tar.addfile(header)
+    image = oci_layout(tmp_path / "image", [sink.getvalue()])
+    with open_session(job_for(tmp_path), image, None) as session:
+        assert session.artifact.scan().bundle["app/a.py"].modified == read
 
 
 def test_what_is_new_lies_in_a_layer_on_top(tmp_path: Path) -> None:
