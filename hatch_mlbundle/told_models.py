@@ -45,6 +45,9 @@ def _in_folder(folder: Path) -> Iterator[tuple[Model, Home]]:
 
 def _in_file(path: Path) -> Iterator[tuple[Model, Home]]:
     if not zipfile.is_zipfile(path):
+        if path.suffix != ".json":
+            asked = "an executable sees to its own models: run it with MLBUNDLE_COMMAND=warm or verify"
+            raise ArtifactError(str(path), f"is neither a descriptor ({FILE_NAME}) nor a wheel; {asked}")
         home = home_of(str(path))
         yield from ((model, home) for model in home.models.values())
         return

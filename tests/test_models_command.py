@@ -132,3 +132,9 @@ def test_wrong_use_is_told(content: bytes | None, told: str, tmp_path: Path, cap
     assert main(["models", "warm"]) == 2
     (tmp_path / "empty").mkdir()
     assert main(["models", "warm", str(tmp_path / "empty")]) == 2
+
+
+def test_an_executable_sees_to_its_own_models(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "app").write_bytes(b"\x7fELF\x02")
+    assert main(["models", "list", str(tmp_path / "app")]) == 2
+    assert "run it with MLBUNDLE_COMMAND=warm or verify" in " ".join(capsys.readouterr().err.split())
