@@ -42,7 +42,8 @@ class LeftModel:
 
 def models_folder(artifact: Path) -> Path:
     """Return the folder of the models that left an artifact: it lies beside it, wherever manifests lie."""
-    return artifact.with_name(artifact.name + NEIGHBOUR)
+    named = artifact.resolve() if artifact.name in ("", "..") else artifact
+    return named.with_name(named.name + NEIGHBOUR)
 
 
 def models_that_left(stages: Iterable[Done]) -> list[LeftModel]:
