@@ -18,11 +18,10 @@ from .canonical import sha256_of_file
 from .manifest import CompanionRow
 from .model import File, Finding
 from .models.external import BundledModel
-from .models.left_models import entry_beside, model_of
+from .models.left_models import entry_beside, model_of, models_folder
 from .pipeline import Done, Stage, leaves_of
 from .runtime.models.descriptor import FILE_NAME, Model, parse, text_of
 from .runtime.models.errors import ModelFileError
-from .runtime.models.places import NEIGHBOUR
 from .storage import storage_errors
 
 _TAR = ".tar"
@@ -38,12 +37,6 @@ class LeftModel:
 
     model: BundledModel
     form: ModelForm | None
-
-
-def models_folder(artifact: Path) -> Path:
-    """Return the folder of the models that left an artifact: it lies beside it, wherever manifests lie."""
-    named = artifact.resolve() if artifact.name in ("", "..") else artifact
-    return named.with_name(named.name + NEIGHBOUR)
 
 
 def models_that_left(stages: Iterable[Done]) -> list[LeftModel]:

@@ -11,7 +11,7 @@ from .bundles.images.writable import WritableImage
 from .errors import ConfigurationError
 from .job import Job
 from .model import Bundle, Finding
-from .models_beside import models_folder
+from .models.left_models import models_folder
 from .session import Session
 from .trials.bundle_files import bundle_mounts
 from .trials.jail import jail

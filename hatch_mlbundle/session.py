@@ -59,16 +59,12 @@ def open_session(
     `ours` says that nobody else uses it, `reads` that nothing of it will be changed: then it may be signed. Without
     `contents`, the bytes of single files need not be read afterwards.
     """
-    workers = job.config.workers
-    level = job.config.settings.compression_level
     job.progress.start("reading", 0)
     with ExitStack() as stack:
         workspace = stack.enter_context(temporary_workspace())
-        pool = stack.enter_context(ThreadPoolExecutor(workers, thread_name_prefix="mlbundle"))
+        pool = stack.enter_context(ThreadPoolExecutor(job.config.workers, thread_name_prefix="mlbundle"))
         stack.callback(pool.shutdown, wait=False, cancel_futures=True)
-        compressor: Compressor = DeflateCompressor(level, stack.enter_context(BlockPool(workers)), workspace.new_folder())
-        if cache:
-            compressor = CachedCompressor(compressor, compressor_identity(level), cache, workspace.new_folder())
+        compressor = _compressor(job, cache, workspace, stack)
         artifact: Artifact
         if isinstance(source, Path):
             opening = _Opening(
@@ -93,6 +89,13 @@ def open_session(
         yield Session(artifact=artifact, services=services, compressor=compressor)
     if cache:
         cache.prune()
+
+
+def _compressor(job: Job, cache: Cache | None, workspace: Workspace, stack: ExitStack) -> Compressor:
+    """Return what deflates files, with results of earlier builds where there is a cache; `stack` ends it."""
+    level = job.config.settings.compression_level
+    deflating = DeflateCompressor(level, stack.enter_context(BlockPool(job.config.workers)), workspace.new_folder())
+    return CachedCompressor(deflating, compressor_identity(level), cache, workspace.new_folder()) if cache else deflating
 
 
 def _judge(job: Job, workspace: Workspace) -> ModelJudge | None:

@@ -28,7 +28,7 @@ from hatch_mlbundle.freezing.options import TABLE, Project, Target, read_target
 from hatch_mlbundle.freezing.running import check_unused
 from hatch_mlbundle.job import Job, prepare
 from hatch_mlbundle.manifest import ToolRow
-from hatch_mlbundle.models_beside import models_folder
+from hatch_mlbundle.models.left_models import models_folder
 from hatch_mlbundle.plugins import load_registry
 from hatch_mlbundle.progress import Progress, Silence
 from hatch_mlbundle.reports.progress import terminal_progress

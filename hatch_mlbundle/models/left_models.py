@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from posixpath import basename, commonpath, dirname, relpath
 
 from hatch_mlbundle.errors import ModelError
@@ -15,6 +16,7 @@ from hatch_mlbundle.models.external import BundledModel, followed
 from hatch_mlbundle.optimizer import ArtifactKind
 from hatch_mlbundle.runtime.models.descriptor import FILE_NAME, Mode, Model, ModelFile, parse, text_of
 from hatch_mlbundle.runtime.models.errors import ModelFileError
+from hatch_mlbundle.runtime.models.places import NEIGHBOUR
 
 LARGEST = 1 << 24
 """Bytes of a descriptor that nothing has."""
@@ -78,6 +80,12 @@ class Descriptors:
         for root in sorted(self._roots):
             with suppress(ModelError):
                 yield from ((root, model) for model in self.models(root))
+
+
+def models_folder(artifact: Path) -> Path:
+    """Return the folder of the models that left an artifact: it lies beside it, wherever manifests lie."""
+    named = artifact.resolve() if artifact.name in ("", "..") else artifact
+    return named.with_name(named.name + NEIGHBOUR)
 
 
 def _inside(root: str, path: str) -> str:

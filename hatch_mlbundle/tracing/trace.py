@@ -16,8 +16,9 @@ from hatch_mlbundle.bundles.carchive import find_carchive
 from hatch_mlbundle.bundles.executable import Executable, open_executables
 from hatch_mlbundle.bundles.shared_file import SharedFile
 from hatch_mlbundle.errors import TraceError
+from hatch_mlbundle.models.left_models import models_folder
 from hatch_mlbundle.profile import Profile
-from hatch_mlbundle.runtime.models.places import MODELS, NEIGHBOUR
+from hatch_mlbundle.runtime.models.places import MODELS
 from hatch_mlbundle.storage import storage_errors
 
 from .frozen import PREFIX, double_of, hooked
@@ -129,7 +130,7 @@ def _trace_frozen(program: Path, command: Sequence[str]) -> Traced:
 
 def _models_beside(bundle: Path) -> dict[str, str]:
     """Return what leads an application that runs elsewhere to the models beside its own place, where there are some."""
-    beside = bundle.with_name(bundle.name + NEIGHBOUR)
+    beside = models_folder(bundle)
     given = os.environ.get(MODELS)
     return {MODELS: os.pathsep.join([*([given] if given else []), str(beside)])} if beside.is_dir() else {}
 

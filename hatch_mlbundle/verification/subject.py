@@ -12,8 +12,7 @@ from pathlib import Path
 from hatch_mlbundle.bundles.artifact import Artifact
 from hatch_mlbundle.bundles.images.writable import WritableImage
 from hatch_mlbundle.model import Bundle, File
-from hatch_mlbundle.models.left_models import laid_out, models_told_of
-from hatch_mlbundle.models_beside import models_folder
+from hatch_mlbundle.models.left_models import laid_out, models_folder, models_told_of
 from hatch_mlbundle.pipeline import Done
 from hatch_mlbundle.storage import storage_errors
 from hatch_mlbundle.verify_settings import VerifySettings
