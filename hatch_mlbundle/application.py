@@ -21,7 +21,6 @@ from .built_reports import replacing_reports
 from .bundles.archives.pack import archive_of, packing
 from .bundles.artifact import Side, Written
 from .bundles.frozen import FrozenArtifact
-from .bundles.images.writable import WritableImage
 from .bundles.missing_notice import LeftOut, one_line
 from .bundles.onefile import OneFileArtifact
 from .bundles.tables import Tables
@@ -36,7 +35,7 @@ from .model import CHUNK, Bundle, Finding, Kind
 from .models.left_models import told_names
 from .models_beside import ModelsBeside, late_steps, models_that_left, replacing_models
 from .pipeline import Outcome, Planned, plan, run
-from .session import Session, open_session
+from .session import Session, open_session, writable_image
 from .suggestions import Trials, suggest
 from .verification.judged import Proof, Trust
 from .verification.report import Verification
@@ -263,13 +262,15 @@ def _check_writable(session: Session, target: Path | None = None) -> None:
     """Raise ArtifactError for what can be analyzed only, and where the result cannot go to `target`, before any work."""
     if isinstance(session.artifact, OneFileArtifact):
         raise session.artifact.refusal()
-    if isinstance(session.artifact, WritableImage) and target:
-        session.artifact.check_target(target)
+    image = writable_image(session.artifact)
+    if image and target:
+        image.check_target(target)
 
 
 def _is_unfinished(session: Session) -> bool:
     """Say whether the artifact is to be written anew even where no step changes a file."""
-    return isinstance(session.artifact, WritableImage) and session.artifact.is_to_be_written
+    image = writable_image(session.artifact)
+    return image is not None and image.is_to_be_written
 
 
 def _gives_bytes(session: Session, side: Side) -> bool:

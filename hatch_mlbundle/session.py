@@ -19,8 +19,6 @@ from .bundles.executable import open_executables
 from .bundles.folder import FolderArtifact
 from .bundles.frozen import FrozenArtifact
 from .bundles.frozen_owner import frozen_owner
-from .bundles.images.artifact import ImageArtifact, open_image
-from .bundles.images.writable import ImageWork, WritableImage
 from .bundles.onefile import OneFileArtifact, one_file_executable
 from .bundles.shared_file import SharedFile
 from .bundles.tables import Tables, TablesArtifact
@@ -35,6 +33,8 @@ from .workspace import Workspace, temporary_workspace
 
 if TYPE_CHECKING:
     from .accuracy.judge import ModelJudge
+    from .bundles.images.artifact import ImageArtifact
+    from .bundles.images.writable import WritableImage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +76,7 @@ def open_session(
         judge = _judge(job, workspace)
         if judge:
             stack.callback(judge.stop)  # before the pool, which waits for the searches that it runs
+        image = writable_image(artifact)
         services = Services(
             workspace=workspace,
             cache=cache,
@@ -84,11 +85,20 @@ def open_session(
             refuses=artifact.refuses,
             judge=judge,
             kind=artifact.kind,
-            selects=artifact.selects if isinstance(artifact, WritableImage) else everything,
+            selects=image.selects if image else everything,
         )
         yield Session(artifact=artifact, services=services, compressor=compressor)
     if cache:
         cache.prune()
+
+
+def writable_image(artifact: Artifact) -> WritableImage | None:
+    """Return the artifact where it is a container image that can be changed, None for any other."""
+    if artifact.kind != "image":
+        return None
+    from .bundles.images.writable import WritableImage  # what reads images costs as much time as a small wheel does
+
+    return artifact if isinstance(artifact, WritableImage) else None
 
 
 def _compressor(job: Job, cache: Cache | None, workspace: Workspace, stack: ExitStack) -> Compressor:
@@ -126,12 +136,16 @@ class _Opening:
             return self._wheel()
         if not self.path.exists():
             raise ArtifactError(str(self.path), "does not exist")
+        from .bundles.images.artifact import open_image  # see writable_image
+
         image = open_image(self.path, self.pool, self._limits)
         if image:
             return self._writable(image) if self.contents else image
         return self._folder() if self.path.is_dir() else self._one_file()
 
     def _writable(self, image: ImageArtifact) -> WritableImage:
+        from .bundles.images.writable import ImageWork, WritableImage  # see writable_image
+
         work = ImageWork(
             settings=self.job.config.settings.image,
             project=self.job.project,
