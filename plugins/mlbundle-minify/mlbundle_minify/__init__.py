@@ -1,0 +1,3 @@
+"""Make text files small: optimizers for hatch-mlbundle."""
+
+__version__ = "0.1.0"

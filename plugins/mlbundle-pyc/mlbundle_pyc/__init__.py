@@ -1,0 +1,3 @@
+"""Make Python code small as bytecode: optimizers for hatch-mlbundle."""
+
+__version__ = "0.1.0"
