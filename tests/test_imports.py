@@ -35,7 +35,11 @@ LAYERS = [
     ["plugins"],
     ["application", "beside", "built_reports", "budgeting", "explore", "job", "proof", "session", "suggestions"],
     ["adapters.*"],
-    ["__main__", "ci.*", "cli", "commands", "hooks", "invocation", "model_commands", "report_commands", "subjects", "trace_command"],
+    [
+        *("__main__", "analyze_command", "cache_command", "check_command", "ci.*", "cli", "command_options", "commands", "compare_command"),
+        *("explore_command", "hooks", "invocation", "measure_command", "model_commands", "models_command", "optimize_command"),
+        *("plan_command", "plugins_command", "report_commands", "subjects", "trace_command"),
+    ],
 ]
 """From low to high: a module imports from its own layer and those below. `x.*` is the folder x and all modules in it.
 
