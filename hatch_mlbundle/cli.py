@@ -35,6 +35,7 @@ COMMANDS = {
         "plugins": "list the optimizers that there are, with their options",
         "models": "list, fetch, check or prune models that lie outside artifacts",
         "cache": "show how much the cache of results holds, or empty it",
+        "completion": "print what lets bash, zsh or fish complete all of this",
     },
 }
 """Every command with its line in the list, by what a person wants; `x` is declared by `add_to` of x_command.py when it is named."""
@@ -123,5 +124,5 @@ def _named_parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
 def _listing() -> str:
     lines = []
     for title, group in COMMANDS.items():
-        lines += [f"{title}:", *(f"  {name:<10}{line}" for name, line in group.items()), ""]
+        lines += [f"{title}:", *(f"  {name:<11}{line}" for name, line in group.items()), ""]
     return "\n".join([*lines, "`mlbundle COMMAND --help` tells a command's options, with examples."])

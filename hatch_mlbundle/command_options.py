@@ -48,6 +48,7 @@ def add_command(
     """
     parser = commands.add_parser(
         name,
+        help=sentence,
         description=textwrap.fill(sentence, help_width()),
         epilog=_epilog(examples, exits),
         usage=usage or None,

@@ -17,5 +17,7 @@ def add_to(commands: Commands) -> None:
         "List the optimizers that there are, with their options.",
         examples={"mlbundle plugins": "ours, and those of every plugin that is installed"},
     )
-    add_json(parser)
+    how = parser.add_mutually_exclusive_group()
+    add_json(how)
+    how.add_argument("--names", action="store_true", help="only their names, one a line")
     parser.set_defaults(quiet=False)

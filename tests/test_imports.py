@@ -36,7 +36,18 @@ LAYERS = [
     ["application", "beside", "built_reports", "budgeting", "explore", "job", "proof", "session", "suggestions"],
     ["adapters.*"],
     [
-        *("__main__", "analyze_command", "cache_command", "check_command", "ci.*", "cli", "command_options", "commands", "compare_command"),
+        *(
+            "__main__",
+            "analyze_command",
+            "cache_command",
+            "check_command",
+            "ci.*",
+            "cli",
+            "command_options",
+            "commands",
+            "compare_command",
+            "completion_command",
+        ),
         *("explore_command", "hooks", "invocation", "measure_command", "model_commands", "models_command", "optimize_command"),
         *("plan_command", "plugins_command", "report_commands", "subjects", "trace_command"),
     ],
@@ -51,6 +62,7 @@ HOSTS = {
     "PyInstaller": ["adapters.pyinstaller"],
     "rich": ["reports.*", "cli", "commands", "report_commands"],
     "pluggy": ["hookspecs", "plugins"],
+    "shtab": ["completion_command"],
     "backports": ["bundles.archives.zstd_stream"],
 }
 """Libraries that only these modules may import."""
