@@ -29,7 +29,7 @@ def add_to(commands: Commands) -> None:
         complete,
         "Print the script with which a shell completes commands, options, files and the names of optimizers.",
         examples={
-            "mlbundle completion bash > mlbundle.bash": "`source` it, in ~/.bashrc for good; docs/completion.md says where each shell looks",
+            "mlbundle completion bash > mlbundle.bash": "`source` it, in ~/.bashrc for good; docs/completion.md says where shells look",
         },
     )
     parser.add_argument("shell", choices=SHELLS, help="the shell that is to read it")
