@@ -13,7 +13,7 @@ import hatch_mlbundle
 PACKAGE = Path(hatch_mlbundle.__file__).parent
 
 CORE = """
-    __init__ accuracy accuracy.evaluator accuracy_settings atomic budget budget_baseline budget_groups budget_limits budget_measure
+    __init__ accuracy accuracy.evaluator accuracy_settings api atomic budget budget_baseline budget_groups budget_limits budget_measure
     budget_presets budget_settings bytecode cache canonical closure compare config contents contents.inspector contents.parts
     contents.totals crash decode entrypoints epoch errors filegroups finished frozenmodules globs hookspecs identify image_settings
     importpaths importtime keeprules late libraries librarynames links manifest marshalled_code model model_store modulesets.* opcodes
