@@ -59,7 +59,9 @@ def without_table(text: str) -> str:
 def requires(document: Mapping[str, Any], requirement: str) -> bool:
     """Say whether the build requires a distribution already."""
     wanted = canonicalize_name(Requirement(requirement).name)
-    return any(_name(each) == wanted for each in document.get("build-system", {}).get("requires", []))
+    system = document.get("build-system")
+    listed = system.get("requires") if isinstance(system, Mapping) else None
+    return isinstance(listed, list) and any(_name(each) == wanted for each in listed)
 
 
 def _name(requirement: Any) -> str:
