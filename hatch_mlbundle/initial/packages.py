@@ -41,13 +41,14 @@ def helps(folder: Path, reference: str) -> bool:
 def _configured(document: Mapping[str, Any], hatch: Mapping[str, Any]) -> Iterator[str]:
     """Yield the names that are written down for hatchling, setuptools, flit, uv_build, maturin and poetry."""
     tool = document.get("tool", {})
-    yield from (Path(each).name for each in _strings(_under(hatch, "build", "targets", "wheel", "packages")))
-    yield from _strings(_under(tool, "setuptools", "packages"))
-    yield from _strings(_under(tool, "setuptools", "py-modules"))
+    folders = _under(hatch, "build", "targets", "wheel", "packages")
+    yield from _names([Path(each).name for each in folders if isinstance(each, str)] if isinstance(folders, list) else None)
+    yield from _names(_under(tool, "setuptools", "packages"))
+    yield from _names(_under(tool, "setuptools", "py-modules"))
     for keys in (("flit", "module", "name"), ("uv", "build-backend", "module-name"), ("maturin", "module-name")):
-        yield from _strings([_under(tool, *keys)])
+        yield from _names([_under(tool, *keys)])
     included = _under(tool, "poetry", "packages")
-    yield from _strings([each.get("include") for each in included if isinstance(each, Mapping)] if isinstance(included, list) else None)
+    yield from _names([each.get("include") for each in included if isinstance(each, Mapping)] if isinstance(included, list) else None)
 
 
 def _importable(place: Path) -> Iterator[str]:
@@ -63,7 +64,7 @@ def _under(table: Any, *keys: str) -> Any:
     return table
 
 
-def _strings(listed: Any) -> Iterator[str]:
+def _names(listed: Any) -> Iterator[str]:
     for each in listed if isinstance(listed, list) else ():
         if isinstance(each, str) and each.partition(".")[0].isidentifier():
             yield each

@@ -15,6 +15,7 @@ from hatch_mlbundle.units import format_size
 from .artifact import Artifact, other_suggestions
 from .packages import helps
 from .project import Project
+from .toml_file import requires
 
 WHEEL_HOOK = "tool.hatch.build.targets.wheel.hooks.mlbundle"
 FROZEN_HOOK = "tool.hatch.build.targets.frozen.hooks.mlbundle"
@@ -53,7 +54,7 @@ def propose(project: Project, artifact: Artifact | None, registry: Registry) -> 
     if hook and not _follows_hatch_toml(project):
         parts.append([f"[{hook}]"])
     return Proposal(
-        requirement=_requirement(project, kind),
+        requirement=_missing(_requirement(project, kind), project),
         tables="\n\n".join("\n".join(part) for part in parts if part) + "\n",
         notes=tuple(_notes(project, artifact, kind, hook)),
     )
@@ -63,6 +64,11 @@ def _requirement(project: Project, kind: str) -> str:
     if project.backend == "hatchling" and kind == "frozen" and project.frozen_target is not None:
         return f"{OURS}[frozen]"
     return OURS if kind == "wheel" and project.backend in ("hatchling", "setuptools") else ""
+
+
+def _missing(requirement: str, project: Project) -> str:
+    """Return a requirement, "" where the build has it already."""
+    return "" if requirement and requires(project.document, requirement) else requirement
 
 
 def _hook(project: Project, kind: str) -> str:
@@ -90,7 +96,8 @@ def _steps(project: Project, artifact: Artifact | None, kind: str, registry: Reg
         "optimizers = [",
     ]
     for name in names:
-        lines += [*_comment(_saving(name, artifact) or entries[name].summary, "  "), f'  "{name}",']
+        saving = _saving(name, artifact)
+        lines += [*_comment(f"{entries[name].summary}{f' Here it {saving}.' if saving else ''}", "  "), f'  "{name}",']
     return [*lines, "]", *_more_steps(project, artifact, kind, entries), *_comment("strict = true  # fail where there is any finding")]
 
 
@@ -167,6 +174,8 @@ def _verify(project: Project, artifact: Artifact | None, kind: str) -> list[str]
         lines += _comment(f"For a wheel, each build makes an environment with {', '.join(large)} for them; that takes minutes.")
     for command in sure:
         lines += ["[[tool.mlbundle.verify.commands]]", f"run = {_list(command)}"]
+    if unsure and not large:
+        lines += _comment("Whether this one ends well is for you to try; then take the # away.")
     for command in unsure:
         lines += _out(["[[tool.mlbundle.verify.commands]]", f"run = {_list(command)}"])
     return lines

@@ -22,12 +22,12 @@ _BY_HAND = "add what `mlbundle init --print` shows by hand"
 
 
 def added(text: str, requirement: str, tables: str) -> str:
-    """Return the file's text with a build requirement, unless it is "" or there, and with tables at the end.
+    """Return the file's text with one more build requirement, unless that is "", and with tables at the end.
 
     Raises ConfigurationError where the file is written in such a way that something else would change.
     """
     before = tomllib.loads(text)
-    new = _with_requirement(text, requirement) if requirement and not requires(before, requirement) else text
+    new = _with_requirement(text, requirement) if requirement else text
     line_end = "\r\n" if "\r\n" in new.partition("\n")[0] + "\n" else "\n"
     gap = "" if not new else line_end if new.endswith("\n") else line_end * 2
     new += gap + tables.replace("\n", line_end)
