@@ -92,7 +92,7 @@ def _steps(project: Project, artifact: Artifact | None, kind: str, registry: Reg
     entries = {entry.name: entry for entry in optimizer_entries(registry)}
     lines = [
         "[tool.mlbundle]",
-        *_comment("Written by `mlbundle init`; `mlbundle plugins` lists every step with its options."),
+        *_comment("By `mlbundle init`. `mlbundle plugins` lists all steps and options."),
         "optimizers = [",
     ]
     for name in names:
@@ -147,7 +147,7 @@ def _budget(artifact: Artifact | None) -> list[str]:
     if artifact.kind == "wheel":
         lines.append(f'compressed = "{_roomy(artifact.size)}"')
         told += f", {format_size(artifact.size)} compressed"
-    return [*_comment(f"{told}; a tenth more is allowed. `mlbundle check` tells how much of it is used."), *lines]
+    return [*_comment(f"{told}; this leaves some room. `mlbundle check` tells how much of it is used."), *lines]
 
 
 def _roomy(size: int) -> str:
@@ -172,8 +172,8 @@ def _verify(project: Project, artifact: Artifact | None, kind: str) -> list[str]
     )
     if large:
         lines += _comment(f"For a wheel, each build makes an environment with {', '.join(large)} for them; that takes minutes.")
-    for command in sure:
-        lines += ["[[tool.mlbundle.verify.commands]]", f"run = {_list(command)}"]
+    for place, command in enumerate(sure):
+        lines += [*([""] if place else []), "[[tool.mlbundle.verify.commands]]", f"run = {_list(command)}"]
     if unsure and not large:
         lines += _comment("Whether this one ends well is for you to try; then take the # away.")
     for command in unsure:
