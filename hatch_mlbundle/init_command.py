@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from .initial.artifact import Artifact
     from .initial.project import Project
     from .initial.proposal import Proposal
-    from .plugins import Registry
 
 
 def add_to(commands: Commands) -> None:
@@ -48,8 +47,10 @@ def add_to(commands: Commands) -> None:
 
 def init(options: argparse.Namespace) -> None:
     """Write the configuration, or print it; raises MlbundleError."""
+    from .config import read_config
     from .initial.project import read_project
     from .initial.proposal import propose
+    from .initial.toml_file import configuration
     from .plugins import load_registry
 
     folder, path = _subject(options)
@@ -62,7 +63,7 @@ def init(options: argparse.Namespace) -> None:
         return
     _refuse_configured(project, proposal, replace=options.replace)
     text = _text(project, proposal)
-    _check(text, registry)
+    read_config(configuration(text), registry.option_types())
     _write(project.path, text)
     if not options.quiet:
         what = f"build-system.requires has {proposal.requirement}, " if proposal.requirement else ""
@@ -112,15 +113,6 @@ def _text(project: Project, proposal: Proposal) -> str:
     if project.configured == TABLE:
         text = without_table(text)
     return added(text, proposal.requirement, proposal.tables)
-
-
-def _check(text: str, registry: Registry) -> None:
-    """See that what is to be written can be carried out; raises ConfigurationError."""
-    import tomlkit
-
-    from .config import read_config
-
-    read_config(tomlkit.parse(text).unwrap()["tool"]["mlbundle"], registry.option_types())
 
 
 def _write(path: Path, text: str) -> None:

@@ -72,7 +72,7 @@ HOSTS = {
     "PyInstaller": ["adapters.pyinstaller"],
     "rich": ["reports.*", "cli", "commands", "report_commands"],
     "pluggy": ["hookspecs", "plugins"],
-    "tomlkit": ["init_command", "initial.toml_file"],
+    "tomlkit": ["initial.toml_file"],
     "shtab": ["completion_command"],
     "backports": ["bundles.archives.zstd_stream"],
 }

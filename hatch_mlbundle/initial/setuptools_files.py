@@ -37,7 +37,7 @@ def _setup_cfg(path: Path) -> LegacyProject:
         there=parser.has_section("metadata") or parser.has_section("options"),
         name=parser.get("metadata", "name", fallback=""),
         scripts=_scripts(parser.get("options.entry_points", "console_scripts", fallback="").splitlines()),
-        requires=tuple(parser.get("options", "install_requires", fallback="").split("\n")),
+        requires=tuple(parser.get("options", "install_requires", fallback="").splitlines()),
     )
 
 

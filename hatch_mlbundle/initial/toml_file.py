@@ -28,9 +28,7 @@ def added(text: str, requirement: str, tables: str) -> str:
     """
     before = tomllib.loads(text)
     new = _with_requirement(text, requirement) if requirement else text
-    line_end = "\r\n" if "\r\n" in new.partition("\n")[0] + "\n" else "\n"
-    gap = "" if not new else line_end if new.endswith("\n") else line_end * 2
-    new += gap + tables.replace("\n", line_end)
+    new = _appended(new, tables)
     _check(before, new)
     return new
 
@@ -43,7 +41,7 @@ def without_table(text: str) -> str:
         document["tool"].remove("mlbundle")
         new = tomlkit.dumps(document)
         kept = tomllib.loads(new)
-    except (TOMLKitError, tomllib.TOMLDecodeError, KeyError, AttributeError) as error:
+    except (TOMLKitError, tomllib.TOMLDecodeError, KeyError, AttributeError, TypeError) as error:
         raise ConfigurationError(
             [f"pyproject.toml: [tool.mlbundle] cannot be taken out ({error}); remove it, and run this again"]
         ) from error
@@ -54,6 +52,11 @@ def without_table(text: str) -> str:
     ):
         raise ConfigurationError(["pyproject.toml: [tool.mlbundle] cannot be taken out by itself; remove it, and run this again"])
     return new
+
+
+def configuration(text: str) -> object:
+    """Return what stands in [tool.mlbundle] of a file."""
+    return tomllib.loads(text)["tool"]["mlbundle"]
 
 
 def requires(document: Mapping[str, Any], requirement: str) -> bool:
@@ -73,20 +76,25 @@ def _name(requirement: Any) -> str:
 
 def _with_requirement(text: str, requirement: str) -> str:
     """Return the text with one more build requirement; without a build system, pip takes setuptools (PEP 518, "build-system table")."""
-    document: Any = tomlkit.parse(text)
-    if "build-system" not in document:
-        line_end = "\r\n" if "\r\n" in text else "\n"
-        gap = "" if not text else line_end if text.endswith("\n") else line_end * 2
-        return f'{text}{gap}[build-system]{line_end}requires = ["setuptools", "{requirement}"]{line_end}'
+    if "build-system" not in tomllib.loads(text):
+        return _appended(text, f'[build-system]\nrequires = ["setuptools", "{requirement}"]\n')
     try:
+        document: Any = tomlkit.parse(text)
         document["build-system"]["requires"].append(requirement)
         new = tomlkit.dumps(document)
-    except (TOMLKitError, KeyError, AttributeError) as error:
+    except (TOMLKitError, KeyError, AttributeError, TypeError) as error:
         raise ConfigurationError([f"pyproject.toml: build-system.requires must be a list of strings; correct it, or {_BY_HAND}"]) from error
     start = next((place for place, (one, other) in enumerate(zip(text, new, strict=False)) if one != other), len(text))
     if not new.endswith(text[start:]):
         raise ConfigurationError([f"pyproject.toml: nothing can be put into build-system.requires as it is written; {_BY_HAND}"])
     return new
+
+
+def _appended(text: str, more: str) -> str:
+    """Return a text with lines behind an empty one, their ends as those of the text."""
+    line_end = "\r\n" if "\r\n" in text else "\n"
+    gap = "" if not text else line_end if text.endswith("\n") else line_end * 2
+    return text + gap + more.replace("\n", line_end)
 
 
 def _check(before: Mapping[str, Any], text: str) -> None:
