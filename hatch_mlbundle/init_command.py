@@ -82,7 +82,7 @@ def _subject(options: argparse.Namespace) -> tuple[Path, Path | None]:
             return project_of(options), named
     folder = named or project_of(options)
     if not is_project(folder):
-        raise ConfigurationError([f"{_near(folder)}: has no pyproject.toml, setup.cfg or setup.py; name a project's folder or an artifact"])
+        raise ConfigurationError([f"{_near(folder)}: has no pyproject.toml, setup.py or spec file; name a project's folder or an artifact"])
     return folder, None
 
 

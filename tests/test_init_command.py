@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TypeAlias
+from zipfile import ZipFile
 
 import pytest
 
@@ -18,6 +19,7 @@ from hatch_mlbundle.initial.toml_file import added
 from hatch_mlbundle.manifest import SUFFIX, Manifest
 from hatch_mlbundle.plugins import load_registry
 from tests.bundles.wheelsmith import build_wheel
+from tests.imagesmith import layer, oci_layout
 from tests.projects import build, built_wheel, environment, frozen_project, tiny_project
 
 if sys.version_info >= (3, 11):
@@ -132,8 +134,8 @@ def test_what_is_written_for_setuptools_builds(legacy: Path, init: Init) -> None
     command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--skip-dependency-check"]
     built = subprocess.run(command, cwd=legacy, env=environment(), capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stdout + built.stderr
-    wheel = built_wheel(legacy)
-    assert Manifest.load(wheel.with_name(wheel.name + SUFFIX)).artifact.after.size == wheel.stat().st_size
+    assert "works as before" in built.stdout
+    assert "tiny_app/tests/test_answer.py" not in ZipFile(built_wheel(legacy)).namelist()
 
 
 OTHERS = {
@@ -178,11 +180,14 @@ def test_what_is_written_for_a_frozen_application_builds(tmp_path: Path, init: I
     built = build(tmp_path, "-t", "frozen")
     assert built.returncode == 0, built.stderr
     assert "works as before" in built.stderr + built.stdout
+    bundle = tmp_path / "dist/Tiny_App"
+    assert init(tmp_path, "--replace", bundle).returncode == 0
+    assert runs(tmp_path) == [["{bundle}/Tiny_App", "--help"]]
+    assert main(["check", str(bundle)]) == 0
 
 
 def test_a_spec_file_is_told_of(tmp_path: Path, init: Init) -> None:
     (tmp_path / "app.spec").write_text("a = Analysis(['app.py'])\npyz = PYZ(a.pure)\n")
-    (tmp_path / "pyproject.toml").write_text("")
     assert "next: app.spec: add two lines before PYZ" in init(tmp_path).stdout
     assert "python_sources" in written(tmp_path)["tool"]["mlbundle"]["optimizers"]  # type: ignore[index]
     assert runs(tmp_path) == []
@@ -198,6 +203,23 @@ def test_a_wheel_alone_gets_figures(tmp_path: Path, init: Init) -> None:
     assert "Here it saves 1.80 kB in 2 files." in " ".join(text.replace("#", "").split())
     assert runs(tmp_path) == [["{python}", "-c", "import pkg"]]
     assert main(["check", str(wheel)]) == 0
+
+
+def test_a_folder_gets_the_groups_that_only_developers_need(tmp_path: Path, init: Init) -> None:
+    (tmp_path / "app/include").mkdir(parents=True)
+    (tmp_path / "app/include/a.h").write_text("int a;\n" * 900)
+    (tmp_path / "app/b.txt").write_text("text\n" * 900)
+    assert init(tmp_path, "app").stdout.endswith("next: mlbundle optimize app\n")
+    assert '# groups = ["headers"]' in (tmp_path / "pyproject.toml").read_text()
+    assert main(["check", "app"]) == 0
+
+
+def test_a_container_image_gets_steps_and_a_budget(tmp_path: Path, init: Init) -> None:
+    members = ("etc/", None), ("etc/passwd", b"root:x:0:0:root:/root:/bin/sh\n"), ("app/run.py", b"print(1)\n")
+    image = oci_layout(tmp_path / "image", [layer(*members)])
+    assert init(tmp_path, image).returncode == 0
+    assert written(tmp_path)["tool"]["mlbundle"].keys() == {"optimizers", "budget"}  # type: ignore[index]
+    assert main(["check", str(image)]) == 0
 
 
 def test_print_writes_nothing_and_is_what_would_be_written(tmp_path: Path, init: Init) -> None:

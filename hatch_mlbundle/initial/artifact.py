@@ -19,13 +19,17 @@ _WORTH = 0.005
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Artifact:
-    """An artifact as it is: `installed` and `size` in bytes, `groups` the bytes of files that `exclude` has a group for."""
+    """An artifact as it is: `installed` and `size` in bytes, `groups` the bytes of files that `exclude` has a group for.
+
+    `programs` are the executables of a frozen bundle.
+    """
 
     name: str
     kind: str
     installed: int
     size: int
     imports: str
+    programs: tuple[str, ...]
     suggestions: Mapping[str, SuggestionRow]
     groups: Mapping[str, int]
 
@@ -40,6 +44,7 @@ def read_artifact(manifest: Manifest) -> Artifact:
         installed=totals.installed,
         size=totals.size,
         imports=_import_name(there, manifest.artifact.name),
+        programs=tuple(sorted(row.path for row in there if row.kind == Kind.FROZEN and "/" not in row.path)),
         suggestions={row.optimizer: row for row in manifest.suggestions},
         groups={name: size for name, size in _groups(there).items() if size > _WORTH * totals.installed},
     )

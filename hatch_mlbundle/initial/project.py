@@ -98,14 +98,19 @@ def read_project(folder: Path) -> Project:
         imports=imports,
         scripts=_scripts(document) or legacy.scripts,
         requires=frozenset(_names(_dependencies(document) or legacy.requires)),
-        specs=tuple(sorted(path.name for path in folder.glob("*.spec") if "Analysis(" in (_text(path) or ""))),
+        specs=_specs(folder),
         models=tuple(_models(folder, imports)),
     )
 
 
 def is_project(folder: Path) -> bool:
     """Say whether a folder is one that something is built from, or that has a configuration."""
-    return any((folder / name).is_file() for name in (PYPROJECT, "setup.py", "setup.cfg"))
+    return any((folder / name).is_file() for name in (PYPROJECT, "setup.py", "setup.cfg")) or bool(_specs(folder))
+
+
+def _specs(folder: Path) -> tuple[str, ...]:
+    """Return the names of PyInstaller's spec files; those of RPM are others."""
+    return tuple(sorted(path.name for path in folder.glob("*.spec") if "Analysis(" in (_text(path) or "")))
 
 
 def _text(path: Path) -> str | None:

@@ -192,7 +192,8 @@ def _commands(project: Project, artifact: Artifact | None, kind: str) -> tuple[l
         return [], [["python", "-c", f"import {project.imports or 'my_app'}"]]
     target = project.frozen_target
     if target is None:
-        return [], [["{bundle}/" + (artifact.name if artifact else project.specs[0].removesuffix(".spec")), "--help"]]
+        names = artifact.programs if artifact else [spec.removesuffix(".spec") for spec in project.specs]
+        return [], [["{bundle}/" + name, "--help"] for name in (names or ("my-program",))[:1]]
     name, reference = _frozen_program(project, target)
     command = ["{bundle}/" + name, "--help"]
     return ([command], []) if helps(project.folder, reference) else ([], [command])
