@@ -171,6 +171,14 @@ def test_the_target_frozen_gets_its_hook_and_runs_the_program(tmp_path: Path, in
     assert runs(tmp_path) == [["{bundle}/Tiny_App", "--help"]]
 
 
+def test_a_frozen_application_is_told_of_steps_for_what_it_requires(tmp_path: Path, init: Init) -> None:
+    project = 'dependencies = ["torch", "onnxruntime"]'
+    frozen_project(tmp_path, 'entry-point = "tiny_app.main:main"', project=project)
+    text = init(tmp_path, "--print").stdout
+    for step in ("torch_files", "torch_to_onnx", "onnx_quantize", "prune_unused"):
+        assert f'# "{step}"' in text
+
+
 @pytest.mark.slow
 def test_what_is_written_for_a_frozen_application_builds(tmp_path: Path, init: Init) -> None:
     pytest.importorskip("PyInstaller")

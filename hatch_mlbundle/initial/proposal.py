@@ -29,8 +29,17 @@ _MODEL_STEPS = {
     (".pt", ".pth", ".ckpt"): ("torch_files", "externalize"),
     (".gguf",): ("externalize",),
 }
-_FOR_MODELS = ("mlbundle-onnx", "mlbundle-torch")
-"""Distributions whose steps are worth a line only where there are models for them."""
+_LIBRARY_STEPS = {
+    "torch": ("torch_files", "torch_to_onnx"),
+    "transformers": ("quantize",),
+    "sentence-transformers": ("quantize", "torch_to_onnx"),
+    "diffusers": ("quantize",),
+    "onnxruntime": ("onnx_quantize", "onnx_slim"),
+}
+"""What suits the models that a frozen application brings for a library that it requires."""
+
+_FOR_MODELS = {"onnx_quantize": "mlbundle-onnx", "onnx_slim": "mlbundle-onnx", "torch_to_onnx": "mlbundle-torch"}
+"""Steps for models, and the plugin that brings each."""
 
 _WIDTH = 78
 _ROOM = 20_000
@@ -113,13 +122,16 @@ def _more_steps(project: Project, artifact: Artifact | None, kind: str, entries:
     for suffixes, steps in _MODEL_STEPS.items():
         if any(model.endswith(suffixes) for model in project.models):
             found += steps
-    if not artifact:
-        found += [entry.name for entry in entries.values() if entry.distribution not in (OURS, *_FOR_MODELS)]
     if kind == "frozen":
+        found += [step for library, steps in _LIBRARY_STEPS.items() if library in project.requires for step in steps]
         found.append("prune_unused")
+    if not artifact:
+        found += [entry.name for entry in entries.values() if entry.distribution not in (OURS, *_FOR_MODELS.values())]
     for name in dict.fromkeys(found):
         if name in entries:
             yield from _comment(f'"{name}" ({_reason(entries[name], artifact)}): {entries[name].summary}')
+        elif name in _FOR_MODELS:
+            yield from _comment(f'"{name}": comes with the plugin {_FOR_MODELS[name]}, which is not installed.')
 
 
 def _reason(entry: OptimizerEntry, artifact: Artifact | None) -> str:
