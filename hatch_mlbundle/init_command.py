@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -129,8 +130,9 @@ def _write(path: Path, text: str) -> None:
 
 def _near(path: Path) -> str:
     """Return a path as a person reads it best: from the current folder where it lies in it."""
-    here = Path.cwd()
-    return printable(str(path.relative_to(here) if path.is_relative_to(here) else path))
+    with suppress(FileNotFoundError, ValueError):  # the current folder is gone, or the path lies elsewhere
+        path = path.relative_to(Path.cwd())
+    return printable(str(path))
 
 
 def _shown(proposal: Proposal) -> str:
