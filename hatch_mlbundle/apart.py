@@ -61,6 +61,9 @@ class Apart(Workspace):
         place = self.tree / path
         if place.is_dir() and not place.is_symlink():
             shutil.rmtree(place, ignore_errors=True)
+        else:
+            with suppress(OSError):
+                place.unlink()
 
     def _lay(self, file: File, path: Path) -> None:
         original = file.content.local_path() if file.link is None else None

@@ -149,10 +149,10 @@ class _Several:
     def make(self, optimizer: Optimizer[Any], context: Context) -> str | None:
         self.details = optimizer.convert(self._task, context)
         made = self.outputs()
+        if strange := self._written() - made.keys():
+            raise UnsoundResultError(f"it wrote {printable(min(strange))}, which it did not plan, or is no plain file")
         if not made:
             return "nothing to gain"
-        if strange := self._written() - made.keys():
-            raise UnsoundResultError(f"it wrote {min(strange)}, which it did not plan")
         if not self._change.may_grow and sum(path.stat().st_size for path in made.values()) >= self._size:
             return "not smaller when converted"
         return None

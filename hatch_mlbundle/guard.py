@@ -173,7 +173,7 @@ class Caution:
             raise TrespassError(_trespass(self.refused))
 
     def _hang(self) -> str:
-        return f"took longer than {self._seconds:g} seconds in one call and was given up (`timeout` sets how many it may)"
+        return f"took longer than {self._seconds:g} seconds in one call and was given up"
 
 
 def error_line(error: BaseException) -> str:

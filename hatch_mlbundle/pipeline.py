@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeVar, get_args
 from .cache import Cache
 from .claims import believed, most_changes
 from .drafts import Work
-from .errors import ClaimError, DistrustError, StorageError
+from .errors import ClaimError, DistrustError, HangError, StorageError
 from .examine import examine
 from .globs import selector
 from .guard import OURS, Trust, error_line
@@ -217,7 +217,8 @@ def _in_sandbox(work: Callable[[StageContext], list[T]], stage: Stage, services:
             sandbox.check()
         except DistrustError as error:
             context.findings.clear()  # which of them there are may be a matter of the moment
-            context.tell(error.code, f"{error}; the step was left out")
+            longer = f"; if it needs more, raise `timeout` in [tool.mlbundle.{stage.name}]" if isinstance(error, HangError) else ""
+            context.tell(error.code, f"{error}; the step was left out{longer}")
             return [], context.findings
         if strays := sandbox.strays():
             others = f" and {len(strays) - 1} more files" if len(strays) > 1 else ""

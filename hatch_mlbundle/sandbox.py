@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from copy import deepcopy
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ class Quarantine(Sandbox):
     def __init__(self, optimizer: Optimizer[Any], distribution: str, workspace: Workspace, cache: Cache | None, rules: Rules) -> None:
         self._apart = Apart(workspace.new_folder())
         self._pending = _Pending(cache) if cache else None
-        self._optimizer, self._options = optimizer, asdict(optimizer.options)
+        self._optimizer, self._options = optimizer, deepcopy(optimizer.options)
         places = Places(own=self._apart.root, forbidden=(workspace.root, *rules.forbidden), project=rules.project)
         self._caution = Caution(distribution, seconds=optimizer.options.timeout, places=places, workers=rules.workers)
         super().__init__(self._caution, self._apart, self._pending)
@@ -80,11 +81,7 @@ class Quarantine(Sandbox):
         """Raise DistrustError for a hang that it hid, files and options that it changed, and writes that were refused to its threads."""
         self._caution.check()
         self._apart.check()
-        try:
-            same = asdict(self._optimizer.options) == self._options
-        except Exception:
-            same = False
-        if not same:
+        if self._optimizer.options != self._options:
             raise SpoiltError("changed its own options")
 
     def check_files(self, paths: tuple[str, ...]) -> None:
@@ -101,8 +98,9 @@ class Quarantine(Sandbox):
             self._pending.keep()
 
     def close(self) -> None:
-        """Remove its copy of the bundle; what a call that was given up still does there is lost."""
+        """Remove its copy of the bundle, and give it back its options; what a call that was given up still does there is lost."""
         self._apart.remove()
+        self._optimizer.options = self._options
 
 
 class _OutsideJudge:

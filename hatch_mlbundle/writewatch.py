@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, wraps
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -91,6 +91,23 @@ def watched(call: Watched | None) -> Iterator[None]:
 @cache
 def _install() -> None:
     sys.addaudithook(_hear)
+    threading.Thread.start = _start  # type: ignore[assignment]
+
+
+_start_thread = threading.Thread.start
+
+
+@wraps(_start_thread)
+def _start(thread: threading.Thread) -> None:
+    """Start a thread as ever, but remember in whose call: not every Python has an audit event for it."""
+    call = _call()
+    if call:
+        _HEIRS[thread] = call
+    _start_thread(thread)
+
+
+def _call() -> Watched | None:
+    return _THREAD.watched or (_HEIRS.get(threading.current_thread()) if _HEIRS else None)
 
 
 def _hear(event: str, arguments: tuple[Any, ...]) -> None:
@@ -98,23 +115,14 @@ def _hear(event: str, arguments: tuple[Any, ...]) -> None:
     written = _EVENTS.get(event)
     if written is None:
         return
-    call = _THREAD.watched or (_HEIRS.get(threading.current_thread()) if _HEIRS else None)
+    call = _call()
     if call is None:
-        return
-    if event in _STARTS:
-        _inherit(call, arguments)
         return
     for path in written(arguments):
         if not call.places.allow(path):
             call.refused.append(path)
             call.everything.append(path)
             raise PermissionError(errno.EACCES, "a plugin may not write here", path)
-
-
-def _inherit(call: Watched, arguments: tuple[Any, ...]) -> None:
-    thread = getattr(arguments[0], "__self__", None)
-    if isinstance(thread, threading.Thread):
-        _HEIRS[thread] = call
 
 
 def _opened(arguments: tuple[Any, ...]) -> Iterator[str]:
@@ -173,7 +181,6 @@ def _folder_of(descriptor: int) -> Path | None:
         return None
 
 
-_STARTS = {"_thread.start_new_thread", "_thread.start_joinable_thread"}
 _EVENTS: dict[str, Callable[[tuple[Any, ...]], Iterator[str]]] = {
     "open": _opened,
     "os.remove": _named((0, 1)),
@@ -192,9 +199,8 @@ _EVENTS: dict[str, Callable[[tuple[Any, ...]], Iterator[str]]] = {
     "os.utime": _followed(0, 3),
     "os.setxattr": _followed(0),
     "os.removexattr": _followed(0),
-    **dict.fromkeys(_STARTS, lambda _: iter(())),
 }
-"""The audit events that change files (docs.python.org, "Audit events table"), or start threads: what they change."""
+"""The audit events that change files (docs.python.org, "Audit events table"), and what they change."""
 
 
 @cache

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path, PurePosixPath
-from typing import get_args
+from typing import Any, get_args
 
 from hatch_mlbundle.errors import ClaimError, DistrustError, MlbundleError, StrangeError
 from hatch_mlbundle.examine import examine
@@ -25,7 +25,7 @@ _SECONDS = 60.0
 """Seconds that a plugin's inspector may take for one file."""
 _MOST_VIEWS = 10_000
 """Things that it may tell of one file, among them what lies in others."""
-_MOST_EXTENTS = 1_000_000
+_MOST_EXTENTS = 200_000
 _APART = (Kind.FROZEN, Kind.BYTECODE)
 """An executable's row counts what is left of it beside its modules; modules are marshalled code."""
 _FORMAT = 1
@@ -148,8 +148,9 @@ def _sound(told: Iterable[Inside]) -> list[Inside]:
         if type(inside) is not Inside or inside.view not in get_args(View):
             raise ClaimError(f"tells {inside!r:.100}")
         extents = list(islice((Extent(*extent) for extent in inside.extents), _MOST_EXTENTS + 1))
+        texts: tuple[Any, Any] = (inside.rest, inside.location)
         odd = [each for each in extents if (type(each.start), type(each.end), type(each.name)) != (int, int, str)]
-        if odd or len(extents) > _MOST_EXTENTS or not isinstance(inside.rest, str) or not isinstance(inside.location, str | None):
+        if odd or len(extents) > _MOST_EXTENTS or not isinstance(texts[0], str) or not isinstance(texts[1], str | None):
             raise ClaimError(f"tells extents that are none, or more than {_MOST_EXTENTS:,}" + (f": {odd[0]!r:.100}" if odd else ""))
         sound.append(replace(inside, extents=extents))
     return sound
