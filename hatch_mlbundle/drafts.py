@@ -150,7 +150,8 @@ class _Several:
         self.details = optimizer.convert(self._task, context)
         made = self.outputs()
         if strange := self._written() - made.keys():
-            raise UnsoundResultError(f"it wrote {printable(min(strange))}, which it did not plan, or is no plain file")
+            problem = "is no plain file" if min(strange) in self._change.outputs else "it did not plan"
+            raise UnsoundResultError(f"it wrote {printable(min(strange))}, which {problem}")
         if not made:
             return "nothing to gain"
         if not self._change.may_grow and sum(path.stat().st_size for path in made.values()) >= self._size:

@@ -15,7 +15,7 @@ from typing import Any
 from .cache import Cache, Entry, link_or_copy
 from .canonical import digest, sha256_of_file
 from .claims import MOST_FINDINGS, checked_finding
-from .drafts import Taken, Work, draft_of, outputs_of, sealed_from, taken_from
+from .drafts import Draft, Taken, Work, draft_of, outputs_of, sealed_from, taken_from
 from .errors import DistrustError, KeptError, StorageError, UnsoundResultError
 from .guard import Guard, error_line
 from .identify import HEAD, identify
@@ -122,12 +122,16 @@ class Rewriter:
         done = {path: result for path, result in found.items() if result is not None}
         progress.advance(len(done))
         missing = [work for work in ordered if work.change.path not in done]
-        if any(isinstance(work.change, Rewrite) and work.model.kind in NATIVE for work in missing):
+        if any(self._has_neighbours(work) for work in missing):
             list(pool.map(self.sandbox.workspace.local, self.neighbours))
         if missing:
             made = self.sandbox.guard.map(partial(self._make, progress, self.workspace.new_folder()), missing)
             done |= dict(zip((work.change.path for work in missing), made, strict=True))
         return {work.change.path: self._place_companions(work.change.path, done[work.change.path]) for work in works}
+
+    def _has_neighbours(self, work: Work) -> bool:
+        """Say whether the neighbours must stand beside a file: those of another distribution's step are copies, which take time."""
+        return isinstance(work.change, Rewrite) and (work.model.kind in NATIVE or not self.sandbox.guard.foreign)
 
     def _key(self, work: Work) -> str:
         machine = [self.identity, sys.platform, platform.machine()]
@@ -172,8 +176,10 @@ class Rewriter:
     def _make(self, progress: Progress, folder: Path, work: Work) -> Rewritten:
         guard = self.sandbox.guard
         context = _TaskContext(self.context, self.optimizer.name, work.change.path, guard)
+        draft: Draft | None = None
         try:
-            return self._made(work, context, folder)
+            draft = draft_of(work, self.sandbox.workspace)
+            return self._made(draft, work, context, folder)
         except KeptError as error:
             return Rewritten(kept=error_line(error) if guard.foreign else str(error), findings=tuple(context.findings))
         except UnsoundResultError as error:  # not cached: it may be for the want of a neighbour
@@ -184,26 +190,24 @@ class Rewriter:
             raise
         except Exception as error:
             fatal = None if guard.foreign else fatal_storage_error(error, self.sandbox.workspace.tree)
-            if fatal:
-                raise fatal from error
+            if fatal or draft is None:  # what cannot be laid out is no fault of the step's
+                raise fatal or error
             return self._refused(work, "MB102", f"failed: {error_line(error)}", context.findings)
         finally:
+            if draft:
+                draft.discard()
             progress.advance()
 
-    def _made(self, work: Work, context: _TaskContext, folder: Path) -> Rewritten:
+    def _made(self, draft: Draft, work: Work, context: _TaskContext, folder: Path) -> Rewritten:
         """Let the optimizer make its draft, and take it; `folder` is for copies that the optimizer cannot reach."""
-        draft = draft_of(work, self.sandbox.workspace)
-        try:
-            with self.sandbox.guard.inside():
-                kept = draft.make(self.optimizer, context)
-            if not self.sandbox.guard.foreign:
-                taken = taken_from(draft) if kept is None else None
-            else:
-                self.sandbox.check_files(tuple(file.path for file in (*work.sources, *work.reads)))
-                taken = sealed_from(draft, work, folder) if kept is None else None
-            return self._accept(work, taken, kept, context.findings)
-        finally:
-            draft.discard()
+        with self.sandbox.guard.inside():
+            kept = draft.make(self.optimizer, context)
+        if not self.sandbox.guard.foreign:
+            taken = taken_from(draft) if kept is None else None
+        else:
+            self.sandbox.check_files(tuple(file.path for file in (*work.sources, *work.reads)))
+            taken = sealed_from(draft, work, folder) if kept is None else None
+        return self._accept(work, taken, kept, context.findings)
 
     def _accept(self, work: Work, taken: Taken | None, kept: str | None, findings: list[Finding]) -> Rewritten:
         """Put the result into the cache and the workspace, the same way as a result found in the cache."""
