@@ -23,6 +23,7 @@ ArtifactKind: TypeAlias = Literal["wheel", "folder", "frozen", "image"]
 the bundle is a whole root file system, of which steps may change little (Context.selects)."""
 
 EVERY_KIND: tuple[ArtifactKind, ...] = get_args(ArtifactKind)
+"""All kinds of artifact, for an optimizer's `artifacts`."""
 
 Risk: TypeAlias = Literal["none", "low", "medium", "high"]
 """What may break by a step that is not verified: nothing; what was never seen to; what the application reaches in ways that cannot be
@@ -45,6 +46,11 @@ class Options:
     enabled: bool = option("Whether the optimizer runs at all.", default=True)
     include: tuple[Glob, ...] = option("Globs (as in .gitignore) of the files it may change; empty means every file.", default=())
     exclude: tuple[Glob, ...] = option("Globs of files it must leave as they are; stronger than `include`.", default=())
+    timeout: float = option(
+        "Seconds that one call into an optimizer of another distribution may take, measuring of accuracy not counted; what takes longer is "
+        "given up, and the step left out.",
+        default=3600.0,
+    )
 
 
 OptionsT = TypeVar("OptionsT", bound=Options)
@@ -140,7 +146,7 @@ class ConvertTask:
 
 
 class Optimizer(ABC, Generic[OptionsT]):
-    """One kind of slimming.
+    """One kind of slimming. `name`, a lower-case identifier, is its name in the configuration, `options_type` the dataclass of its options.
 
     The registry knows the class; the configuration makes the instance. What it plans and makes may depend on the bundle, its
     options, `inputs()` and `programs()` alone: that is what the cache goes by, with `version`, which is to be raised whenever a
