@@ -180,8 +180,13 @@ def _check_hooks(manager: pluggy.PluginManager) -> None:
         raise _broken(manager.get_name(error.plugin) or "?", error) from error
 
 
+def optimizer_problem(cls: Any) -> str | None:
+    """Return why a class cannot be registered as an optimizer, or None."""
+    return _class_problem(cls) or _name_problem(cls) or _options_problem(cls)
+
+
 def _check_class(cls: Any, distribution: str) -> None:
-    problem = _class_problem(cls) or _name_problem(cls) or _options_problem(cls)
+    problem = optimizer_problem(cls)
     if problem:
         raise ConfigurationError([f"plugin {distribution}: {problem}; tell its authors, or uninstall it"])
 
