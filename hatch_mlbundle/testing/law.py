@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeAlias
 
 from hatch_mlbundle.model import Bundle, File
 from hatch_mlbundle.optimizer import ArtifactKind, Optimizer
+from hatch_mlbundle.plugins import optimizer_problem
 from hatch_mlbundle.testing.given import bundle_from
 from hatch_mlbundle.testing.running import Run, Source, Table, default_artifact, read, run
 
@@ -18,12 +19,20 @@ Equivalent: TypeAlias = Callable[[File, File], bool]
 """Says whether a file that was made anew serves as well as the one before: the author's own proof."""
 
 
-class BrokenLawError(AssertionError):
-    """An optimizer breaks a law: `law` is its name, `optimizer` the class's, `what` it did, `path` the file that shows it, if one does."""
+_HELP = "(docs/writing-an-optimizer.md says why, and what helps)"
 
-    def __init__(self, law: str, optimizer: str, what: str, path: str | None = None) -> None:
-        self.law, self.optimizer, self.what, self.path = law, optimizer, what, path
-        super().__init__(f"{optimizer} breaks the law {law!r}: {what}\n(docs/writing-an-optimizer.md says why, and what helps)")
+
+class BrokenLawError(AssertionError):
+    """An optimizer breaks laws: `optimizer` is its class's name, `broken` what it did by the name of each law."""
+
+    def __init__(self, optimizer: str, broken: Mapping[str, str]) -> None:
+        self.optimizer, self.broken = optimizer, dict(broken)
+        if len(broken) == 1:
+            ((name, what),) = broken.items()
+            super().__init__(f"{optimizer} breaks the law {name!r}: {what}\n{_HELP}")
+        else:
+            names, lines = " and ".join(map(repr, broken)), (f"  {name}: {what}" for name, what in broken.items())
+            super().__init__("\n".join([f"{optimizer} breaks the laws {names}:", *lines, _HELP]))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,10 +120,12 @@ def case_of(
     project: Path | None = None,
     equivalent: Equivalent | None = None,
 ) -> Case:
-    """Return the case; raises TypeError for what is no optimizer, and MlbundleError as `run` does."""
+    """Return the case; raises TypeError for what is no optimizer, BrokenLawError for what cannot be registered, and as `run` does."""
     cls: object = optimizer
     if not (inspect.isclass(cls) and issubclass(cls, Optimizer)):
         raise TypeError(f"the laws are for the class of an optimizer, not for {optimizer!r}")
+    if problem := optimizer_problem(optimizer):
+        raise BrokenLawError(optimizer.__name__, {"documented": problem})
     kind = artifact or default_artifact(optimizer)
     if isinstance(files, Path):
         bundle, kind = read(files)
@@ -123,9 +134,9 @@ def case_of(
     return Case(optimizer=optimizer, bundle=bundle, options=options or {}, artifact=kind, project=project, equivalent=equivalent)
 
 
-def broken(name: str, case: Case, what: str, path: str | None = None) -> BrokenLawError:
+def broken(name: str, case: Case, what: str) -> BrokenLawError:
     """Return the error for a law that the case's optimizer breaks."""
-    return BrokenLawError(name, case.optimizer.__name__, what, path)
+    return BrokenLawError(case.optimizer.__name__, {name: what})
 
 
 def assert_laws(
@@ -146,17 +157,13 @@ def assert_laws(
     if strange := next((name for name in left_out if name not in LAWS), None):
         raise ValueError(f"there is no law {strange!r}; there are: {', '.join(LAWS)}")
     case = case_of(optimizer, files, options, artifact=artifact, project=project, equivalent=equivalent)
-    found: list[BrokenLawError] = []
-    for name, each in LAWS.items():
-        if name not in left_out:
-            try:
-                each.check(case)
-            except BrokenLawError as error:
-                found.append(error)
-    if len(found) > 1:
-        first = found[0]
-        raise BrokenLawError(
-            ", ".join(each.law for each in found), first.optimizer, "".join(f"\n  {each.law}: {each.what}" for each in found)
-        )
+    found: dict[str, str] = {}
+    for each in (each for name, each in LAWS.items() if name not in left_out):
+        try:
+            each.check(case)
+        except BrokenLawError as error:
+            found |= error.broken
     if found:
-        raise found[0]
+        raise BrokenLawError(optimizer.__name__, found)
+    if not (case.plain.changed or case.plain.findings):
+        raise AssertionError(f"{optimizer.__name__} changes none of the files given, and says nothing of them: give some that it acts on")

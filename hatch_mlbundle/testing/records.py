@@ -38,18 +38,18 @@ def record_of(run: Run) -> Record:
     )
 
 
-def difference(one: Record, other: Record) -> tuple[str | None, str] | None:
-    """Return the first difference: the path of the file, if it is about one, and what differs; None where the records are the same."""
+def difference(one: Record, other: Record) -> str | None:
+    """Return the first difference in words, None where the records are the same."""
     for what, before, after in (("file", one.files, other.files), ("companion", one.companions, other.companions)):
         for path in sorted({*before, *after}):
             if before.get(path) != after.get(path):
-                return path, f"the {what} {path} is {before.get(path, 'not there')}, then {after.get(path, 'not there')}"
+                return f"the {what} {path} is {before.get(path, 'not there')}, then {after.get(path, 'not there')}"
     for what in ("plan", "changes", "findings"):
         lines, others = getattr(one, what), getattr(other, what)
         for number in range(max(len(lines), len(others))):
             first, second = (each[number] if number < len(each) else "nothing" for each in (lines, others))
             if first != second:
-                return None, f"number {number + 1} of the {what} is {first!r}, then {second!r}"
+                return f"number {number + 1} of the {what} is {first!r}, then {second!r}"
     return None
 
 
