@@ -145,14 +145,14 @@ def assert_cacheable(case: Case) -> None:
 
 @law
 def assert_parallel(case: Case) -> None:
-    """One instance works for many threads at once, and goes through pickle into other processes."""
-    options = case.optimizer.options_type()
+    """One instance works for many threads at once, and its class and options go through pickle into other processes."""
+    made = (case.optimizer, case.plain.options)
     try:
-        copied = pickle.loads(pickle.dumps(case.optimizer(options)))  # noqa: S301 - written by us in the same line
+        copied = pickle.loads(pickle.dumps(made))  # noqa: S301 - written by us in the same line
     except Exception as error:
-        raise broken("parallel", case, f"an instance cannot be pickled ({type(error).__name__}: {error})") from error
-    if copied.options != options:
-        raise broken("parallel", case, "an instance has other options when it comes out of pickle")
+        raise broken("parallel", case, f"the class and its options cannot be pickled ({type(error).__name__}: {error})") from error
+    if copied != made:
+        raise broken("parallel", case, "the options are others when they come out of pickle")
     many = Bundle(replace(file, path=f"copy{number}/{file.path}") for number in range(_COPIES) for file in case.bundle.values())
     first = record_of(case.run(many))
     with _hasty_threads():

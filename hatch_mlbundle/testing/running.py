@@ -16,7 +16,7 @@ from hatch_mlbundle.config import read_config
 from hatch_mlbundle.job import Job, prepare
 from hatch_mlbundle.manifest import Manifest
 from hatch_mlbundle.model import Bundle, Change, File, Finding, MemoryContent
-from hatch_mlbundle.optimizer import ArtifactKind, Optimizer
+from hatch_mlbundle.optimizer import ArtifactKind, Optimizer, Options
 from hatch_mlbundle.pipeline import Applied, Services
 from hatch_mlbundle.pipeline import run as run_pipeline
 from hatch_mlbundle.plugins import OURS, Registered, Registry
@@ -40,11 +40,12 @@ _NOT_FILES = (".dist-info/RECORD", ".dist-info/WHEEL", ".dist-info/METADATA")
 class Run:
     """What an optimizer did to a bundle.
 
-    `plan` are the changes that it asked for, in its order, granted or not; `changes` what became of each file that one was about.
-    `companions` are the files that lie beside the artifact, by name. `misdeeds` are what a build would have told as a finding or not
-    noticed: errors that are no MlbundleError, and writing to the files it was given.
+    `options` is what was made of the table; `plan` are the changes that it asked for, in its order, granted or not; `changes` what became
+    of each file that one was about. `companions` are the files that lie beside the artifact, by name. `misdeeds` are what a build would
+    have told as a finding or not noticed: errors that are no MlbundleError, and writing to the files it was given.
     """
 
+    options: Options
     before: Bundle
     after: Bundle
     plan: tuple[Change, ...]
@@ -99,11 +100,15 @@ def run(
     job = _job(watched(optimizer, watch), options or {}, project, workers)
     kept = Cache(cache, _CACHE_SIZE) if cache else None
     with _opened(job, files, artifact or default_artifact(optimizer), kept) as (before, services):
-        if services.kind not in optimizer.artifacts:
-            raise ValueError(f"{optimizer.__name__} is not for a {services.kind}, but for: {', '.join(optimizer.artifacts)}")
-        outcome = run_pipeline(before, job.stages_for(services.kind), services)
+        stages = job.stages_for(services.kind)
+        if not stages:
+            raise ValueError(
+                f"{optimizer.__name__} does not run: it is for {', '.join(optimizer.artifacts)}, and this is a {services.kind}"
+            )
+        outcome = run_pipeline(before, stages, services)
         loaded = _Loaded()
         return Run(
+            options=stages[0].optimizer.options,
             before=loaded.bundle(before),
             after=loaded.bundle(outcome.bundle),
             plan=tuple(watch.plan),
@@ -142,7 +147,10 @@ def _job(optimizer: type[Optimizer[Any]], options: Table, project: Path | None, 
     origin = OURS if package == "hatch_mlbundle" else package
     registry = Registry(iter([Registered(optimizer=optimizer, distribution=origin, distribution_version="0")]))
     table = {**(settings or {}), "optimizers": [optimizer.name], "workers": workers, optimizer.name: options}
-    return prepare(read_config(table, registry.option_types()), registry, project=project)
+    config = read_config(table, registry.option_types())
+    if not config.steps:
+        raise ValueError(f"{optimizer.__name__} does not run: its options say enabled = false")
+    return prepare(config, registry, project=project)
 
 
 @contextmanager
