@@ -36,6 +36,8 @@ LAYERS = [
     ["application", "beside", "built_reports", "budgeting", "explore", "job", "proof", "session", "suggestions"],
     ["adapters.*"],
     ["__main__", "ci.*", "cli", "commands", "hooks", "invocation", "model_commands", "report_commands", "subjects", "trace_command"],
+    ["testing.*"],
+    ["pytest_plugin"],
 ]
 """From low to high: a module imports from its own layer and those below. `x.*` is the folder x and all modules in it.
 
@@ -47,6 +49,7 @@ HOSTS = {
     "PyInstaller": ["adapters.pyinstaller"],
     "rich": ["reports.*", "cli", "commands", "report_commands"],
     "pluggy": ["hookspecs", "plugins"],
+    "pytest": ["pytest_plugin"],
     "backports": ["bundles.archives.zstd_stream"],
 }
 """Libraries that only these modules may import."""

@@ -101,6 +101,7 @@ def law(check: Callable[[Case], None]) -> Law:
         project: Path | None = None,
         equivalent: Equivalent | None = None,
     ) -> None:
+        __tracebackhide__ = True  # pytest shows the author's own line
         check(case_of(optimizer, files, options, artifact=artifact, project=project, equivalent=equivalent))
 
     for attribute in ("__doc__", "__module__", "__name__", "__qualname__"):
@@ -153,6 +154,7 @@ def assert_laws(
 
     `without` names laws that are left out, each with the reason: for what an optimizer is there to do.
     """
+    __tracebackhide__ = True
     left_out = without or {}
     if strange := next((name for name in left_out if name not in LAWS), None):
         raise ValueError(f"there is no law {strange!r}; there are: {', '.join(LAWS)}")
