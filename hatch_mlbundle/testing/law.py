@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeAlias
 
 from hatch_mlbundle.model import Bundle, File
 from hatch_mlbundle.optimizer import ArtifactKind, Optimizer
-from hatch_mlbundle.plugins import optimizer_problem
+from hatch_mlbundle.plugin_checks import optimizer_problem
 from hatch_mlbundle.testing.given import bundle_from
 from hatch_mlbundle.testing.running import Run, Source, Table, default_artifact, read, run
 
