@@ -38,7 +38,22 @@ LAYERS = [
     ["plugin_checks", "plugin_offer", "plugins"],
     ["application", "beside", "built_reports", "budgeting", "explore", "job", "proof", "session", "suggestions"],
     ["adapters.*"],
-    ["__main__", "ci.*", "cli", "commands", "hooks", "invocation", "model_commands", "report_commands", "subjects", "trace_command"],
+    [
+        *(
+            "__main__",
+            "analyze_command",
+            "cache_command",
+            "check_command",
+            "ci.*",
+            "cli",
+            "command_options",
+            "commands",
+            "compare_command",
+            "completion_command",
+        ),
+        *("explore_command", "hooks", "invocation", "measure_command", "model_commands", "models_command", "optimize_command"),
+        *("plan_command", "plugins_command", "report_commands", "subjects", "trace_command"),
+    ],
     ["testing.*"],
     ["pytest_plugin"],
 ]
@@ -53,6 +68,7 @@ HOSTS = {
     "rich": ["reports.*", "cli", "commands", "report_commands"],
     "pluggy": ["hookspecs", "plugin_offer"],
     "pytest": ["pytest_plugin"],
+    "shtab": ["completion_command"],
     "backports": ["bundles.archives.zstd_stream"],
 }
 """Libraries that only these modules may import."""
