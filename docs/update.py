@@ -1,4 +1,4 @@
-"""Write the tables of options in these pages anew from the code; with --check, only say whether they are up to date."""
+"""Write the tables of options and the plugin API in these pages anew from the code; with --check, only say whether they are up to date."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+
+import plugin_api
 
 from hatch_mlbundle.accuracy_settings import AccuracySettings
 from hatch_mlbundle.budget_settings import BudgetOverride, BudgetRule, BudgetSettings
@@ -20,7 +22,7 @@ from hatch_mlbundle.verify_settings import VerifyCommand, VerifySettings
 
 PAGES = [
     Path(__file__).with_name(f"{name}.md")
-    for name in ("accuracy", "budgets", "configuration", "frozen", "images", "models-outside", "verification")
+    for name in ("accuracy", "budgets", "configuration", "frozen", "hookspecs", "images", "models-outside", "verification")
 ]
 
 
@@ -48,13 +50,15 @@ def sections() -> dict[str, str]:
         "image": table(option_entries(ImageSettings)),
         "verify": table(option_entries(VerifySettings, without=["commands"])),
         "verify-command": table(option_entries(VerifyCommand)),
+        **{name: plugin_api.hook_reference(name) for name in plugin_api.hooks()},
+        "api": plugin_api.reference(),
     }
 
 
 def updated(text: str) -> str:
     for name, content in sections().items():
         text = re.sub(
-            f"(<!-- {name} -->\n).*?(\n<!-- end -->)", lambda match, new=content: match[1] + new + match[2], text, flags=re.DOTALL
+            f"(<!-- {name} -->\n).*?(<!-- end -->)", lambda match, new=content: f"{match[1]}{new}\n{match[2]}", text, flags=re.DOTALL
         )
     return text
 

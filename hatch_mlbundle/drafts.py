@@ -83,11 +83,11 @@ def taken_from(draft: Draft) -> Taken:
 
 def sealed_from(draft: Draft, work: Work, folder: Path) -> Taken:
     """Take copies of a draft into `folder`: whoever made it may have its files open still. Raises UnsoundResultError, ClaimError."""
-    place = folder / hashlib.sha256(work.change.path.encode(errors="surrogateescape")).hexdigest()
-    place.mkdir()
-    taken, number = taken_from(draft), count()
-    outputs = {path: sealed(made, place / str(next(number))) for path, made in taken.outputs.items()}
-    companions = {name: sealed(made, place / str(next(number))) for name, made in taken.companions.items()}
+    name = hashlib.sha256(work.change.path.encode(errors="surrogateescape")).hexdigest()
+    places = (folder / f"{name}-{number}" for number in count())
+    taken = taken_from(draft)
+    outputs = {path: sealed(made, next(places)) for path, made in taken.outputs.items()}
+    companions = {each: sealed(made, next(places)) for each, made in taken.companions.items()}
     if not getattr(work.change, "may_grow", False) and sum(path.stat().st_size for path in outputs.values()) >= work.size:
         raise UnsoundResultError("it grew after it was made")
     return Taken(outputs=outputs, details=checked_details(taken.details, outputs), companions=companions)
