@@ -35,7 +35,19 @@ LAYERS = [
     ["plugins"],
     ["application", "beside", "built_reports", "budgeting", "explore", "job", "proof", "session", "suggestions"],
     ["adapters.*"],
-    ["__main__", "ci.*", "cli", "commands", "hooks", "invocation", "model_commands", "report_commands", "subjects", "trace_command"],
+    [
+        "__main__",
+        "ci.*",
+        "cli",
+        "commands",
+        "hooks",
+        "invocation",
+        "model_commands",
+        "report_commands",
+        "setuptools_entry",
+        "subjects",
+        "trace_command",
+    ],
 ]
 """From low to high: a module imports from its own layer and those below. `x.*` is the folder x and all modules in it.
 
@@ -45,6 +57,7 @@ The lowest ships inside users' applications: it imports the standard library onl
 HOSTS = {
     "hatchling": ["adapters.frozen", "adapters.hatch", "hooks"],
     "PyInstaller": ["adapters.pyinstaller"],
+    "setuptools": ["adapters.setuptools"],
     "rich": ["reports.*", "cli", "commands", "report_commands"],
     "pluggy": ["hookspecs", "plugins"],
     "backports": ["bundles.archives.zstd_stream"],

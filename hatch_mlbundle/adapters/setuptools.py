@@ -1,0 +1,107 @@
+"""setuptools: `bdist_wheel` packs a tree that is small already, and the wheel, its manifest and its summary are those of the hatch hook."""
+
+from __future__ import annotations
+
+import logging
+import re
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from setuptools import Distribution
+
+from hatch_mlbundle.adapters.ending import ended_by_termination, one_line, summary_lines
+from hatch_mlbundle.adapters.project import project_config
+from hatch_mlbundle.adapters.tree_build import TreeBuild, work_folder
+from hatch_mlbundle.cache import link_or_copy
+from hatch_mlbundle.epoch import source_date_epoch
+from hatch_mlbundle.job import Job, prepare
+from hatch_mlbundle.plugins import load_registry
+
+if TYPE_CHECKING:
+    from setuptools.command.bdist_wheel import bdist_wheel
+else:
+    bdist_wheel = object  # the distribution's own class, whatever that is, comes in when there is one
+
+_LOG = logging.getLogger(__name__)
+_FRONT_ENDS_OWN = re.compile(r"\.tmp-\w{8}")
+"""The folder that `setuptools.build_meta` builds in, within the one that it was asked for, and carries only the wheel out of."""
+
+
+def install(dist: Distribution) -> None:
+    """Let the distribution's `bdist_wheel`, whatever other plugins and setup.py made of it, optimize; a second time changes nothing."""
+    command = dist.get_command_class("bdist_wheel")
+    if not issubclass(command, OptimizingWheel):
+        dist.cmdclass["bdist_wheel"] = type("bdist_wheel", (OptimizingWheel, command), {})
+
+
+class OptimizingWheel(bdist_wheel):
+    """What stands before a class `bdist_wheel`. Editable installs call `write_wheelfile` alone, and so stay as they are."""
+
+    _build: TreeBuild | None = None
+
+    def run(self) -> None:
+        """Check configuration and tools, then build; what `bdist_wheel` puts into `dist_dir` is exchanged for our wheel."""
+        with one_line(_abort):
+            job = _prepared()
+        given = Path(cast("str", self.dist_dir)).absolute()
+        bdist: Any = self.get_finalized_command("bdist")
+        with work_folder(Path(bdist.bdist_base, "mlbundle")) as folder:
+            self._build = TreeBuild(job, folder, given.parent if _FRONT_ENDS_OWN.fullmatch(given.name) else given)
+            self.dist_dir = str(self._build.zipped)
+            compression = self.compression
+            try:
+                super().run()
+                self._finish(job, self._build, given)
+            finally:
+                self._build, self.dist_dir, self.compression = None, str(given), compression
+
+    def write_wheelfile(self, wheelfile_base: str, *arguments: Any, **options: Any) -> None:
+        """Write WHEEL, the last file of the tree, then make the tree small."""
+        super().write_wheelfile(wheelfile_base, *arguments, **options)
+        if self._build is None or self.bdist_dir is None:
+            return
+        name = f"{'-'.join((self.wheel_dist_name, *self.get_tag()))}.whl"
+        try:
+            with one_line(_abort, f"nothing was replaced by {name}"), ended_by_termination():
+                self._build.optimize(Path(self.bdist_dir), Path(wheelfile_base).name, name)
+        except BaseException:
+            if not self.keep_temp:  # the next build would pack what is left of this one
+                shutil.rmtree(self.bdist_dir, ignore_errors=True)
+            raise
+        self.compression = "stored"  # only its list of files is looked at
+
+    def _finish(self, job: Job, build: TreeBuild, given: Path) -> None:
+        """Put everything where it was asked for, and tell what was saved."""
+        with one_line(_abort, "no wheel was finished"), ended_by_termination():
+            finished = build.finish()
+            for each in finished:
+                if each.wheel.parent != given:
+                    link_or_copy(each.wheel, given / each.wheel.name)
+        self._move_files(build.zipped, given)
+        if not finished:
+            _LOG.warning("mlbundle: bdist_wheel made no wheel in %s; optimize what it made with `mlbundle optimize WHEEL`", given)
+        for each in finished:
+            for line in summary_lines(job, each.result, each.wheel):
+                _LOG.info("%s", line)
+
+    def _move_files(self, zipped: Path, given: Path) -> None:
+        """Bring what other plugins put beside the wheel to where it was meant to be, and tell later commands of our wheels."""
+        for path in zipped.glob("*"):
+            if path.suffix != ".whl":
+                shutil.move(path, given / path.name)
+        files = self.distribution.dist_files
+        files[:] = [(*row[:2], str(given / Path(row[2]).name) if Path(row[2]).parent == zipped else row[2]) for row in files]
+
+
+def _prepared() -> Job:
+    source_date_epoch()
+    registry = load_registry()
+    root = Path.cwd()
+    return prepare(project_config(root, registry, places=()), registry, project=root)
+
+
+def _abort(message: str, code: int) -> None:
+    print(message, file=sys.stderr)  # noqa: T201 - setuptools' log may be switched off
+    raise SystemExit(code)
