@@ -6,10 +6,12 @@ import logging
 import re
 import shutil
 import sys
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from setuptools import Distribution
+from setuptools.errors import ModuleError
 
 from hatch_mlbundle.adapters.ending import ended_by_termination, one_line, summary_lines
 from hatch_mlbundle.adapters.project import project_config
@@ -31,7 +33,10 @@ _FRONT_ENDS_OWN = re.compile(r"\.tmp-\w{8}")
 
 def install(dist: Distribution) -> None:
     """Let the distribution's `bdist_wheel`, whatever other plugins and setup.py made of it, optimize; a second time changes nothing."""
-    command = dist.get_command_class("bdist_wheel")
+    try:
+        command = dist.get_command_class("bdist_wheel")
+    except (ImportError, ModuleError):  # a setuptools before 70.1 builds wheels only where `wheel` is installed
+        return
     if not issubclass(command, OptimizingWheel):
         dist.cmdclass["bdist_wheel"] = type("bdist_wheel", (OptimizingWheel, command), {})
 
@@ -48,12 +53,14 @@ class OptimizingWheel(bdist_wheel):
         given = Path(cast("str", self.dist_dir)).absolute()
         bdist: Any = self.get_finalized_command("bdist")
         with work_folder(Path(bdist.bdist_base, "mlbundle")) as folder:
-            self._build = TreeBuild(job, folder, given.parent if _FRONT_ENDS_OWN.fullmatch(given.name) else given)
-            self.dist_dir = str(self._build.zipped)
-            compression = self.compression
+            build = TreeBuild(job, folder, given.parent if _FRONT_ENDS_OWN.fullmatch(given.name) else given)
+            self._build, self.dist_dir, compression = build, str(build.zipped), self.compression
             try:
                 super().run()
-                self._finish(job, self._build, given)
+                self._finish(job, build, given)
+            except BaseException:
+                build.discard()
+                raise
             finally:
                 self._build, self.dist_dir, self.compression = None, str(given), compression
 
@@ -64,17 +71,17 @@ class OptimizingWheel(bdist_wheel):
             return
         name = f"{'-'.join((self.wheel_dist_name, *self.get_tag()))}.whl"
         try:
-            with one_line(_abort, f"nothing was replaced by {name}"), ended_by_termination():
+            with one_line(_abort, "no wheel was built"), ended_by_termination():
                 self._build.optimize(Path(self.bdist_dir), Path(wheelfile_base).name, name)
         except BaseException:
             if not self.keep_temp:  # the next build would pack what is left of this one
                 shutil.rmtree(self.bdist_dir, ignore_errors=True)
             raise
-        self.compression = "stored"  # only its list of files is looked at
+        self.compression = zipfile.ZIP_STORED  # only what it lists is looked at
 
     def _finish(self, job: Job, build: TreeBuild, given: Path) -> None:
         """Put everything where it was asked for, and tell what was saved."""
-        with one_line(_abort, "no wheel was finished"), ended_by_termination():
+        with one_line(_abort, "no wheel was built"), ended_by_termination():
             finished = build.finish()
             for each in finished:
                 if each.wheel.parent != given:

@@ -59,6 +59,12 @@ class TreeBuild:
         """
         return [self._finished(wheel) for wheel in sorted(self.zipped.glob("*.whl"))]
 
+    def discard(self) -> None:
+        """Remove the wheel that was made from the tree, and what tells of it: the build failed afterwards, or is to give another."""
+        if self._built:
+            remove_what_tells(self._job, self._built.wheel)
+            self._built.wheel.unlink(missing_ok=True)
+
     def _pack(self, tree: Path, dist_info: str, wheel: Path) -> None:
         make_folder(wheel.parent)
         workers = self._job.config.workers
@@ -79,8 +85,7 @@ class TreeBuild:
         same = recorded(zipped) == recorded(ours.wheel)
         if same and zipped.name == ours.wheel.name:
             return ours
-        remove_what_tells(self._job, ours.wheel)
-        ours.wheel.unlink()
+        self.discard()
         if not same:
             return self._optimized(zipped, _late("was changed after bdist_wheel had packed it"))
         return self._optimized((self._packed / ours.wheel.name).rename(self._packed / zipped.name))

@@ -38,8 +38,10 @@ def recorded(wheel: Path) -> Recorded:
     """Return what the RECORD of a wheel, which was just built, lists; raises ArtifactError where there is none that can be read."""
     try:
         with zipfile.ZipFile(wheel) as archive:
-            (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/RECORD") and name.count("/") == 1)
-            rows = parse_record(archive.read(name).decode("utf-8"))
+            names = [name for name in archive.namelist() if name.endswith(".dist-info/RECORD") and name.count("/") == 1]
+            if len(names) != 1:
+                raise ArtifactError(wheel.name, f"was built with {len(names)} files dist-info/RECORD; a wheel has one")
+            rows = parse_record(archive.read(names[0]).decode("utf-8"))
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise ArtifactError(wheel.name, f"was built with a RECORD that cannot be read ({error}); build it again") from None
     return {path: (row.algorithm, row.digest, row.size) for path, row in rows.items()}
