@@ -32,7 +32,8 @@ def tiny_package(folder: Path, *, native: bool = False) -> Path:
     (tests / "test_answer.py").write_text("from tiny_app import answer\n\n\ndef test_answer():\n    assert answer() == 42\n")
     (tests / "noise.bin").write_bytes(bytes(range(256)) * 400)
     if native:
-        compile_elf(tests.parent / "native.so", "-shared", "-fPIC", "-g")
+        library = compile_elf(tests.parent / "native.so", "-shared", "-fPIC", "-g")
+        library.with_name("native.so.c").unlink()
     return folder
 
 

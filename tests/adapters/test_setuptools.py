@@ -207,10 +207,19 @@ def test_summary_and_what_is_found_fit_80_columns(tmp_path: Path) -> None:
     assert complaints(result) == []
 
 
+@pytest.fixture(scope="session")
+def twin(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Return a folder with the tiny package and a native library in it, and the wheel that hatch builds of that."""
+    folder = tmp_path_factory.mktemp("twin")
+    tree = tiny_package(folder / "tree", native=True)
+    return tree, hatch_wheel(folder / "hatch", tree, TABLE)
+
+
 @pytest.mark.skipif(sys.platform != "linux" or not shutil.which("gcc"), reason="a native library is compiled")
 @pytest.mark.parametrize("kind", ["pyproject.toml", "setup.cfg", "setup.py"])
-def test_what_ships_is_what_hatch_ships_byte_for_byte(tmp_path: Path, kind: str) -> None:
-    project = tiny_package(tmp_path / "project", native=True)
+def test_what_ships_is_what_hatch_ships_byte_for_byte(tmp_path: Path, twin: tuple[Path, Path], kind: str) -> None:
+    tree, hatchs = twin
+    project = shutil.copytree(tree, tmp_path / "project")
     metadata = {"pyproject.toml": PROJECT + DISCOVERY}.get(kind, "")
     (project / "pyproject.toml").write_text(BUILD_SYSTEM.format(requirement="hatch-mlbundle") + metadata + TABLE)
     if kind == "setup.cfg":
@@ -219,11 +228,10 @@ def test_what_ships_is_what_hatch_ships_byte_for_byte(tmp_path: Path, kind: str)
     elif kind == "setup.py":
         (project / "setup.py").write_text(SETUP.replace("setup(", 'setup(name="Tiny_App", version="1.0", '))
     wheel = wheel_of(project)
-    twin = hatch_wheel(tmp_path / "twin", project / "build" / "lib", TABLE)
-    assert shipped(wheel) == shipped(twin)
+    assert shipped(wheel) == shipped(hatchs)
     assert shipped(wheel).keys() == {"tiny_app/__init__.py", "tiny_app/native.so"}
     assert len(shipped(wheel)["tiny_app/native.so"]) < (project / "tiny_app" / "native.so").stat().st_size
-    done, twins = ([(step.optimizer, step.changes) for step in manifest_of(each).steps] for each in (wheel, twin))
+    done, twins = ([(step.optimizer, step.changes) for step in manifest_of(each).steps] for each in (wheel, hatchs))
     assert done == twins
 
 
@@ -269,14 +277,12 @@ def test_the_class_is_put_in_front_once(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_an_editable_wheel_stays_as_setuptools_makes_it(tmp_path: Path) -> None:
-    code = "import sys, setuptools.build_meta as backend; backend.build_editable(sys.argv[1])"
-    wheels = []
-    for tables in ("", TABLE):
-        project = setuptools_project(tmp_path / f"project{len(tables)}", tables)
-        command = [sys.executable, "-W", "ignore", "-c", code, "dist"]
-        subprocess.run(command, cwd=project, env=environment(), capture_output=True, check=True)
-        assert [path.suffix for path in (project / "dist").iterdir()] == [".whl"]
-        wheels.append(contents(built_wheel(project)))
+    projects = [setuptools_project(tmp_path / name, tables) for name, tables in (("plain", ""), ("ours", TABLE))]
+    build = "import os, sys, setuptools.build_meta as backend\nfor folder in sys.argv[1:]: os.chdir(folder); backend.build_editable('dist')"
+    command = [sys.executable, "-W", "ignore", "-c", build, *map(str, projects)]
+    subprocess.run(command, env=environment(), capture_output=True, check=True)
+    assert [path.suffix for project in projects for path in (project / "dist").iterdir()] == [".whl", ".whl"]
+    wheels = [contents(built_wheel(project)) for project in projects]
     assert wheels[0].keys() == wheels[1].keys()
     assert any(path.endswith((".pth", "finder.py")) for path in wheels[1])
 
@@ -319,7 +325,7 @@ def test_a_breach_of_the_budget_replaces_nothing_and_leaves_no_tree(tmp_path: Pa
     assert result.returncode == 1
     (line,) = complaints(result)
     assert re.match(r"mlbundle: budget: installed is .* over the 100 B allowed", line)
-    assert line.endswith(f"(no wheel was built)")
+    assert line.endswith("(no wheel was built)")
     assert {path: path.read_bytes() for path in wheel.parent.iterdir()} == before
     (base,) = (project / "build").glob("bdist.*")
     assert list(base.iterdir()) == []
