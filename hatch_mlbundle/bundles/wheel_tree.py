@@ -71,7 +71,7 @@ def _paths(tree: Path) -> Iterator[str]:
 
 
 def _file(tree: Path, path: str) -> File:
-    fault = name_fault(path)
+    fault = name_fault(path) or _encoding_fault(path)
     if fault:
         raise ArtifactError(str(tree), f"has a file whose name {fault}: {path!r}; rename it and build again")
     place = tree / path
@@ -79,6 +79,14 @@ def _file(tree: Path, path: str) -> File:
     mode = 0o755 if status.st_mode & stat.S_IXUSR else 0o644
     sha256, owner, content = sha256_of_file(place), path.partition("/")[0], DiskContent(place)
     return File(path=path, size=status.st_size, sha256=sha256, mode=mode, kind=Kind.OTHER, owner=owner, content=content)
+
+
+def _encoding_fault(path: str) -> str | None:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return "is not UTF-8"
+    return None
 
 
 def _drop(tree: Path, path: str) -> None:
