@@ -44,7 +44,7 @@ def install(dist: Distribution) -> None:
 class OptimizingWheel(bdist_wheel):
     """What stands before a class `bdist_wheel`. Editable installs call `write_wheelfile` alone, and so stay as they are."""
 
-    _build: TreeBuild | None = None
+    _tree_build: TreeBuild | None = None
 
     def run(self) -> None:
         """Check configuration and tools, then build; what `bdist_wheel` puts into `dist_dir` is exchanged for our wheel."""
@@ -54,7 +54,7 @@ class OptimizingWheel(bdist_wheel):
         bdist: Any = self.get_finalized_command("bdist")
         with work_folder(Path(bdist.bdist_base, "mlbundle")) as folder:
             build = TreeBuild(job, folder, given.parent if _FRONT_ENDS_OWN.fullmatch(given.name) else given)
-            self._build, self.dist_dir, compression = build, str(build.zipped), self.compression
+            self._tree_build, self.dist_dir, compression = build, str(build.zipped), self.compression
             try:
                 super().run()
                 self._finish(job, build, given)
@@ -62,17 +62,17 @@ class OptimizingWheel(bdist_wheel):
                 build.discard()
                 raise
             finally:
-                self._build, self.dist_dir, self.compression = None, str(given), compression
+                self._tree_build, self.dist_dir, self.compression = None, str(given), compression
 
     def write_wheelfile(self, wheelfile_base: str, *arguments: Any, **options: Any) -> None:
         """Write WHEEL, the last file of the tree, then make the tree small."""
         super().write_wheelfile(wheelfile_base, *arguments, **options)
-        if self._build is None or self.bdist_dir is None:
+        if self._tree_build is None or self.bdist_dir is None:
             return
         name = f"{'-'.join((self.wheel_dist_name, *self.get_tag()))}.whl"
         try:
             with one_line(_abort, "no wheel was built"), ended_by_termination():
-                self._build.optimize(Path(self.bdist_dir), Path(wheelfile_base).name, name)
+                self._tree_build.optimize(Path(self.bdist_dir), Path(wheelfile_base).name, name)
         except BaseException:
             if not self.keep_temp:  # the next build would pack what is left of this one
                 shutil.rmtree(self.bdist_dir, ignore_errors=True)
