@@ -16,6 +16,7 @@ from setuptools.errors import ModuleError
 from hatch_mlbundle.adapters.ending import ended_by_termination, one_line, summary_lines
 from hatch_mlbundle.adapters.project import project_config
 from hatch_mlbundle.adapters.tree_build import TreeBuild, work_folder
+from hatch_mlbundle.atomic import make_folder
 from hatch_mlbundle.cache import link_or_copy
 from hatch_mlbundle.epoch import source_date_epoch
 from hatch_mlbundle.job import Job, prepare
@@ -50,11 +51,11 @@ class OptimizingWheel(bdist_wheel):
         """Check configuration and tools, then build; what `bdist_wheel` puts into `dist_dir` is exchanged for our wheel."""
         with one_line(_abort):
             job = _prepared()
-        given = Path(cast("str", self.dist_dir)).absolute()
+        given, compression = Path(cast("str", self.dist_dir)), self.compression
         bdist: Any = self.get_finalized_command("bdist")
         with work_folder(Path(bdist.bdist_base, "mlbundle")) as folder:
-            build = TreeBuild(job, folder, given.parent if _FRONT_ENDS_OWN.fullmatch(given.name) else given)
-            self._tree_build, self.dist_dir, compression = build, str(build.zipped), self.compression
+            build = TreeBuild(job, folder, _asked_for(given))
+            self._tree_build, self.dist_dir = build, str(build.zipped)
             try:
                 super().run()
                 self._finish(job, build, given)
@@ -84,9 +85,9 @@ class OptimizingWheel(bdist_wheel):
         with one_line(_abort, "no wheel was built"), ended_by_termination():
             finished = build.finish()
             for each in finished:
-                if each.wheel.parent != given:
+                if each.wheel.parent != given.absolute():
                     link_or_copy(each.wheel, given / each.wheel.name)
-        self._move_files(build.zipped, given)
+            self._move_files(build.zipped, given)
         if not finished:
             _LOG.warning("mlbundle: bdist_wheel made no wheel in %s; optimize what it made with `mlbundle optimize WHEEL`", given)
         for each in finished:
@@ -97,9 +98,16 @@ class OptimizingWheel(bdist_wheel):
         """Bring what other plugins put beside the wheel to where it was meant to be, and tell later commands of our wheels."""
         for path in zipped.glob("*"):
             if path.suffix != ".whl":
+                make_folder(given)
                 shutil.move(path, given / path.name)
         files = self.distribution.dist_files
         files[:] = [(*row[:2], str(given / Path(row[2]).name) if Path(row[2]).parent == zipped else row[2]) for row in files]
+
+
+def _asked_for(dist_dir: Path) -> Path:
+    """Return the folder that whoever asked for the build named, which is not always that which `bdist_wheel` is given."""
+    folder = dist_dir.absolute()
+    return folder.parent if _FRONT_ENDS_OWN.fullmatch(folder.name) else folder
 
 
 def _prepared() -> Job:

@@ -235,6 +235,13 @@ def test_what_ships_is_what_hatch_ships_byte_for_byte(tmp_path: Path, twin: tupl
     assert done == twins
 
 
+def test_later_commands_find_the_wheel_where_it_was_to_be(tmp_path: Path) -> None:
+    told = "\nprint('told', [row[2] for row in dist.dist_files], dist.get_command_obj('bdist_wheel').dist_dir)\n"
+    project = setuptools_project(tmp_path, setup=SETUP.replace("setup(", "dist = setup(") + told)
+    result = bdist_wheel(project, "--dist-dir=out/wheels")
+    assert result.stdout.splitlines()[-1] == "told ['out/wheels/tiny_app-1.0-py3-none-any.whl'] out/wheels"
+
+
 def test_a_project_without_the_table_is_left_alone_and_imports_nothing_of_ours(tmp_path: Path) -> None:
     ours = "\nimport sys\nprint('ours', sorted(name for name in sys.modules if name.startswith('hatch_mlbundle')))\n"
     project = setuptools_project(tmp_path, "[tool.other]\nneeds = 'mlbundle'\n", setup=SETUP + ours)
