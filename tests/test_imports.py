@@ -48,7 +48,17 @@ LAYERS = [
             "compare_command",
             "completion_command",
         ),
-        *("explore_command", "hooks", "invocation", "measure_command", "model_commands", "models_command", "optimize_command"),
+        *(
+            "explore_command",
+            "hooks",
+            "init_command",
+            "initial.*",
+            "invocation",
+            "measure_command",
+            "model_commands",
+            "models_command",
+            "optimize_command",
+        ),
         *("plan_command", "plugins_command", "report_commands", "setuptools_entry", "subjects", "trace_command"),
     ],
 ]
@@ -63,6 +73,7 @@ HOSTS = {
     "setuptools": ["adapters.setuptools"],
     "rich": ["reports.*", "cli", "commands", "report_commands"],
     "pluggy": ["hookspecs", "plugins"],
+    "tomlkit": ["initial.toml_file"],
     "shtab": ["completion_command"],
     "backports": ["bundles.archives.zstd_stream"],
 }
