@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import __version__, crash
+from . import __version__, crash, verify_command
 from .errors import MlbundleError
 from .late import late
 from .profile import FILE_NAME
@@ -86,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_optimize(subparsers)
     _add_analyze(subparsers)
     _add_compare(subparsers)
+    verify_command.add_to(subparsers)
     _add_check(subparsers)
     _add_explore(subparsers)
     _add_measure(subparsers)
