@@ -31,14 +31,14 @@ MEMBERS, MEMBER_SIZE = 200, 10**7
 def make_wheel(path: Path) -> None:
     """Write a wheel whose members deflate to about half, as libraries do: the same bytes each time."""
     source = random.Random(0)
-    noise = source.randbytes(1 << 16)
+    noise = source.randbytes(1 << 13)
     info = "demo-1.0.dist-info"
     members = {f"{info}/WHEEL": b"Wheel-Version: 1.0\n", f"{info}/METADATA": b"Metadata-Version: 2.1\nName: demo\nVersion: 1.0\n"}
     rows: list[str] = []
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         for number in range(MEMBERS):
             pieces = (
-                source.randbytes(2048) + noise[at : at + 2048] for at in (source.randrange(1 << 15) for _ in range(MEMBER_SIZE // 4096))
+                source.randbytes(2048) + noise[at : at + 2048] for at in (source.randrange(6 << 10) for _ in range(MEMBER_SIZE // 4096))
             )
             members[f"demo/lib{number}.so"] = b"".join(pieces)
             for name in list(members):
