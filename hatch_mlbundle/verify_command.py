@@ -18,8 +18,8 @@ def add_to(commands: Commands) -> None:
         _actions.verify,
         "Prove that an artifact is the one that a manifest describes: its own bytes, each file in it, and what lies beside it.",
         examples={
-            "mlbundle optimize dist/*.whl && mlbundle verify dist/*.whl": "by the manifest that lies beside the wheel",
-            "mlbundle verify old/app app-1.0.mlbundle.json": "by the manifest of a release, wherever that came from",
+            "mlbundle verify old/app app-1.0.mlbundle.json": "by the manifest of a release; without it, by the one beside the artifact",
+            "mlbundle verify old/app app-1.0.mlbundle.json --complete -q": "for a script: everything is there, and nothing else",
         },
         exits=("it is the one", "it is another one, or damaged", "the manifest proves nothing, or something cannot be read"),
     )
