@@ -18,12 +18,19 @@ from .sources import READING, SOURCE_READERS, SourceReaders
 class Sources:
     """Sources that might go: the dotted name of each by its path, and its path below the folder of its top-level package.
 
-    `modules` returns the paths of all files that provide modules of a package, among them what may read sources.
+    `modules` returns the paths of all files that provide modules of a package, among them what may read sources: `may_read` says of each
+    whether it might, in a package that is not known.
     """
 
     names: Mapping[str, str]
     below: Mapping[str, str]
     modules: Callable[[str], Iterable[str]]
+    may_read: Callable[[File], Json]
+
+
+def has_reading_words(file: File) -> Json:
+    """Say whether a module holds any word by which it might read sources."""
+    return READING.search(file.read()) is not None
 
 
 def why_read(bundle: Bundle, sources: Sources, context: Context) -> dict[str, str]:
@@ -35,7 +42,7 @@ def why_read(bundle: Bundle, sources: Sources, context: Context) -> dict[str, st
     for package, paths in by_package.items():
         if package in SOURCE_READERS:
             read |= _read_of_known(bundle, sources, SOURCE_READERS[package], paths, context)
-        elif reader := _reader_in(bundle, sources.modules(package), context):
+        elif reader := _reader_in(bundle, sources, package, context):
             read |= dict.fromkeys(paths, f"{reader} may read sources")
     return read
 
@@ -71,11 +78,7 @@ def _lies_in(path: str, folders: set[str]) -> bool:
     return False
 
 
-def _reader_in(bundle: Bundle, paths: Iterable[str], context: Context) -> str | None:
+def _reader_in(bundle: Bundle, sources: Sources, package: str, context: Context) -> str | None:
     """Return the first module of a package that might read sources."""
-    files = [bundle[path] for path in sorted(paths) if bundle[path].kind in (Kind.BYTECODE, Kind.PYTHON)]
-    return next((path for path, reads in context.examine("readers", files, _may_read).items() if reads), None)
-
-
-def _may_read(file: File) -> Json:
-    return READING.search(file.read()) is not None
+    files = [bundle[path] for path in sorted(sources.modules(package)) if bundle[path].kind in (Kind.BYTECODE, Kind.PYTHON)]
+    return next((path for path, reads in context.examine("readers", files, sources.may_read).items() if reads), None)

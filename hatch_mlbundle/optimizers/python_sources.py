@@ -9,7 +9,7 @@ from typing import ClassVar
 from hatch_mlbundle.frozenmodules import FrozenModules, archive_of
 from hatch_mlbundle.model import Bundle, Change, Drop, Finding, Keep
 from hatch_mlbundle.modulesets.model import is_below
-from hatch_mlbundle.modulesets.reading import Sources, why_read
+from hatch_mlbundle.modulesets.reading import Sources, has_reading_words, why_read
 from hatch_mlbundle.optimizer import ArtifactKind, Context, Optimizer, Options, option
 
 
@@ -61,7 +61,7 @@ def _read(bundle: Bundle, modules: FrozenModules, sources: Mapping[str, str], co
     def paths_of(package: str) -> list[str]:
         return [path for name, paths in modules.files.items() if is_below(name, (package,)) for path in paths]
 
-    return why_read(bundle, Sources(names=sources, below=below, modules=paths_of), context)
+    return why_read(bundle, Sources(names=sources, below=below, modules=paths_of, may_read=has_reading_words), context)
 
 
 def _source_beside_bytecode(path: str, modules: FrozenModules) -> str | None:

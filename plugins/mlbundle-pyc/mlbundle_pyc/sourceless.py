@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from posixpath import basename, dirname
 
 from hatch_mlbundle.importpaths import ImportPaths, installed, module_of
-from hatch_mlbundle.model import Bundle, Change, Convert, File, Finding, Keep, Kind
+from hatch_mlbundle.model import Bundle, Change, Convert, Finding, Keep, Kind
 from hatch_mlbundle.modulesets.model import is_below
 from hatch_mlbundle.modulesets.reading import Sources, why_read
-from hatch_mlbundle.optimizer import Context, ConvertTask, Detail, Json, Optimizer, Options, option
+from hatch_mlbundle.optimizer import Context, ConvertTask, Detail, Optimizer, Options, option
 
+from .source_reading import may_read_sources
 from .target import OURS, why_not
 
 _SCRIPTS = {
@@ -22,8 +22,6 @@ _SCRIPTS = {
     "sitecustomize.py": "site looks for it by its name",
     "usercustomize.py": "site looks for it by its name",
 }
-_NAMES_SOURCES = re.compile(rb"\.py['\"]|open\(\s*__file__|SourceFileLoader|spec_from_file_location|run_path|importmode|\bcoverage\b")
-"""How a module gets at sources by their paths: it names one, opens its own, or has another one run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,17 +111,8 @@ class Sourceless(Optimizer[SourcelessOptions]):
         for path, top in tops.items():
             of_package.setdefault(basename(top).partition(".")[0], []).append(path)
         below = {path: installed(path)[len(tops[path]) + 1 :] for path in names}
-        read = why_read(bundle, Sources(names=names, below=below, modules=lambda package: of_package.get(package, ())), context)
-        files = [bundle[path] for path in names]
-        naming = [path for path, found in context.examine("names-sources", files, _names_sources).items() if found]
-        for reader in sorted(naming, reverse=True):
-            package = names[reader].partition(".")[0]
-            read |= {path: f"{reader} may read sources" for path, name in names.items() if name.partition(".")[0] == package}
-        return read
-
-
-def _names_sources(file: File) -> Json:
-    return _NAMES_SOURCES.search(file.read()) is not None
+        modules = Sources(names=names, below=below, modules=lambda package: of_package.get(package, ()), may_read=may_read_sources)
+        return why_read(bundle, modules, context)
 
 
 def _why_not_module(path: str, bundle: Bundle, paths: ImportPaths) -> str | None:

@@ -49,14 +49,7 @@ def _tags(bundle: Bundle) -> Iterator[str]:
         if _WHEEL.fullmatch(path) and file.size < 1 << 20:
             headers = HeaderParser().parsestr(file.read().decode("utf-8", "replace"))
             for value in headers.get_all("Tag", []):
-                tag = str(value).strip()
-                if tag.count("-") == 2:
-                    yield from (
-                        f"{p}-{a}-{s}"
-                        for p in tag.split("-")[0].split(".")
-                        for a in tag.split("-")[1].split(".")
-                        for s in [tag.split("-")[2]]
-                    )
+                yield from map(str, parse_tag(str(value).strip()))
 
 
 def _folder_problem(bundle: Bundle, python: str) -> str | None:
