@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import marshal
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from hatch_mlbundle.errors import KeptError
 from hatch_mlbundle.model import File
 from hatch_mlbundle.modulesets.docstrings import FRAMEWORKS
 from hatch_mlbundle.optimizer import Json
 
+from .compiling import compiled
 from .docstrings import all_code, docstring_size, imports_of, names_in, reads_docstrings
-from .marshal_tree import read_tree
+from .marshal_tree import CodeNode, read_tree
 from .pyc_file import code_in
 
 _READS = re.compile(rb"__doc__|getdoc|cleandoc|getsource|getcomments|findsource|getblock|docopt|doctest|pydoc")
@@ -25,9 +28,20 @@ def examine_code(file: File) -> Json:
     `readers` are the definitions at its top that read docstrings, None where nothing in it does; `names` may then be whose they are.
     """
     try:
-        code = read_tree(code_in(file))
+        return _facts(read_tree(code_in(file)))
     except (ValueError, RecursionError) as error:
         return {"error": str(error) or type(error).__name__}
+
+
+def examine_compiled(file: File) -> Json:
+    """Return the same of a source, as it is once compiled."""
+    try:
+        return _facts(read_tree(marshal.dumps(compiled(file.read(), "<source>"))))
+    except KeptError as error:
+        return {"error": str(error)}
+
+
+def _facts(code: CodeNode) -> Json:
     reading = any(map(reads_docstrings, all_code(code)))
     readers = [each.name for each in code.nested() if any(map(reads_docstrings, all_code(each)))] if reading else None
     names = sorted(names_in(code))

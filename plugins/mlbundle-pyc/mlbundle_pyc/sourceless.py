@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from posixpath import basename, dirname
@@ -29,6 +30,7 @@ class SourcelessOptions(Options):
     """The options of `sourceless`."""
 
     python: str = option('Of a folder: the release of Python that runs it ("3.11"), where its paths do not tell.', default="")
+    docstrings: bool = option("Whether docstrings stay that nothing is known to read.", default=True)
     asserts: bool = option("Whether `assert` statements stay; without them `__debug__` is false in these modules.", default=True)
     may_grow: bool = option("Whether bytecode takes a source's place also where it is larger.", default=False)
     packages: tuple[str, ...] = option("Dotted names of packages whose sources go whether anything may read them or not.", default=())
@@ -63,13 +65,14 @@ class Sourceless(Optimizer[SourcelessOptions]):
             return
         self._report_unknown(sources.values(), context)
         named = {path: reason for path in sources if (reason := _why_not_module(path, bundle, paths))}
+        kept = self._kept_docstrings(bundle, sources, context)
         read = self._read(bundle, paths, {path: name for path, name in sources.items() if path not in named}, context)
         for path, name in sorted(sources.items()):
             target = path[:-3] + ".pyc"
             reason = named.get(path) or self._why_kept(name, read.get(path))
             if target in bundle:
                 reason = f"{basename(target)} is there already"
-            yield Keep(path=path, reason=reason) if reason else self._conversion(path, target)
+            yield Keep(path=path, reason=reason) if reason else self._conversion(path, target, kept.get(path))
 
     def convert(self, task: ConvertTask, context: Context) -> Mapping[str, Detail]:
         """Write the bytecode; raises KeptError where this Python cannot compile the source, UnsoundResultError."""
@@ -77,7 +80,8 @@ class Sourceless(Optimizer[SourcelessOptions]):
 
         (path,), (target,) = task.change.sources, task.change.outputs
         source = task.sources[path].read_bytes()
-        data = compile_source(source, installed(path), asserts=self.options.asserts)
+        kept = json.loads(task.change.key)
+        data = compile_source(source, installed(path), asserts=self.options.asserts, kept=kept)
         place = task.target / target
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(data)
@@ -87,9 +91,20 @@ class Sourceless(Optimizer[SourcelessOptions]):
         """Return how a module's source stays."""
         return f'add "{module or path}" to `keep` in [tool.mlbundle.{self.name}]'
 
-    def _conversion(self, path: str, target: str) -> Convert:
-        reason = f"compiled for CPython {OURS}"
-        return Convert(path=path, reason=reason, sources=(path,), outputs=(target,), may_grow=self.options.may_grow)
+    def _conversion(self, path: str, target: str, kept: list[str] | None) -> Convert:
+        reason = f"compiled for CPython {OURS}" + (", without docstrings that nothing is known to read" if kept is not None else "")
+        return Convert(path=path, reason=reason, sources=(path,), outputs=(target,), may_grow=self.options.may_grow, key=json.dumps(kept))
+
+    def _kept_docstrings(self, bundle: Bundle, names: Mapping[str, str], context: Context) -> dict[str, list[str]]:
+        """Return the definitions whose docstrings stay, for each module of which not all stay."""
+        if self.options.docstrings:
+            return {}
+        from .readers import Readers, examine_compiled
+
+        facts = context.examine("compiled-docstrings", [bundle[path] for path in names], examine_compiled)
+        told = {path: each for path, each in facts.items() if "error" not in each}
+        readers = Readers({path: name.partition(".")[0] for path, name in names.items()}, told)
+        return {path: list(readers.kept_names(path)) for path in told if readers.why_kept(path) is None}
 
     def _why_kept(self, name: str, reader: str | None) -> str | None:
         if is_below(name, self.options.keep):
