@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from .bundles.pyz import size_in_bundle
 from .errors import UnsoundResultError
 from .model import Convert, File, Rewrite
 from .optimizer import Context, ConvertTask, Detail, Optimizer, Task
@@ -75,7 +76,7 @@ class _One:
         detail = optimizer.rewrite(self._task, context)
         if not self.place.exists():
             return "nothing to gain"
-        if self.place.stat().st_size >= self._task.file.size:
+        if size_in_bundle(self._task.file.path, self.place) >= self._task.file.size:
             return "not smaller when rewritten"
         optimizer.check(self._task, context)
         self.details = {} if detail is None else {self._task.file.path: detail}
@@ -109,7 +110,7 @@ class _Several:
             return "nothing to gain"
         if strange := self._written() - made.keys():
             raise UnsoundResultError(f"it wrote {min(strange)}, which it did not plan")
-        if not self._change.may_grow and sum(path.stat().st_size for path in made.values()) >= self._size:
+        if not self._change.may_grow and sum(size_in_bundle(path, place) for path, place in made.items()) >= self._size:
             return "not smaller when converted"
         return None
 

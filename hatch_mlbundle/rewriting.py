@@ -12,11 +12,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from .bundles.pyz import size_in_bundle
 from .cache import Cache, Entry, link_or_copy
 from .canonical import digest, sha256_of_file
 from .drafts import Draft, Work, draft_of, outputs_of
 from .errors import KeptError, MlbundleError, StorageError, UnsoundResultError
 from .identify import HEAD, identify
+from .importpaths import is_in_pyz
 from .judging import TellingJudge
 from .model import DiskContent, File, Finding, Rewrite
 from .optimizer import ArtifactKind, Context, Detail, Json, Judge, Optimizer
@@ -106,6 +108,7 @@ class Rewriter:
 
     def _key(self, work: Work) -> str:
         machine = [self.identity, sys.platform, platform.machine()]
+        machine += ["module"] if is_in_pyz(work.change.path) else []  # it counts the bytes that it takes in the executable
         machine += ["image"] if self.context.artifact == "image" else []  # nothing of one was loaded to see whether it does
         if isinstance(work.change, Rewrite):
             return digest(["rewrite", *machine, work.sources[0].sha256, work.change.key])
@@ -176,7 +179,7 @@ class Rewriter:
             made = draft.outputs()
             companions = sorted(path for path in draft.companions.rglob("*") if path.is_file())
             names = {_COMPANION.format(number): path for number, path in enumerate(companions)}
-            value["outputs"] = [_output(numbers[path], place) for path, place in made.items()]
+            value["outputs"] = [_output(numbers[path], path, place) for path, place in made.items()]
             value["companions"] = {name: path.relative_to(draft.companions).as_posix() for name, path in names.items()}
             value["details"] = [[numbers[path], detail] for path, detail in draft.details.items() if path in made]
             known = {each["place"]: each["sha256"] for each in value["outputs"]}
@@ -213,8 +216,8 @@ def _link(path: Path, target: Path) -> None:
         unfinished.unlink(missing_ok=True)  # POSIX: renaming onto another name of the same file leaves both
 
 
-def _output(number: int, path: Path) -> dict[str, Any]:
-    return {"number": number, "place": _RESULT.format(number), "size": path.stat().st_size, "sha256": sha256_of_file(path)}
+def _output(number: int, path: str, place: Path) -> dict[str, Any]:
+    return {"number": number, "place": _RESULT.format(number), "size": size_in_bundle(path, place), "sha256": sha256_of_file(place)}
 
 
 def _head(path: Path) -> bytes:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from posixpath import dirname
 from typing import TYPE_CHECKING
 
 from hatch_mlbundle.bundles.scripts import python_release
 from hatch_mlbundle.errors import UnsoundResultError
-from hatch_mlbundle.importpaths import ImportPaths, is_in_pyz
+from hatch_mlbundle.importpaths import SCRIPTS, ImportPaths, is_in_pyz
 from hatch_mlbundle.model import Bundle, Change, Convert, File, Finding, Keep, Kind
 from hatch_mlbundle.modulesets.model import is_below
 from hatch_mlbundle.optimizer import Context, ConvertTask, Detail, Json, Optimizer, Options, option
@@ -92,6 +93,10 @@ class StripDocstrings(Optimizer[StripDocstringsOptions]):
 
     def _of_this_python(self, files: list[File], bundle: Bundle, context: Context) -> list[File]:
         """Return the files that are bytecode of the running Python, and tell of the others, once."""
+        if any(dirname(path).endswith(SCRIPTS) for path in bundle):
+            message = "the modules of an executable that PyInstaller has still to make stay; run this step on the finished folder"
+            context.report(Finding(code="MB943", message=message))
+            files = [file for file in files if not is_in_pyz(file.path)]
         frozen = any(is_in_pyz(file.path) for file in files)
         release = python_release(bundle) if frozen else RELEASE
         known = context.examine("magic", [file for file in files if not is_in_pyz(file.path)], _is_ours)
