@@ -3,7 +3,7 @@
 python benchmarks/verify_artifact.py                   # what is read is temporary
 python benchmarks/verify_artifact.py --keep FOLDER     # it is made there, or taken as it is, and stays
 
-The folder is that of analyze.py: 20,000 files and 5 GB. The wheel has 1 GB, and unpacks to about 2 GB in 200 files: as `mlbundle
+The folder is that of analyze.py: 20,000 files and 5 GB. The wheel has 1.1 GB, and unpacks to about 2 GB in 200 files: as `mlbundle
 verify` does, its peer hashes the wheel itself, and what it unpacks to.
 """
 
