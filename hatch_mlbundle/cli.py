@@ -31,6 +31,7 @@ COMMANDS = {
     },
     "prove": {
         "check": "hold an artifact against [tool.mlbundle.budget]",
+        "verify": "prove that an artifact is the one a manifest describes",
     },
     "set up": {
         "plugins": "list the optimizers that there are, with their options",

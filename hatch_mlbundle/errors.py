@@ -87,6 +87,12 @@ class ManifestError(MlbundleError):
     """A manifest that cannot be read, or whose major format version this release does not know."""
 
 
+class MismatchError(MlbundleError):
+    """An artifact is not the one that its manifest describes."""
+
+    exit_code: ClassVar[int] = 1
+
+
 class ProfileError(MlbundleError):
     """A profile that is not there, cannot be read, or whose major format version this release does not know."""
 
