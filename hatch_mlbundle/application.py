@@ -27,6 +27,7 @@ from .bundles.tables import Tables
 from .canonical import digest, sha256_of_file
 from .config import Config, decisive_settings, options_to_dict, selected
 from .contents.rows import contents_of
+from .epoch import stated_epoch
 from .errors import ArtifactError, FindingsError
 from .finished import Finished, recall, remember
 from .job import Job
@@ -187,7 +188,7 @@ def _make(job: Job, session: Session, path: Path | None, target: Path, findings:
     before = session.artifact.scan()
     proof = _proof(job, session, path, target.name, before.bundle)
     judged = proof.judge(run(before.bundle, job.stages_for(session.artifact.kind), session.services))
-    outcome, verification = judged.outcome, judged.report
+    outcome, verification = _documented(job, session, before, judged.outcome), judged.report
     told = _told(job.config, (*findings, *_idle(job), *outcome.findings))
     outside = told_names(outcome.bundle)
     replaced = outcome.bundle != before.bundle or target != path or _is_unfinished(session)
@@ -215,6 +216,18 @@ def _make(job: Job, session: Session, path: Path | None, target: Path, findings:
                 models.put_in_place()
     lasting = not outside and _is_lasting(manifest, outcome)  # models may lie beside the artifact another time
     return _Made(result=Result(manifest=manifest, verification=verification), text=text, lasting=lasting)
+
+
+def _documented(job: Job, session: Session, before: Side, outcome: Outcome) -> Outcome:
+    """Return the outcome with what a wheel that changed says of itself (docs/provenance.md)."""
+    if session.artifact.kind != "wheel" or outcome.bundle == before.bundle:
+        return outcome
+    from .provenance.documents import Documents  # most builds of a finished wheel need none
+    from .provenance.inventory import Author
+
+    author = Author(name="hatch-mlbundle", version=__version__, moment=stated_epoch())
+    private = (job.project.absolute(), Path(os.path.expanduser("~")))  # noqa: PTH111 - Path.home() raises where there is none
+    return Documents(settings=job.config.settings, author=author, private=private).put_into(before, outcome)
 
 
 def _tell(job: Job, target: Path, manifest: Manifest, text: bytes, commits: ExitStack) -> None:

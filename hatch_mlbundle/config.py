@@ -84,6 +84,11 @@ class Settings:
     runtime_messages: bool = option(
         "Whether frozen executables say, when a module or file is missing, which step left it out and how to keep it.", default=True
     )
+    record: bool = option("Whether a wheel that changed gets a record of what was done to it (docs/provenance.md).", default=True)
+    sbom: bool = option(
+        "Whether a wheel that changed gets an SBOM of what it holds (docs/provenance.md); those that it has are kept right anyway.",
+        default=False,
+    )
     packing: PackingSettings = option("How archives are compressed.", default=PackingSettings())
     limits: Limits = option("Bounds on what is unpacked.", default=Limits())
     verify: VerifySettings = option("The commands that prove that the result still works.", default=VerifySettings())
@@ -180,6 +185,7 @@ def decisive_settings(config: Config) -> dict[str, Any]:
         decisive |= {key: settings[key] for key in ("archive", "packing")}
     if not config.settings.runtime_messages:
         decisive["runtime-messages"] = False
+    decisive |= {key: settings[key] for key in ("record", "sbom") if settings[key] != (key == "record")}
     accuracy = config.settings.accuracy
     if config.settings.image != ImageSettings():
         decisive["image"] = settings["image"]

@@ -20,6 +20,9 @@ from hatch_mlbundle.importpaths import installed
 from hatch_mlbundle.model import Bundle, Change, Keep, Link
 from hatch_mlbundle.optimizer import ArtifactKind
 
+RECORD_NAME = "mlbundle.json"
+"""The name in dist-info of the record of what was done to a wheel (provenance/record.py)."""
+
 
 class WheelArtifact:
     """An open wheel. `workers` threads read and write it; `cache` knows the files of wheels that were read before.
@@ -56,7 +59,11 @@ class WheelArtifact:
         """Refuse links, which wheels do not carry, and any change of the files that make the archive a wheel."""
         if isinstance(change, Link):
             return "wheels carry no links"
-        return "installers need the file as it is" if change.path in self._sacred and not isinstance(change, Keep) else None
+        if isinstance(change, Keep):
+            return None
+        if change.path == f"{self._source.dist_info}/{RECORD_NAME}":
+            return "it is the record of what was done to the wheel"
+        return "installers need the file as it is" if change.path in self._sacred else None
 
     def on_disk(self, bundle: Bundle) -> Bundle:
         """Return what comes to lie in site-packages, under its paths there."""

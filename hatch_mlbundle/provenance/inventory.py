@@ -1,0 +1,139 @@
+"""An SBOM of what a wheel holds beside its project's own code: vendored distributions, grafted libraries, models (CycloneDX 1.6, JSON).
+
+It is written here and not by a library, whose next release might write the same with other bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import uuid
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from email.message import Message
+from email.parser import BytesHeaderParser
+from typing import Any, TypeAlias
+from urllib.parse import quote
+
+from hatch_mlbundle.canonical import digest
+from hatch_mlbundle.model import Bundle, File
+from hatch_mlbundle.models.external import BundledModel, find_models
+from hatch_mlbundle.models.weight_files import is_weights
+
+from .grafted import is_grafted, original_name
+
+NAME = "mlbundle.cdx.json"
+"""The SBOM's name in dist-info's `sboms` (PEP 770); `.cdx.json` is what CycloneDX recommends."""
+
+_Component: TypeAlias = dict[str, Any]
+
+_METADATA = re.compile(r"(?:.*/)?[^/]+(?:\.dist-info/METADATA|\.egg-info/PKG-INFO)")
+_SNAPSHOT = re.compile(r"(?:.*/)?models--([^/]+?)--([^/]+)/snapshots/([^/]+)")
+"""Where huggingface_hub keeps a revision of a model: the organization, the model and the commit."""
+_LARGEST = 1 << 22
+"""Bytes of metadata that nothing has."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Author:
+    """Who writes the SBOM, and when: seconds since 1970, None where no moment is to be told."""
+
+    name: str
+    version: str
+    moment: int | None
+
+
+def inventory(bundle: Bundle, dist_info: str, author: Author) -> bytes:
+    """Return the SBOM of a wheel that holds these files; its project is the main component."""
+    own = f"{dist_info}/METADATA"
+    project = _distribution(bundle[own]) or {"name": dist_info.partition("-")[0]}
+    main = {"type": "library", "bom-ref": project.get("purl", project["name"]), **project}
+    components = [*_vendored(bundle, own, main["bom-ref"]), *_grafted(bundle), *_models(bundle)]
+    edges = [{"ref": main["bom-ref"], "dependsOn": [each["bom-ref"] for each in components]}]
+    for each in components:
+        below = [inner["bom-ref"] for inner in each.get("components", ())]
+        edges.append({"ref": each["bom-ref"], **({"dependsOn": below} if below else {})})
+    tool = {"type": "application", "name": author.name, "version": author.version}
+    metadata = {**_timestamp(author.moment), "tools": {"components": [tool]}, "component": main}
+    rest = {"version": 1, "metadata": metadata, "components": components, "dependencies": edges}
+    serial = uuid.uuid5(uuid.NAMESPACE_OID, digest(rest))
+    document = {"bomFormat": "CycloneDX", "specVersion": "1.6", "serialNumber": serial.urn, **rest}
+    return (json.dumps(document, indent=1, ensure_ascii=True) + "\n").encode()
+
+
+def _timestamp(moment: int | None) -> dict[str, str]:
+    try:
+        return {} if moment is None else {"timestamp": f"{datetime.fromtimestamp(moment, timezone.utc):%Y-%m-%dT%H:%M:%SZ}"}
+    except (OverflowError, ValueError, OSError):  # no year of four digits
+        return {}
+
+
+def _vendored(bundle: Bundle, own: str, main: str) -> Iterator[_Component]:
+    """Yield the distributions whose metadata lies somewhere in the wheel, each once, wherever it is."""
+    places: dict[str, list[str]] = {}
+    found: dict[str, dict[str, Any]] = {}
+    for path, file in sorted(bundle.items()):
+        if path != own and _METADATA.fullmatch(path) and file.link is None and (vendored := _distribution(file)):
+            found[vendored["purl"]] = vendored
+            places.setdefault(vendored["purl"], []).append(path)
+    for purl, distribution in sorted(found.items()):
+        if purl != main:
+            yield {"type": "library", "bom-ref": purl, **distribution, **_occurrences(places[purl])}
+
+
+def _distribution(file: File) -> dict[str, Any] | None:
+    """Return what core metadata says of a distribution, None where it does not say its name and version."""
+    if file.size > _LARGEST:
+        return None
+    headers = BytesHeaderParser().parsebytes(file.read())
+    name, version = (str(headers.get(key, "")).strip() for key in ("Name", "Version"))
+    if not name or not version:
+        return None
+    purl = f"pkg:pypi/{quote(name.lower().replace('_', '-'), safe='.')}@{quote(version, safe='.')}"
+    return {"name": name, "version": version, **_licence(headers), "purl": purl}
+
+
+def _licence(headers: Message) -> dict[str, Any]:
+    """Return the licence where it is an SPDX expression (PEP 639): a free text may be anything."""
+    expression = str(headers.get("License-Expression", "")).strip()
+    return {"licenses": [{"expression": expression}]} if expression else {}
+
+
+def _grafted(bundle: Bundle) -> Iterator[_Component]:
+    for path, file in sorted(bundle.items()):
+        if is_grafted(path):
+            yield {"type": "library", "bom-ref": path, "name": original_name(path), **_hashes(file), **_occurrences([path])}
+
+
+def _models(bundle: Bundle) -> Iterator[_Component]:
+    for model in find_models(bundle):
+        inner = {} if model.is_file else {"components": list(_weights(model))}
+        hashes = _hashes(model.files[0]) if model.is_file else {}
+        known = {"type": "machine-learning-model", "bom-ref": model.path, "name": model.name}
+        yield {**known, **_revision(model), **hashes, **_occurrences([model.path]), **inner}
+
+
+def _revision(model: BundledModel) -> dict[str, str]:
+    """Return the version and purl (type huggingface) of a model that huggingface_hub laid down."""
+    match = _SNAPSHOT.fullmatch(model.path)
+    if match is None:
+        return {}
+    organization, name, commit = match.groups()
+    purl = f"pkg:huggingface/{quote(organization, safe='.')}/{quote(name, safe='.')}@{quote(commit.lower(), safe='')}"
+    return {"version": commit, "purl": purl}
+
+
+def _weights(model: BundledModel) -> Iterator[_Component]:
+    """Yield the files of a model that hold its weights: what tells how to load them is small, and says less."""
+    for file in model.files:
+        if is_weights(file):
+            yield {"type": "file", "bom-ref": file.path, "name": file.path, **_hashes(file)}
+
+
+def _hashes(file: File) -> dict[str, Any]:
+    return {"hashes": [{"alg": "SHA-256", "content": file.sha256}]}
+
+
+def _occurrences(paths: Iterable[str]) -> dict[str, Any]:
+    return {"evidence": {"occurrences": [{"location": path} for path in paths]}}
