@@ -42,12 +42,24 @@ LAYERS = [
         "rewriting",
         "workspace",
     ],
-    ["verification.*"],
+    ["verification.*", "rebuilding.*"],
     ["optimizers.*", "reports.*"],
     ["plugins"],
     ["application", "beside", "built_reports", "budgeting", "explore", "job", "proof", "session", "suggestions"],
     ["adapters.*"],
-    ["__main__", "ci.*", "cli", "commands", "hooks", "invocation", "model_commands", "report_commands", "subjects", "trace_command"],
+    [
+        "__main__",
+        "ci.*",
+        "cli",
+        "commands",
+        "hooks",
+        "invocation",
+        "model_commands",
+        "rebuild_command",
+        "report_commands",
+        "subjects",
+        "trace_command",
+    ],
 ]
 """From low to high: a module imports from its own layer and those below. `x.*` is the folder x and all modules in it.
 
