@@ -31,11 +31,12 @@ from .epoch import stated_epoch
 from .errors import ArtifactError, FindingsError
 from .finished import Finished, recall, remember
 from .job import Job
-from .manifest import CompanionRow, Manifest, PackedRow
+from .manifest import FORMAT_VERSION, CompanionRow, Manifest, PackedRow
 from .model import CHUNK, Bundle, Finding, Kind
 from .models.left_models import told_names
 from .models_beside import ModelsBeside, late_steps, models_that_left, replacing_models
 from .pipeline import Outcome, Planned, plan, run
+from .provenance.record import FORMAT_VERSION as RECORD_VERSION
 from .session import Session, open_session, writable_image
 from .suggestions import Trials, suggest
 from .verification.judged import Proof, Trust
@@ -146,7 +147,7 @@ def _finished_key(job: Job, sha256: str, wheel: Path, target: Path, findings: Se
     baseline = job.baseline.sha256 if job.baseline else None
     decisive = [decisive_settings(job.config), options_to_dict(settings.limits), list(job.config.idle), baseline]
     surroundings = [
-        __version__,
+        [__version__, FORMAT_VERSION, RECORD_VERSION],
         [each.identity for each in job.inspecting],
         sys.platform,
         platform.machine(),
