@@ -20,6 +20,8 @@ Target: TypeAlias = Literal["sdist", "wheel", "frozen"]
 """What a project can be built to."""
 
 _WRITTEN = 10**12
+_COMMON = ("TIP ", "ERROR Backend subprocess exited")
+"""Beginnings of lines by which the library build ends, whatever went wrong."""
 _TIMES = ".mlbundle-verification.json"
 
 
@@ -82,18 +84,17 @@ def _fault(ended: Ended) -> str | None:
         return ended.overrun
     if ended.status == 0:
         return None
-    texts = [_lines(path) for path in (ended.stderr, ended.stdout)]
-    told = next((line for lines in texts for line in reversed(lines) if _tells(line)), f"exit status {ended.status}")
-    return printable(told)
+    return printable(next(filter(None, map(_complaint, (ended.stderr, ended.stdout))), f"exit status {ended.status}"))
 
 
-def _lines(path: Path) -> list[str]:
-    return [line.strip() for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-
-
-def _tells(line: str) -> bool:
-    """Say whether a line of a build's output is more than what build itself says at the end of any that failed."""
-    return not line.startswith(("ERROR Backend subprocess exited", "Backend subprocess exited", "subprocess.CalledProcessError"))
+def _complaint(output: Path) -> str | None:
+    """Return the line of a build's output that says what went wrong: an error of the library build itself, else the last one."""
+    lines = [line.strip() for line in output.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    told = [line for line in lines if not line.startswith(_COMMON)]
+    for number, line in enumerate(told):
+        if line.startswith("ERROR "):
+            return " ".join(told[number : number + 2]).removeprefix("ERROR ")
+    return told[-1] if told else None
 
 
 def artifacts_in(folder: Path) -> list[Path]:

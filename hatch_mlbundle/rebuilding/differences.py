@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tarfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import count
@@ -32,7 +32,8 @@ _CAUSES = {"mode": causes.PERMISSIONS, "time": causes.TIME, "owner": causes.OWNE
 class Difference:
     """A difference: `where` it is, from the artifact inwards, `what` differs there, how it is in each, and the likely cause, if any.
 
-    `follows` says that it is likely to be there because of another.
+    `trait` is what of a file differs beside its bytes (mode, time, owner, ...), None where these do; it may do so of several `files`,
+    of which this is the first. `follows` says that it is likely to be there because of another.
     """
 
     where: tuple[str, ...]
@@ -40,12 +41,19 @@ class Difference:
     first: str
     second: str
     cause: str = ""
+    trait: str | None = None
+    files: int = 1
     follows: bool = False
 
     def line(self) -> str:
         """Return where and what as one line for a person."""
         told = ": ".join(printable(each) for each in (*self.where, self.what))
+        told += f", and of {self.files - 1:,} more" if self.files > 1 else ""
         return f"{told} ({self.cause})" if self.cause else told
+
+    def is_of(self, other: Difference) -> bool:
+        """Say whether this is the other difference, found between two other builds."""
+        return (self.where, self.trait) == (other.where, other.trait)
 
 
 def differences(first: Path, second: Path, clues: Clues) -> list[Difference]:
@@ -54,14 +62,14 @@ def differences(first: Path, second: Path, clues: Clues) -> list[Difference]:
         found = list(_compared(first, second, (first.name,), clues))
     except (OSError, zipfile.BadZipFile, tarfile.TarError, EOFError) as error:
         raise RebuildError(f"{first.name}: cannot be compared: {printable(str(error))}") from error
-    return sorted(found, key=lambda each: each.follows)
+    return sorted(found, key=lambda each: (each.follows, each.trait is not None))
 
 
 def _compared(first: Source, second: Source, where: tuple[str, ...], clues: Clues) -> Iterator[Difference]:
     with ExitStack() as stack:
         one, other = (stack.enter_context(members_of(each)) if len(where) <= _DEEPEST else None for each in (first, second))
         if one is not None and other is not None:
-            inside = list(_members_compared(one, other, where, clues))
+            inside = _gathered(_members_compared(one, other, where, clues))
             yield from inside
             if not inside and not _is_folder(first) and not _alike(first, second):
                 header = gzip_header(first), gzip_header(second)
@@ -70,11 +78,21 @@ def _compared(first: Source, second: Source, where: tuple[str, ...], clues: Clue
     yield from _contents_compared(first, second, where, clues)
 
 
+def _gathered(found: Iterable[Difference]) -> list[Difference]:
+    """Return differences with one for all files of an archive that have the same trait wrong."""
+    gathered: dict[object, Difference] = {}
+    for each in found:
+        key = (each.where[:-1], each.trait) if each.trait else each.where
+        earlier = gathered.get(key)
+        gathered[key] = replace(earlier, files=earlier.files + 1) if earlier and each.trait else each
+    return list(gathered.values())
+
+
 def _members_compared(first: list[Member], second: list[Member], where: tuple[str, ...], clues: Clues) -> Iterator[Difference]:
     one, other = ({member.path: member for member in members} for members in (first, second))
     if one.keys() == other.keys() and list(one) != list(other):
         here, there = next((a, b) for a, b in zip(one, other, strict=True) if a != b)
-        yield Difference(where=where, what="order of its files", first=here, second=there, cause=causes.ORDER)
+        yield Difference(where=where, what="order of its files", first=here, second=there, cause=causes.ORDER, trait="order")
     for path in sorted({*one, *other}):
         place, follows = (*where, path), f"/{path}".endswith(_FOLLOWS)
         if path not in one or path not in other:
@@ -96,7 +114,8 @@ def _member_compared(first: Member, second: Member, where: tuple[str, ...], clue
     for trait, here in first.traits.items():
         there = second.traits.get(trait, "")
         if here != there and (same or trait not in ("compression", "time")):
-            yield Difference(where=where, what=trait, first=here, second=there, cause=_CAUSES.get(trait, ""), follows=trait == "headers")
+            cause, follows = _CAUSES.get(trait, ""), trait == "headers"
+            yield Difference(where=where, what=trait, first=here, second=there, cause=cause, trait=trait, follows=follows)
 
 
 def _contents_compared(first: Source, second: Source, where: tuple[str, ...], clues: Clues) -> Iterator[Difference]:

@@ -16,6 +16,9 @@ from typing import BinaryIO, TypeAlias
 
 Source: TypeAlias = Path | bytes
 
+_TOLD = frozenset({"mtime", "path", "linkpath", "uid", "gid", "uname", "gname", "size"})
+"""Extended headers that say more exactly what the other traits are (POSIX pax, "pax Extended Header Keyword")."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
@@ -86,7 +89,7 @@ def _of_tar(archive: tarfile.TarFile) -> Iterator[Member]:
             "time": str(info.mtime),
             "owner": f"{info.uid}:{info.gid} {info.uname}:{info.gname}",
             "target": info.linkname,
-            "headers": str(sorted(info.pax_headers.items())),
+            "headers": str(sorted(item for item in info.pax_headers.items() if item[0] not in _TOLD)),
         }
         yield Member(path=info.name, kind=kind, open=_tar_opener(archive, info), traits=traits)
 

@@ -120,13 +120,16 @@ def _is_left_out(folder: Path, project: Path) -> bool:
 
 def _unpacked(sdist: Path, scratch: Path) -> Path:
     """Unpack an sdist, and return its one folder."""
+    scratch.mkdir()
     try:
         with tarfile.open(sdist) as archive:
             members = archive.getmembers()
             _check(sdist, members)
             archive.extractall(scratch, members, filter="data")
     except (tarfile.TarError, OSError, EOFError) as error:
-        raise RebuildError(f"{printable(str(sdist))}: is no sdist that can be unpacked ({error}); name a project's folder") from error
+        raise RebuildError(
+            f"{printable(str(sdist))}: is no sdist that can be unpacked ({str(error).partition(':')[0]}); name a project's folder"
+        ) from error
     folders = [path for path in scratch.iterdir() if path.is_dir()]
     if len(folders) != 1:
         raise RebuildError(f"{printable(str(sdist))}: is no sdist: {len(folders)} folders where there must be one; name a project's folder")

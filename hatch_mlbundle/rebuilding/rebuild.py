@@ -145,7 +145,7 @@ class _Rebuild:
     def _differs(self, first: Built, varied: Collection[Variation], difference: Difference) -> bool:
         built = self._build(varied)
         found = [] if built.fault else _all_differences(first.folder, built.folder, clues_of(first, built))
-        return any(each.where == difference.where for each in found)
+        return any(each.is_of(difference) for each in found)
 
 
 def _all_differences(first: Path, second: Path, clues: Clues) -> list[Difference]:

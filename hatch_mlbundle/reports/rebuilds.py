@@ -28,9 +28,7 @@ def rebuild_report(verdict: Verdict, against: Path | None) -> str:
     for difference in verdict.differences[:_SHOWN]:
         lines += [*_filled(difference.line()), *_sides(difference)]
     more = len(verdict.differences) - _SHOWN
-    lines += [f"... and {more} more differences"] if more > 0 else []
-    if verdict.cause:
-        lines += _filled(f"the first difference comes with {verdict.cause}")
+    lines += [f"... and {_counted(more)}"] if more > 0 else []
     if verdict.reproducible:
         same = [f"the same as {printable(against.name)}"] if against else []
         lines += [", ".join([*(["reproducible"] if verdict.varied else []), *same])]
@@ -42,8 +40,9 @@ def rebuild_fault(verdict: Verdict) -> str:
     if verdict.fault:
         return f"{printable(verdict.project)}: is not built in other surroundings: {verdict.fault}"
     first, *more = verdict.differences
-    others = f"; {len(more)} more differences" if more else ""
-    return f"not reproducible: {first.line()}{others}"
+    others = f"; {_counted(len(more))}" if more else ""
+    known = f"; it comes with {verdict.cause}" if verdict.cause else "" if first.cause else "; --why finds out why"
+    return f"not reproducible: {first.line()}{known}{others}"
 
 
 def _sides(difference: Difference) -> Iterator[str]:
@@ -72,3 +71,7 @@ def _size(size: int | None) -> str:
 
 def _and(names: tuple[str, ...]) -> str:
     return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
+
+
+def _counted(more: int) -> str:
+    return f"{more:,} more difference{'s' if more > 1 else ''}"
