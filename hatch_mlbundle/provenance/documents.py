@@ -11,18 +11,18 @@ from typing import Any
 
 from hatch_mlbundle.bundles.artifact import Side
 from hatch_mlbundle.bundles.wheel_artifact import RECORD_NAME
-from hatch_mlbundle.config import Settings, options_to_dict
+from hatch_mlbundle.config import Settings
 from hatch_mlbundle.errors import ManifestError
 from hatch_mlbundle.identify import HEAD, identify
 from hatch_mlbundle.model import Bundle, File, Finding, MemoryContent
-from hatch_mlbundle.pipeline import Done, Outcome
+from hatch_mlbundle.pipeline import Outcome
 
-from . import inventory, record
+from . import inventory
 from .changes import FileChanges
 from .cyclonedx import Updated, updated_text
 from .grafted import is_grafted
 from .inventory import Author
-from .record import Input, Output, RecordedRun, RecordedStep
+from .recording import Recorder
 
 _LARGEST = 1 << 26
 """Bytes of an SBOM that nobody reads."""
@@ -53,58 +53,14 @@ class Documents:
         return replace(outcome, bundle=written, findings=(*outcome.findings, *findings))
 
     def _with_record(self, bundle: Bundle, path: str, before: Side, outcome: Outcome, findings: list[Finding]) -> Bundle:
-        """Return the bundle with the record, extended where there is one; without, where the steps saved less than it takes."""
-        earlier = before.bundle.get(path)
+        """Return the bundle with the record; without, where the steps saved less than it takes."""
         try:
-            runs = record.recorded_runs(earlier.read(), path) if earlier else ()
+            data = Recorder(author=self.author, private=self.private).record(path, before, outcome)
         except ManifestError as error:
             message = f"stays as it is, and nothing is added to it: {str(error).removeprefix(f'{path}: ')}"
             findings.append(Finding(code="MB953", path=path, message=message))
             return bundle
-        run = self._run(before, outcome, own=path, dist_info=path.rpartition("/")[0])
-        data = record.record_text([*runs, run])
-        grown = len(data) - (earlier.size if earlier else 0)
-        if run.before.installed - run.after.installed <= grown:
-            return bundle
-        return bundle.replacing([_file(bundle, path.rpartition("/")[0], path, data)])
-
-    def _run(self, before: Side, outcome: Outcome, own: str, dist_info: str) -> RecordedRun:
-        left_out = (own, f"{dist_info}/RECORD")
-        first, last = before.bundle.without(left_out), outcome.bundle.without(left_out)
-        return RecordedRun(
-            generator=f"{self.author.name} {self.author.version}",
-            before=Input(sha256=before.account.sha256, size=before.account.size, files=len(first), installed=first.size),
-            after=Output(files=len(last), installed=last.size),
-            steps=tuple(self._steps(outcome.stages)),
-        )
-
-    def _steps(self, stages: Sequence[Done]) -> Iterator[RecordedStep]:
-        for done in stages:
-            actions = sorted(each.action for each in done.changes if each.action != "keep")
-            if actions:
-                yield RecordedStep(
-                    optimizer=done.stage.name,
-                    distribution=done.stage.distribution,
-                    version=done.stage.version,
-                    lossless=done.stage.optimizer.lossless,
-                    options=self._decisive(done.stage.optimizer.options),
-                    changes={action: actions.count(action) for action in dict.fromkeys(actions)},
-                )
-
-    def _decisive(self, options: Any) -> dict[str, Any]:
-        """Return the options that are not the defaults."""
-        defaults = options_to_dict(type(options)())
-        return {key: self._public(value) for key, value in options_to_dict(options).items() if value != defaults[key]}
-
-    def _public(self, value: Any) -> Any:
-        """Return an option without the folders of this machine: of a path below one, what is below it."""
-        if isinstance(value, dict):
-            return {key: self._public(each) for key, each in value.items()}
-        if isinstance(value, list):
-            return [self._public(each) for each in value]
-        for folder in self.private if isinstance(value, str) else ():
-            value = value.removeprefix(f"{folder}/")
-        return value
+        return bundle.replacing([_file(bundle, path.rpartition("/")[0], path, data)]) if data else bundle
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,10 +25,10 @@ def rebuild_report(verdict: Verdict, against: Path | None) -> str:
     if verdict.varied:
         lines += _filled(f"built twice, with another {_and(verdict.varied)}")
         lines += [line for name, reason in verdict.alike.items() for line in _filled(f"not varied: {name} ({reason})")]
-    for difference in verdict.differences[:_SHOWN]:
+    causing = _causing(verdict)
+    for difference in causing[:_SHOWN]:
         lines += [*_filled(difference.line()), *_sides(difference)]
-    more = len(verdict.differences) - _SHOWN
-    lines += [f"... and {_counted(more)}"] if more > 0 else []
+    lines += [f"... and {_counted(len(causing) - _SHOWN)}"] if len(causing) > _SHOWN else []
     if verdict.reproducible:
         same = [f"the same as {printable(against.name)}"] if against else []
         lines += [", ".join([*(["reproducible"] if verdict.varied else []), *same])]
@@ -39,10 +39,15 @@ def rebuild_fault(verdict: Verdict) -> str:
     """Return the one line that says what is wrong with what was built again."""
     if verdict.fault:
         return f"{printable(verdict.project)}: is not built in other surroundings: {verdict.fault}"
-    first, *more = verdict.differences
+    first, *more = _causing(verdict)
     others = f"; {_counted(len(more))}" if more else ""
     known = f"; it comes with {verdict.cause}" if verdict.cause else "" if first.cause else "; --why finds out why"
     return f"not reproducible: {first.line()}{known}{others}"
+
+
+def _causing(verdict: Verdict) -> tuple[Difference, ...]:
+    """Return the differences without those that follow from others, all of them where there are no others."""
+    return tuple(each for each in verdict.differences if not each.follows) or verdict.differences
 
 
 def _sides(difference: Difference) -> Iterator[str]:

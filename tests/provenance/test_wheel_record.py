@@ -85,6 +85,22 @@ def test_no_record_where_none_is_wanted_or_it_would_take_more_than_was_saved(tmp
     assert manifest.configuration.get("record", True) is settings.get("record", True)
 
 
+def test_no_record_where_the_wheel_would_grow_by_it(tmp_path: Path) -> None:
+    artifact = wheel(tmp_path, {"demo/zeros.txt": bytes(50_000)})  # a few bytes in the wheel
+    before = artifact.stat().st_size
+    run(artifact, exclude={"paths": ["demo/zeros.txt"]})
+    assert RECORD not in names(artifact)
+    assert artifact.stat().st_size < before
+
+
+@pytest.mark.parametrize("size", range(600, 1400, 50))
+def test_whatever_is_saved_a_wheel_with_its_record_is_smaller(tmp_path: Path, size: int) -> None:
+    artifact = wheel(tmp_path, {"demo/noise.txt": hashlib.shake_256(b"noise").digest(size)})
+    before = artifact.stat().st_size
+    run(artifact, exclude={"paths": ["demo/noise.txt"]})
+    assert artifact.stat().st_size < before
+
+
 def test_a_step_that_changes_nothing_is_not_told(tmp_path: Path) -> None:
     artifact = wheel(tmp_path)
     run(artifact, optimizers=["test_data", "exclude"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import zipfile
 from collections.abc import Mapping
@@ -17,7 +18,7 @@ from tests.bundles.wheelsmith import DIST_INFO, FILE_NAME, build_wheel
 
 RECORD = f"{DIST_INFO}/mlbundle.json"
 SBOMS = f"{DIST_INFO}/sboms"
-NOISE = bytes(range(256)) * 20
+NOISE = hashlib.shake_256(b"noise").digest(5000)
 
 
 def wheel(folder: Path, files: Mapping[str, bytes] | None = None, **documents: Mapping[str, Any]) -> Path:
