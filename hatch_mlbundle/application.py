@@ -189,7 +189,7 @@ def _make(job: Job, session: Session, path: Path | None, target: Path, findings:
     before = session.artifact.scan()
     proof = _proof(job, session, path, target.name, before.bundle)
     judged = proof.judge(run(before.bundle, job.stages_for(session.artifact.kind), session.services))
-    outcome, verification = _documented(job, session, before, judged.outcome), judged.report
+    outcome, verification = _documented(job, session, before, judged.outcome, target), judged.report
     told = _told(job.config, (*findings, *_idle(job), *outcome.findings))
     outside = told_names(outcome.bundle)
     replaced = outcome.bundle != before.bundle or target != path or _is_unfinished(session)
@@ -219,16 +219,21 @@ def _make(job: Job, session: Session, path: Path | None, target: Path, findings:
     return _Made(result=Result(manifest=manifest, verification=verification), text=text, lasting=lasting)
 
 
-def _documented(job: Job, session: Session, before: Side, outcome: Outcome) -> Outcome:
-    """Return the outcome with what a wheel that changed says of itself (docs/provenance.md)."""
-    if session.artifact.kind != "wheel" or outcome.bundle == before.bundle:
+def _documented(job: Job, session: Session, before: Side, outcome: Outcome, target: Path) -> Outcome:
+    """Return the outcome with what a wheel that changed says of itself; the SBOM of a frozen bundle or a folder is to lie beside it."""
+    kind, settings = session.artifact.kind, job.config.settings
+    if kind == "image" or (kind == "wheel" and outcome.bundle == before.bundle) or (kind != "wheel" and not settings.sbom):
         return outcome
-    from .provenance.documents import Documents  # most builds of a finished wheel need none
+    from .provenance.documents import Documents  # most builds need none
+    from .provenance.frozen_inventory import write_sbom
     from .provenance.inventory import Author
 
     author = Author(name="hatch-mlbundle", version=__version__, moment=stated_epoch())
+    if kind != "wheel":
+        write_sbom(outcome.bundle, target.name, author, session.services.workspace.companions, made_here=session.made_here)
+        return outcome
     private = (job.project.absolute(), Path(os.path.expanduser("~")))  # noqa: PTH111 - Path.home() raises where there is none
-    return Documents(settings=job.config.settings, author=author, private=private).put_into(before, outcome)
+    return Documents(settings=settings, author=author, private=private).put_into(before, outcome)
 
 
 def _tell(job: Job, target: Path, manifest: Manifest, text: bytes, commits: ExitStack) -> None:

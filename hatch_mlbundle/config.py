@@ -86,7 +86,8 @@ class Settings:
     )
     record: bool = option("Whether a wheel that changed gets a record of what was done to it (docs/provenance.md).", default=True)
     sbom: bool = option(
-        "Whether a wheel that changed gets an SBOM of what it holds (docs/provenance.md); those that it has are kept right anyway.",
+        "Whether there is an SBOM of what is in the result: inside a wheel that changed, beside a frozen bundle or a folder "
+        "(docs/provenance.md). Those that a wheel has are kept right anyway.",
         default=False,
     )
     packing: PackingSettings = option("How archives are compressed.", default=PackingSettings())

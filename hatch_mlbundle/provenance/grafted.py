@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from posixpath import basename
 
-_PLACE = re.compile(r"(?:[^/]+\.data/platlib/)?[^/]+\.libs/[^/]+|(?:.*/)?\.dylibs/[^/]+")
+_PLACE = re.compile(r"(?:.*/)?(?:[^/]+\.libs|\.dylibs)/[^/]+")
 _LIBRARY = re.compile(r"(?P<stem>.+?)(?:-(?:[0-9a-f]{8}|[0-9a-f]{32}))?(?P<rest>(?:\.so(?:\.[\w.]+)?)|\.[\w.]*dylib|\.dll)", re.IGNORECASE)
 _FOLDERS = (
     *("/lib64", "/usr/lib64", "/lib", "/usr/lib", "/usr/local/lib", "/usr/local/lib64"),
@@ -18,7 +18,7 @@ _FOLDERS = (
 
 
 def is_grafted(path: str) -> bool:
-    """Say whether a file of a wheel is a library that was copied into it: in `NAME.libs` (Linux, Windows) or `.dylibs` (macOS)."""
+    """Say whether a file is a library that was copied into a wheel: in `NAME.libs` (Linux, Windows) or `.dylibs` (macOS)."""
     return bool(_PLACE.fullmatch(path) and _LIBRARY.fullmatch(basename(path)))
 
 

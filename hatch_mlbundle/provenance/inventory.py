@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from email.message import Message
@@ -26,7 +26,8 @@ from .grafted import is_grafted, original_name
 NAME = "mlbundle.cdx.json"
 """The SBOM's name in dist-info's `sboms` (PEP 770); `.cdx.json` is what CycloneDX recommends."""
 
-_Component: TypeAlias = dict[str, Any]
+Component: TypeAlias = dict[str, Any]
+"""A component as CycloneDX writes it."""
 
 _METADATA = re.compile(r"(?:.*/)?[^/]+(?:\.dist-info/METADATA|\.egg-info/PKG-INFO)")
 _SNAPSHOT = re.compile(r"(?:.*/)?models--([^/]+?)--([^/]+)/snapshots/([^/]+)")
@@ -47,19 +48,53 @@ class Author:
 def inventory(bundle: Bundle, dist_info: str, author: Author) -> bytes:
     """Return the SBOM of a wheel that holds these files; its project is the main component."""
     own = f"{dist_info}/METADATA"
-    project = _distribution(bundle[own]) or {"name": dist_info.partition("-")[0]}
+    project = distribution(bundle[own].read()) or {"name": dist_info.partition("-")[0]}
     main = {"type": "library", "bom-ref": project.get("purl", project["name"]), **project}
-    components = [*_vendored(bundle, own, main["bom-ref"]), *_grafted(bundle), *_models(bundle)]
+    found = {purl: each for purl, each in vendored(bundle, own).items() if purl != main["bom-ref"]}
+    return document(main, [*found.values(), *held(bundle)], author)
+
+
+def document(main: Component, components: Sequence[Component], author: Author) -> bytes:
+    """Return a CycloneDX document in which the main component depends on all others, and these on those inside them."""
     edges = [{"ref": main["bom-ref"], "dependsOn": [each["bom-ref"] for each in components]}]
     for each in components:
         below = [inner["bom-ref"] for inner in each.get("components", ())]
         edges.append({"ref": each["bom-ref"], **({"dependsOn": below} if below else {})})
     tool = {"type": "application", "name": author.name, "version": author.version}
     metadata = {**_timestamp(author.moment), "tools": {"components": [tool]}, "component": main}
-    rest = {"version": 1, "metadata": metadata, "components": components, "dependencies": edges}
+    rest = {"version": 1, "metadata": metadata, "components": [*components], "dependencies": edges}
     serial = uuid.uuid5(uuid.NAMESPACE_OID, digest(rest))
-    document = {"bomFormat": "CycloneDX", "specVersion": "1.6", "serialNumber": serial.urn, **rest}
-    return (json.dumps(document, indent=1, ensure_ascii=True) + "\n").encode()
+    head = {"bomFormat": "CycloneDX", "specVersion": "1.6", "serialNumber": serial.urn}
+    return (json.dumps({**head, **rest}, indent=1, ensure_ascii=True) + "\n").encode()
+
+
+def vendored(bundle: Bundle, own: str = "") -> dict[str, Component]:
+    """Return the distributions whose metadata lies somewhere in a bundle, `own` aside, by purl: each once, wherever it is."""
+    places: dict[str, list[str]] = {}
+    found: dict[str, Component] = {}
+    for path, file in sorted(bundle.items()):
+        if path == own or not _METADATA.fullmatch(path) or file.link is not None or file.size > _LARGEST:
+            continue
+        if said := distribution(file.read()):
+            places.setdefault(said["purl"], []).append(path)
+            found[said["purl"]] = {"type": "library", "bom-ref": said["purl"], **said}
+    return {purl: {**found[purl], **_occurrences(places[purl])} for purl in sorted(found)}
+
+
+def distribution(metadata: bytes) -> Component | None:
+    """Return what core metadata says of a distribution, None where it does not say its name and version."""
+    headers = BytesHeaderParser().parsebytes(metadata)
+    name, version = (str(headers.get(key, "")).strip() for key in ("Name", "Version"))
+    if not name or not version:
+        return None
+    purl = f"pkg:pypi/{quote(name.lower().replace('_', '-'), safe='.')}@{quote(version, safe='.')}"
+    return {"name": name, "version": version, **_licence(headers), "purl": purl}
+
+
+def held(bundle: Bundle) -> Iterator[Component]:
+    """Yield the libraries that tools copied into a bundle, and its models."""
+    yield from _grafted(bundle)
+    yield from _models(bundle)
 
 
 def _timestamp(moment: int | None) -> dict[str, str]:
@@ -69,44 +104,19 @@ def _timestamp(moment: int | None) -> dict[str, str]:
         return {}
 
 
-def _vendored(bundle: Bundle, own: str, main: str) -> Iterator[_Component]:
-    """Yield the distributions whose metadata lies somewhere in the wheel, each once, wherever it is."""
-    places: dict[str, list[str]] = {}
-    found: dict[str, dict[str, Any]] = {}
-    for path, file in sorted(bundle.items()):
-        if path != own and _METADATA.fullmatch(path) and file.link is None and (vendored := _distribution(file)):
-            found[vendored["purl"]] = vendored
-            places.setdefault(vendored["purl"], []).append(path)
-    for purl, distribution in sorted(found.items()):
-        if purl != main:
-            yield {"type": "library", "bom-ref": purl, **distribution, **_occurrences(places[purl])}
-
-
-def _distribution(file: File) -> dict[str, Any] | None:
-    """Return what core metadata says of a distribution, None where it does not say its name and version."""
-    if file.size > _LARGEST:
-        return None
-    headers = BytesHeaderParser().parsebytes(file.read())
-    name, version = (str(headers.get(key, "")).strip() for key in ("Name", "Version"))
-    if not name or not version:
-        return None
-    purl = f"pkg:pypi/{quote(name.lower().replace('_', '-'), safe='.')}@{quote(version, safe='.')}"
-    return {"name": name, "version": version, **_licence(headers), "purl": purl}
-
-
 def _licence(headers: Message) -> dict[str, Any]:
     """Return the licence where it is an SPDX expression (PEP 639): a free text may be anything."""
     expression = str(headers.get("License-Expression", "")).strip()
     return {"licenses": [{"expression": expression}]} if expression else {}
 
 
-def _grafted(bundle: Bundle) -> Iterator[_Component]:
+def _grafted(bundle: Bundle) -> Iterator[Component]:
     for path, file in sorted(bundle.items()):
         if is_grafted(path):
             yield {"type": "library", "bom-ref": path, "name": original_name(path), **_hashes(file), **_occurrences([path])}
 
 
-def _models(bundle: Bundle) -> Iterator[_Component]:
+def _models(bundle: Bundle) -> Iterator[Component]:
     for model in find_models(bundle):
         inner = {} if model.is_file else {"components": list(_weights(model))}
         hashes = _hashes(model.files[0]) if model.is_file else {}
@@ -124,7 +134,7 @@ def _revision(model: BundledModel) -> dict[str, str]:
     return {"version": commit, "purl": purl}
 
 
-def _weights(model: BundledModel) -> Iterator[_Component]:
+def _weights(model: BundledModel) -> Iterator[Component]:
     """Yield the files of a model that hold its weights: what tells how to load them is small, and says less."""
     for file in model.files:
         if is_weights(file):
