@@ -9,11 +9,11 @@ from pathlib import Path
 
 from hatch_mlbundle.bundles.record import recorded_files
 from hatch_mlbundle.frozenmodules import FrozenModules
-from hatch_mlbundle.importpaths import installed, module_of
-from hatch_mlbundle.model import Bundle
+from hatch_mlbundle.importpaths import installed, is_compiled, module_of
+from hatch_mlbundle.model import Bundle, Kind
 from hatch_mlbundle.storage import storage_errors
 
-from .inventory import Author, Component, distribution, document, held, vendored
+from .inventory import Author, Component, distribution, document, held, library, vendored
 
 SUFFIX = ".cdx.json"
 """What is appended to a bundle's name to name its SBOM."""
@@ -26,11 +26,10 @@ def frozen_inventory(bundle: Bundle, name: str, author: Author, *, made_here: bo
     Python itself.
     """
     found = vendored(bundle)
-    components = [_python()] if made_here else []
     if made_here:
         found = {**{each["purl"]: each for each in _installed(bundle)}, **found}
-    main = {"type": "application", "bom-ref": name, "name": name}
-    return document(main, [*components, *(found[purl] for purl in sorted(found)), *held(bundle)], author)
+    components = [*([_python()] if made_here else []), *(found[purl] for purl in sorted(found)), *_system_libraries(bundle), *held(bundle)]
+    return document({"type": "application", "bom-ref": name, "name": name}, components, author)
 
 
 def write_sbom(bundle: Bundle, name: str, author: Author, folder: Path, *, made_here: bool) -> None:
@@ -47,12 +46,24 @@ def _python() -> Component:
 def _installed(bundle: Bundle) -> Iterator[Component]:
     """Yield the installed distributions that a bundle has something of."""
     contents = FrozenModules(bundle).contents
+    bootloader = {"pyinstaller"} if bundle.of_kind(Kind.FROZEN) else set()
     places = {installed(path).removeprefix(contents) for path in bundle}
     modules = {module for path in places if (module := module_of(path))}
     for each in distributions():
         said = distribution((each.read_text("METADATA") or "").encode())
-        if said and any(path in places or module_of(path) in modules for path in _files(each)):
+        if not said:
+            continue
+        if said["name"].lower() in bootloader or any(path in places or module_of(path) in modules for path in _files(each)):
             yield {"type": "library", "bom-ref": said["purl"], **said}
+
+
+def _system_libraries(bundle: Bundle) -> Iterator[Component]:
+    """Yield the libraries that PyInstaller took from the system: they lie beside each other in the folder of contents."""
+    contents = FrozenModules(bundle).contents
+    for file in bundle.of_kind(Kind.ELF, Kind.PE, Kind.MACHO):
+        name = file.path.removeprefix(contents)
+        if contents and file.path.startswith(contents) and "/" not in name and not is_compiled(name):
+            yield library(file, name)
 
 
 def _files(each: Distribution) -> Iterator[str]:

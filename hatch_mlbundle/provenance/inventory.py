@@ -97,6 +97,11 @@ def held(bundle: Bundle) -> Iterator[Component]:
     yield from _models(bundle)
 
 
+def library(file: File, name: str) -> Component:
+    """Return a native library of which the name alone is known."""
+    return {"type": "library", "bom-ref": file.path, "name": name, **_hashes(file), **_occurrences([file.path])}
+
+
 def _timestamp(moment: int | None) -> dict[str, str]:
     try:
         return {} if moment is None else {"timestamp": f"{datetime.fromtimestamp(moment, timezone.utc):%Y-%m-%dT%H:%M:%SZ}"}
@@ -113,7 +118,7 @@ def _licence(headers: Message) -> dict[str, Any]:
 def _grafted(bundle: Bundle) -> Iterator[Component]:
     for path, file in sorted(bundle.items()):
         if is_grafted(path):
-            yield {"type": "library", "bom-ref": path, "name": original_name(path), **_hashes(file), **_occurrences([path])}
+            yield library(file, original_name(path))
 
 
 def _models(bundle: Bundle) -> Iterator[Component]:

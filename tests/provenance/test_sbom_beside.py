@@ -49,6 +49,7 @@ BUNDLE = Bundle(
         file("_internal/app.pyz/packaging/version.pyc"),
         file("_internal/iniconfig/__init__.py"),
         file("_internal/inside-3.dist-info/METADATA", VENDORED),
+        file("_internal/libz.so.1", b"\x7fELF\2\1\1" + bytes(60)),
         file("_internal/some.libs/libgomp-a34b3233.so.1"),
     ]
 )
@@ -57,20 +58,20 @@ BUNDLE = Bundle(
 def test_of_what_was_frozen_here_the_distributions_that_have_something_in_it_are_told() -> None:
     document = sound(frozen_inventory(BUNDLE, "app", AUTHOR, made_here=True))
     assert document["metadata"]["component"] == {"type": "application", "bom-ref": "app", "name": "app"}
-    python, *distributions, library = document["components"]
+    python, *distributions, system, library = document["components"]
     assert (python["type"], python["version"]) == ("platform", platform.python_version())
     assert [(each["name"], each["version"]) for each in distributions] == [
         ("iniconfig", version("iniconfig")),
         ("inside", "3"),
         ("packaging", version("packaging")),
     ]
-    assert library["name"] == "libgomp.so.1"
-    assert len(document["dependencies"][0]["dependsOn"]) == 5
+    assert (system["name"], library["name"]) == ("libz.so.1", "libgomp.so.1")
+    assert len(document["dependencies"][0]["dependsOn"]) == 6
 
 
 def test_of_any_other_only_what_it_says_itself() -> None:
     document = sound(frozen_inventory(BUNDLE, "app", AUTHOR, made_here=False))
-    assert [each["name"] for each in document["components"]] == ["inside", "libgomp.so.1"]
+    assert [each["name"] for each in document["components"]] == ["inside", "libz.so.1", "libgomp.so.1"]
 
 
 def test_it_lies_beside_the_bundle_and_is_in_the_manifest(tmp_path: Path) -> None:

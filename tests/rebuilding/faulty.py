@@ -36,6 +36,7 @@ class Hook(BuildHookInterface):
             build_data["force_include"][str(folder / name)] = f"faulty/{name}"
 """
 FAULTS = {
+    "calendar.txt": 'time.strftime("%Y") + "\\n"',
     "chance.txt": 'os.urandom(8).hex() + "\\n"',
     "folder.py": 'f"HERE = {self.root!r}\\n"',
     "home.py": 'f"HOME = {os.path.expanduser(chr(126))!r}\\n"',
