@@ -37,6 +37,7 @@ from .models.left_models import told_names
 from .models_beside import ModelsBeside, late_steps, models_that_left, replacing_models
 from .pipeline import Outcome, Planned, plan, run
 from .provenance.record import FORMAT_VERSION as RECORD_VERSION
+from .provenance.record import Author
 from .session import Session, open_session, writable_image
 from .suggestions import Trials, suggest
 from .verification.judged import Proof, Trust
@@ -224,14 +225,14 @@ def _documented(job: Job, session: Session, before: Side, outcome: Outcome, targ
     kind, settings = session.artifact.kind, job.config.settings
     if kind == "image" or (kind == "wheel" and outcome.bundle == before.bundle) or (kind != "wheel" and not settings.sbom):
         return outcome
-    from .provenance.documents import Documents  # most builds need none
-    from .provenance.frozen_inventory import write_sbom
-    from .provenance.inventory import Author
-
     author = Author(name="hatch-mlbundle", version=__version__, moment=stated_epoch())
     if kind != "wheel":
+        from .provenance.frozen_inventory import write_sbom
+
         write_sbom(outcome.bundle, target.name, author, session.services.workspace.companions, made_here=session.made_here)
         return outcome
+    from .provenance.documents import Documents  # most builds of a finished wheel need none
+
     private = (job.project.absolute(), Path(os.path.expanduser("~")))  # noqa: PTH111 - Path.home() raises where there is none
     return Documents(settings=settings, author=author, private=private).put_into(before, outcome)
 

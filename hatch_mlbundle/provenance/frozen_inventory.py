@@ -13,7 +13,8 @@ from hatch_mlbundle.importpaths import installed, is_compiled, module_of
 from hatch_mlbundle.model import Bundle, Kind
 from hatch_mlbundle.storage import storage_errors
 
-from .inventory import Author, Component, distribution, document, held, library, vendored
+from .inventory import Component, distribution, document, held, library, vendored
+from .record import Author
 
 SUFFIX = ".cdx.json"
 """What is appended to a bundle's name to name its SBOM."""

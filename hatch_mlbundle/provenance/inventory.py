@@ -9,7 +9,6 @@ import json
 import re
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from email.message import Message
 from email.parser import BytesHeaderParser
@@ -22,6 +21,7 @@ from hatch_mlbundle.models.external import BundledModel, find_models
 from hatch_mlbundle.models.weight_files import is_weights
 
 from .grafted import is_grafted, original_name
+from .record import Author
 
 NAME = "mlbundle.cdx.json"
 """The SBOM's name in dist-info's `sboms` (PEP 770); `.cdx.json` is what CycloneDX recommends."""
@@ -34,15 +34,6 @@ _SNAPSHOT = re.compile(r"(?:.*/)?models--([^/]+?)--([^/]+)/snapshots/([^/]+)")
 """Where huggingface_hub keeps a revision of a model: the organization, the model and the commit."""
 _LARGEST = 1 << 22
 """Bytes of metadata that nothing has."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Author:
-    """Who writes the SBOM, and when: seconds since 1970, None where no moment is to be told."""
-
-    name: str
-    version: str
-    moment: int | None
 
 
 def inventory(bundle: Bundle, dist_info: str, author: Author) -> bytes:

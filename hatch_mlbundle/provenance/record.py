@@ -16,6 +16,15 @@ FORMAT_VERSION = "1.0"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Author:
+    """Who writes a record or an SBOM, and when: seconds since 1970, None where no moment is to be told."""
+
+    name: str
+    version: str
+    moment: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Input:
     """The wheel that a run began with: its SHA-256 in hex and its bytes, the number of its files and their bytes as installed.
 

@@ -12,8 +12,7 @@ from hatch_mlbundle.bundles.artifact import Side
 from hatch_mlbundle.config import options_to_dict
 from hatch_mlbundle.pipeline import Done, Outcome
 
-from .inventory import Author
-from .record import Input, Output, RecordedRun, RecordedStep, record_text, recorded_runs
+from .record import Author, Input, Output, RecordedRun, RecordedStep, record_text, recorded_runs
 
 _HEADERS = 30 + 46
 """Bytes of a member's two headers in a zip archive, without its name (APPNOTE.TXT, 4.3.7 and 4.3.12)."""

@@ -19,7 +19,7 @@ from hatch_mlbundle.job import Job, prepare
 from hatch_mlbundle.model import Bundle, File, MemoryContent
 from hatch_mlbundle.plugins import load_registry
 from hatch_mlbundle.provenance.frozen_inventory import frozen_inventory
-from hatch_mlbundle.provenance.inventory import Author
+from hatch_mlbundle.provenance.record import Author
 
 AUTHOR = Author(name="hatch-mlbundle", version="1", moment=None)
 VENDORED = b"Metadata-Version: 2.1\nName: inside\nVersion: 3\n"
