@@ -10,8 +10,9 @@ requires = ["hatchling"]
 build-backend = "hatchling.build"
 
 [project]
-name = "faulty"
+name = "{name}"
 version = "1.0"
+requires-python = ">=3.10"
 
 [tool.hatch.build.targets.wheel]
 packages = ["faulty"]
@@ -50,14 +51,14 @@ FAULTS = {
 """Files that the hook makes, each with the expression of its text."""
 
 
-def hatch_project(folder: Path, *faults: str) -> Path:
+def hatch_project(folder: Path, *faults: str, name: str = "faulty") -> Path:
     """Write a project of hatchling whose hook makes these files of FAULTS, and return its folder."""
     package = folder / "faulty"
     package.mkdir(parents=True)
-    for name in ("__init__", "one", "two", "three"):
-        (package / f"{name}.py").write_text("")
-    (folder / "pyproject.toml").write_text(_HATCH)
-    made = ", ".join(f"{name!r}: {FAULTS[name]}" for name in faults)
+    for module in ("__init__", "one", "two", "three"):
+        (package / f"{module}.py").write_text("")
+    (folder / "pyproject.toml").write_text(_HATCH.replace("{name}", name))
+    made = ", ".join(f"{fault!r}: {FAULTS[fault]}" for fault in faults)
     (folder / "hatch_build.py").write_text(_HOOK.replace("{faults}", f"{{{made}}}"))
     return folder
 

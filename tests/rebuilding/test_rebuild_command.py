@@ -42,7 +42,7 @@ def faulty(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("faulty")
     run = rebuild(hatch_project(folder / "faulty", *FAULTS), "--check", "-t", "wheel", "--json", "--keep", folder / "kept")
     assert run.returncode == 1, run.stderr
-    assert run.stderr.startswith("mlbundle: not reproducible: faulty-1.0-py2.py3-none-any.whl: faulty/c")
+    assert run.stderr.startswith("mlbundle: not reproducible: faulty-1.0-py3-none-any.whl: faulty/c")
     assert "line 1; --why finds out why; " in run.stderr
     assert len(run.stderr.splitlines()) == 1
     names = [zipfile.ZipFile(wheel).namelist() for wheel in sorted((folder / "kept").rglob("*.whl"))]
@@ -107,20 +107,20 @@ def test_wrong_use_is_told_in_one_line(tmp_path: Path, arguments: list[str], tol
 
 
 @pytest.mark.slow
-def test_a_release_is_compared_with_what_the_project_gives_now(tmp_path: Path) -> None:
-    project = tiny_project(tmp_path / "project")
-    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", tmp_path / "dist", project]
+def test_a_release_is_compared_with_what_the_project_gives_now_and_the_examples_of_the_help_work(tmp_path: Path) -> None:
+    project = hatch_project(tmp_path / "project", name="app")
+    command = [sys.executable, "-m", "build", "--no-isolation", "--sdist", "--wheel", "--outdir", project, project]
     subprocess.run(command, check=True, capture_output=True, timeout=120)
-    (wheel,), (sdist,) = (tmp_path / "dist").glob("*.whl"), (tmp_path / "dist").glob("*.tar.gz")
-    for artifact, source in ((wheel, sdist), (sdist, project)):
-        run = rebuild(tmp_path, "--against", artifact, source)
-        assert run.returncode == 0, run.stderr
-        assert run.stdout.splitlines()[-1] == f"the same as {artifact.name}"
-    (project / "tiny_app" / "__init__.py").write_text("def answer():\n    return 43\n")
-    run = rebuild(tmp_path, "--against", wheel, project)
+    listed = rebuild(project, "--help").stdout.splitlines()
+    examples = [line.split()[2:] for line in listed if line.startswith("  mlbundle rebuild ")]
+    for example, last in zip(examples, ("reproducible", "reproducible", "the same as app-1.0-py3-none-any.whl"), strict=True):
+        run = rebuild(project, *example)
+        assert (run.returncode, run.stdout.splitlines()[-1]) == (0, last), run.stderr
+    (project / "faulty" / "one.py").write_text("answer = 43\n")
+    run = rebuild(project, "--against", "app-1.0-py3-none-any.whl")
     assert run.returncode == 1
-    assert run.stderr.startswith(f"mlbundle: not reproducible: {wheel.name}: tiny_app/__init__.py: line 2")
-    assert "  -     return 42\n  +     return 43\n" in run.stdout
+    assert run.stderr.startswith("mlbundle: not reproducible: app-1.0-py3-none-any.whl: faulty/one.py: line 1")
+    assert "  - (the end)\n  + answer = 43\n" in run.stdout
 
 
 def test_a_release_of_another_name_is_not_what_the_project_gives(tmp_path: Path) -> None:
