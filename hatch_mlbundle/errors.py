@@ -161,6 +161,16 @@ class FindingsError(MlbundleError):
         super().__init__("\n".join([*(finding.line() for finding in findings), "strict = true makes findings fail: nothing was replaced"]))
 
 
+class RebuildError(MlbundleError):
+    """A project that cannot be built, or is none."""
+
+
+class NotReproducibleError(MlbundleError):
+    """A project gives another artifact when it is built again."""
+
+    exit_code: ClassVar[int] = 1
+
+
 class BudgetError(MlbundleError):
     """An artifact is over its budget: a line for each limit that is exceeded."""
 
