@@ -1,4 +1,4 @@
-"""Write the tables of options in these pages anew from the code; with --check, only say whether they are up to date."""
+"""Write what these pages have from the code anew (options, commands, the manifest); with --check, only say whether it is up to date."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from command_line import command_line
+from manifest_fields import manifest_fields
+
+from hatch_mlbundle import cli
 from hatch_mlbundle.accuracy_settings import AccuracySettings
 from hatch_mlbundle.budget_settings import BudgetOverride, BudgetRule, BudgetSettings
 from hatch_mlbundle.config import CacheSettings, Limits, PackingSettings, Settings
@@ -20,7 +24,17 @@ from hatch_mlbundle.verify_settings import VerifyCommand, VerifySettings
 
 PAGES = [
     Path(__file__).with_name(f"{name}.md")
-    for name in ("accuracy", "budgets", "configuration", "frozen", "images", "models-outside", "verification")
+    for name in (
+        "accuracy",
+        "budgets",
+        "cli",
+        "configuration",
+        "frozen",
+        "images",
+        "manifest-schema",
+        "models-outside",
+        "verification",
+    )
 ]
 
 
@@ -46,6 +60,8 @@ def sections() -> dict[str, str]:
         "external-model": table(option_entries(ExternalModel)),
         "frozen": table(option_entries(FrozenOptions)),
         "image": table(option_entries(ImageSettings)),
+        "cli": command_line(cli._parser()),
+        "manifest": manifest_fields(),
         "verify": table(option_entries(VerifySettings, without=["commands"])),
         "verify-command": table(option_entries(VerifyCommand)),
     }
@@ -54,7 +70,7 @@ def sections() -> dict[str, str]:
 def updated(text: str) -> str:
     for name, content in sections().items():
         text = re.sub(
-            f"(<!-- {name} -->\n).*?(\n<!-- end -->)", lambda match, new=content: match[1] + new + match[2], text, flags=re.DOTALL
+            f"(<!-- {name} -->\n).*?(<!-- end -->)", lambda match, new=content: f"{match[1]}{new}\n{match[2]}", text, flags=re.DOTALL
         )
     return text
 
