@@ -20,6 +20,9 @@ MISSING_MODULE = (
     'add "app.lazy" to `keep` in [tool.mlbundle.prune_unused], or trace a run that needs it (mlbundle trace)'
 )
 
+TUTORIALS = ("docs/tutorial-frozen.md", "docs/tutorial-wheel.md")
+"""Pages that tests/docs/test_tutorials.py goes through, command by command and file by file."""
+
 RUN_ELSEWHERE: dict[str, str] = {
     # needs a container engine or a registry
     r"docker (save|load) ": f"{IMAGE}/test_image_acceptance.py::test_docker_save_is_read_and_written",

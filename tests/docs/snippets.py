@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -70,6 +70,11 @@ def snippets() -> tuple[Snippet, ...]:
 def of(*languages: str) -> list[Snippet]:
     """Return the blocks in these languages."""
     return [each for each in snippets() if each.language in languages]
+
+
+def without(pages: Collection[str], *languages: str) -> list[Snippet]:
+    """Return the blocks in these languages but those of some pages."""
+    return [each for each in of(*languages) if each.page not in pages]
 
 
 def commands(snippet: Snippet) -> list[Command]:

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from hatch_mlbundle import cli
-from tests.docs.declared import OUTPUTS, RUN_ELSEWHERE, WITHOUT
-from tests.docs.snippets import SHELLS, Command, Snippet, commands, named_tests_exist, of, snippets
+from tests.docs.declared import OUTPUTS, RUN_ELSEWHERE, TUTORIALS, WITHOUT
+from tests.docs.snippets import SHELLS, Command, Snippet, commands, named_tests_exist, of, snippets, without
 from tests.docs.workplace import make_workplace
 
 LOCAL = ("find", "ls", "skopeo", "umoci")
@@ -74,7 +74,7 @@ def runs(command: Command, simple: Sequence[str], capsys: pytest.CaptureFixture[
         assert declared, f"{text!r}: nothing here runs it; name the test that does in tests/docs/declared.py"
 
 
-@pytest.mark.parametrize("snippet", of(*SHELLS), ids=str)
+@pytest.mark.parametrize("snippet", without(TUTORIALS, *SHELLS), ids=str)
 def test_what_is_shown_can_be_done(snippet: Snippet, workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (workplace / "pyproject.toml").write_text(settings_above(snippet), encoding="utf-8")
     for command in commands(snippet):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
@@ -10,13 +9,13 @@ from typing import Any
 import pytest
 from packaging.requirements import Requirement
 
+from docs.our_plugins import our_optimizers
 from hatch_mlbundle.config import read_config
 from hatch_mlbundle.errors import ConfigurationError
 from hatch_mlbundle.freezing.options import _HATCHS_OWN as TARGET_KEYS
 from hatch_mlbundle.freezing.options import TABLE as FROZEN
 from hatch_mlbundle.freezing.options import FrozenOptions
 from hatch_mlbundle.optimizer import Options
-from hatch_mlbundle.plugins import load_registry
 from hatch_mlbundle.schema import read_table
 from tests.docs.python_blocks import OFFERS, names_of
 from tests.docs.snippets import Snippet, of, snippets
@@ -40,14 +39,8 @@ BACK_ENDS = {
 
 
 @cache
-def plugins_of_ours() -> dict[str, type[Options]]:
-    """Return the options of all optimizers of this repository, whether their distributions are installed or not."""
-    known: dict[str, type[Options]] = dict(load_registry().option_types())
-    for path in sorted(REPOSITORY.glob("plugins/*/pyproject.toml")):
-        for module in tomllib.loads(path.read_text(encoding="utf-8"))["project"]["entry-points"]["mlbundle"].values():
-            offered = getattr(importlib.import_module(module), OFFERS, list)()
-            known.update({each.name: each.options_type for each in offered})
-    return known
+def ours() -> dict[str, type[Options]]:
+    return {each.name: each.options_type for each in our_optimizers()}
 
 
 def of_the_page(page: str) -> dict[str, type[Options]]:
@@ -96,7 +89,7 @@ def extras_that_are_not_there(requirements: list[str]) -> list[str]:
 @pytest.mark.parametrize("snippet", of("toml"), ids=str)
 def test_a_toml_block_is_taken_by_its_reader(snippet: Snippet) -> None:
     document = tomllib.loads(snippet.text)
-    assert faults_of(document, {**plugins_of_ours(), **of_the_page(snippet.page)}) == []
+    assert faults_of(document, {**ours(), **of_the_page(snippet.page)}) == []
     system = document.get("build-system", {})
     assert extras_that_are_not_there(system.get("requires", [])) == []
     assert system.get("build-backend", "hatchling.build") in BACK_ENDS
@@ -104,6 +97,6 @@ def test_a_toml_block_is_taken_by_its_reader(snippet: Snippet) -> None:
 
 def test_what_is_wrong_would_be_told() -> None:
     document = tomllib.loads("[tool.mlbundle]\noptimizer = []\n[tool.hatch.build.targets.frozen]\nentrypoint = 'a'\n")
-    told = faults_of(document, plugins_of_ours())
+    told = faults_of(document, ours())
     assert len(told) == 2
     assert extras_that_are_not_there(["hatch-mlbundle[froze]", "mlbundle-onnx[slim]"]) == ["hatch-mlbundle[froze]"]
