@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 
 
 def command_line(parser: argparse.ArgumentParser) -> str:
-    """Return a section for each command: what it is for, how it is called, a table of what it takes."""
+    """Return a section for each command: what it is for, how it is called, what it takes, examples and exit codes."""
     return "\n\n".join(_section(each) for each in _commands(parser))
 
 
@@ -20,17 +21,8 @@ def _commands(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentPars
 
 
 def _section(parser: argparse.ArgumentParser) -> str:
-    rows = [_row(parser, action) for action in parser._actions if action.dest != "help" and action.help != argparse.SUPPRESS]
-    parts = [f"## `{parser.prog}`", _text(parser, parser.description), f"```\n{_usage(parser)}\n```"]
-    if rows:
-        parts.append("\n".join(["| argument | what it is |", "|---|---|", *rows]))
-    return "\n\n".join([*parts, _text(parser, parser.epilog)]).strip()
-
-
-def _text(parser: argparse.ArgumentParser, text: str | None) -> str:
-    """Return a description or an epilog as Markdown: what is indented is shown as it is written."""
-    blocks = ((text or "") % {"prog": parser.prog}).strip("\n").split("\n\n")
-    return "\n\n".join(f"```\n{block}\n```" if block.startswith("  ") else block for block in blocks)
+    parts = [f"## `{parser.prog}`", " ".join((parser.description or "").split()), f"```\n{_usage(parser)}\n```"]
+    return "\n\n".join([*parts, *_tables(parser), *_lists(parser.epilog or "")])
 
 
 def _usage(parser: argparse.ArgumentParser) -> str:
@@ -53,8 +45,37 @@ def _placeholder(action: argparse.Action) -> str:
     return name if isinstance(name, str) else " ".join(name)
 
 
+def _tables(parser: argparse.ArgumentParser) -> Iterator[str]:
+    """Yield a table of what the command takes, and one for each group of options that has a name of its own."""
+    own = (parser._positionals, parser._optionals)
+    first = [action for group in own for action in group._group_actions]
+    groups = [("argument", first), *((group.title or "", group._group_actions) for group in parser._action_groups if group not in own)]
+    for title, actions in groups:
+        rows = [_row(parser, each) for each in actions if each.dest != "help" and each.help != argparse.SUPPRESS]
+        if rows:
+            yield "\n".join([f"| {title} | what it is |", "|---|---|", *rows])
+
+
 def _row(parser: argparse.ArgumentParser, action: argparse.Action) -> str:
     value = "" if action.nargs == 0 else f" {_placeholder(action)}"
     spelled = ", ".join(f"`{each}{value}`" for each in action.option_strings) or f"`{_placeholder(action)}`"
-    said = " ".join(((action.help or "") % {**vars(action), "prog": parser.prog}).split())
-    return f"| {spelled} | {said.replace('|', chr(92) + '|')} |"
+    said = " ".join(((action.help or "") % {**vars(action), "prog": parser.prog}).split()).replace("|", "\\|")
+    return f"| {spelled} | {said} |"
+
+
+def _lists(epilog: str) -> Iterator[str]:
+    """Yield examples and exit codes as lists: what is indented by two is told of by what is indented more below or behind it."""
+    for block in filter(None, epilog.split("\n\n")):
+        heading, *lines = block.split("\n")
+        yield "\n".join([f"{heading[0].upper()}{heading[1:]}", "", *(f"- `{name}`: {' '.join(told)}" for name, told in _told(lines))])
+
+
+def _told(lines: Sequence[str]) -> list[tuple[str, list[str]]]:
+    found: list[tuple[str, list[str]]] = []
+    for line in lines:
+        if re.match(r"  \S", line):
+            name, _, behind = line.strip().partition("  ")
+            found.append((name, [behind.strip()] if behind else []))
+        else:
+            found[-1][1].append(line.strip())
+    return found

@@ -72,7 +72,7 @@ def sections() -> dict[str, str]:
         "external-model": table(option_entries(ExternalModel)),
         "frozen": table(option_entries(FrozenOptions)),
         "image": table(option_entries(ImageSettings)),
-        "cli": command_line(cli._parser()),
+        "cli": command_line(cli.build_parser(*cli.command_names())),
         "manifest": manifest_fields(),
         "steps": steps(),
         "verify": table(option_entries(VerifySettings, without=["commands"])),

@@ -41,7 +41,8 @@ RUN_ELSEWHERE: dict[str, str] = {
     r"pip install \. build$": READER,
     r"pip install -e \S+ -e plugins/": CI,
     r"pytest -n auto": CI,
-    r"(ruff|mypy)\b": CI,
+    r"(ruff|mypy|sphinx-build)\b": CI,
+    r"python docs/update\.py$": "tests/test_documented.py::test_the_tables_of_options_are_up_to_date",
     r"python -m build --wheel --no-isolation": f"{READER}::build_copy",
     r"pip install \.\./\.\. build$": f"{READER}::build_copy",
     r"pip install dist/": f"{READER}::test_installed_it_reads_the_held_out_digits_as_the_readme_says",
@@ -84,9 +85,7 @@ PYTHON_ELSEWHERE: dict[tuple[str, str], str] = {
 OUTPUTS: dict[tuple[str, str], str] = {
     ("README.md", "digit_reader-1.0-cp311-cp311-linux_x86_64.whl"): f"{READER}::test_the_readme_shows_the_table_that_the_build_prints",
     ("README.md", "frozen-minilm"): "$ mlbundle optimize dist/frozen-minilm",
-    ("README.md", "quantize: minilm/model.safetensors.mlbundle I8 by row, 31 tensors I8 in groups"): SEARCHED,
     ("README.md", "MB601 strip: lib/libbeta.so: was put back: with the change, 'zoo' crashes: SIGSEGV"): PUT_BACK,
-    ("README.md", "frozen-minilm, growth since frozen-minilm"): "tests/test_check_command.py",
     ("docs/accuracy.md", "quantize: minilm/model.safetensors.mlbundle I8 by row, 31 tensors I8 in groups"): SEARCHED,
     ("docs/analyzing.md", "could save 169 MB  strip  213 files"): "tests/test_suggestions.py::test_the_terminal_shows_what_to_write",
     ("docs/budgets.md", "mlbundle: budget: installed is 612 MB, 12.3 MB over the 600 MB allowed (torch +14.2 MB, numpy +1.10 MB)"): BREACH,
@@ -105,3 +104,11 @@ OUTPUTS: dict[tuple[str, str], str] = {
     ("docs/verification.md", "after step      installed    change   start   memory    accuracy    risk"): STEPS,
 }
 """Output that stands by itself, by page and first line: the command that prints its headings of anything, or the test that compares it."""
+
+EXAMPLES = {
+    "container": "tests/test_example_container.py",
+    "digit-reader": "tests/test_example_digit_reader.py",
+    "frozen-minilm": "tests/test_examples_frozen.py::test_minilm",
+    "frozen-onnx": "tests/test_examples_frozen.py::test_onnx",
+}
+"""By its folder, the test that builds and runs each example."""

@@ -7,7 +7,6 @@ import shlex
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
 from markdown_it import MarkdownIt
 
@@ -60,11 +59,24 @@ class Command:
         return tuple(tuple(each) for each in joined if each)
 
 
+def pages() -> dict[str, str]:
+    """Return the text of each page, without what docs/update.py makes: tests/test_documented.py compares that with the code."""
+    paths = [path for pattern in PAGES for path in sorted(REPOSITORY.glob(pattern))]
+    texts = {path.relative_to(REPOSITORY).as_posix(): path.read_text(encoding="utf-8") for path in paths}
+    return {page: _GENERATED.sub(lambda match: "\n" * match[0].count("\n"), text) for page, text in texts.items()}
+
+
 @cache
 def snippets() -> tuple[Snippet, ...]:
-    """Return every block but those that docs/update.py makes: tests/test_documented.py compares these with the code."""
-    pages = [path for pattern in PAGES for path in sorted(REPOSITORY.glob(pattern))]
-    return tuple(snippet for page in pages for snippet in _snippets(page))
+    """Return every block."""
+    return tuple(snippet for page, text in pages().items() for snippet in _snippets(page, text))
+
+
+def in_prose() -> list[tuple[str, str]]:
+    """Return what is set as code within sentences and tables, each with its page."""
+    parsed = ((page, MarkdownIt().enable("table").parse(text)) for page, text in pages().items())
+    inline = ((page, child) for page, tokens in parsed for token in tokens for child in token.children or [])
+    return [(page, child.content) for page, child in inline if child.type == "code_inline"]
 
 
 def of(*languages: str) -> list[Snippet]:
@@ -95,13 +107,12 @@ def commands(snippet: Snippet) -> list[Command]:
     return [Command(text="\n".join(lines).replace("\\\n", " "), shown=tuple(shown)) for lines, shown in found if "".join(lines).strip()]
 
 
-def _snippets(page: Path) -> Iterator[Snippet]:
-    text = _GENERATED.sub(lambda match: "\n" * match[0].count("\n"), page.read_text(encoding="utf-8"))
+def _snippets(page: str, text: str) -> Iterator[Snippet]:
     for token in MarkdownIt().parse(text):
         if token.type in ("fence", "code_block") and token.info != "{toctree}":
             language = token.info if token.type == "fence" else "(none: indented, not fenced)"
             assert token.map
-            yield Snippet(page=str(page.relative_to(REPOSITORY)), line=token.map[0] + 1, language=language, text=token.content)
+            yield Snippet(page=page, line=token.map[0] + 1, language=language, text=token.content)
 
 
 def named_tests_exist(names: Sequence[str]) -> list[str]:

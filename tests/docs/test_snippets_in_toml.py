@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
@@ -18,7 +19,7 @@ from hatch_mlbundle.freezing.options import FrozenOptions
 from hatch_mlbundle.optimizer import Options
 from hatch_mlbundle.schema import read_table
 from tests.docs.python_blocks import OFFERS, names_of
-from tests.docs.snippets import Snippet, of, snippets
+from tests.docs.snippets import Snippet, of, pages, snippets
 from tests.projects import REPOSITORY
 
 try:
@@ -78,12 +79,18 @@ def faults_of(document: Mapping[str, Any], known: Mapping[str, type[Options]]) -
 
 def extras_that_are_not_there(requirements: list[str]) -> list[str]:
     """Return the extras of our own distributions that no pyproject.toml has."""
-    ours = {}
+    known = {}
     for path in [REPOSITORY / "pyproject.toml", *REPOSITORY.glob("plugins/*/pyproject.toml")]:
         project = tomllib.loads(path.read_text(encoding="utf-8"))["project"]
-        ours[project["name"]] = set(project.get("optional-dependencies", {}))
+        known[project["name"]] = set(project.get("optional-dependencies", {}))
     parsed = [Requirement(each) for each in requirements]
-    return [f"{each.name}[{extra}]" for each in parsed if each.name in ours for extra in sorted(each.extras - ours[each.name])]
+    return [f"{each.name}[{extra}]" for each in parsed for extra in sorted(each.extras - known.get(each.name, each.extras))]
+
+
+def test_extras_that_sentences_and_commands_name_are_there() -> None:
+    named = {each[0] for text in pages().values() for each in re.findall(r"\b((hatch-mlbundle|mlbundle-\w+)\[[\w,]+\])", text)}
+    assert len(named) > 5
+    assert extras_that_are_not_there(sorted(named)) == []
 
 
 @pytest.mark.parametrize("snippet", of("toml"), ids=str)
