@@ -56,7 +56,7 @@ def place(page: str, target: str) -> str:
 
 def test_every_link_leads_somewhere() -> None:
     wrong = []
-    for page, link in [(page, link) for page in PAGES for link in links(page)]:
+    for page, link in [(each, link) for each in PAGES for link in links(each)]:
         path, _, anchor = link.partition("#")
         target = place(page, path)
         if not (REPOSITORY / target).exists() or (anchor and anchor not in anchors(target)):
