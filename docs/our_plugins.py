@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +21,14 @@ PLUGINS = Path(__file__).parents[1] / "plugins"
 def our_optimizers() -> dict[type[Optimizer[Any]], str]:
     """Return each with the distribution that it is of: those of hatch-mlbundle in their order, then each plugin's."""
     core = {each.optimizer: OURS for each in load_registry().values() if each.distribution == OURS}
-    return {**core, **{each: name for folder in sorted(PLUGINS.iterdir()) for each, name in _of_a_plugin(folder)}}
+    return {**core, **{each: name for folder in sorted(PLUGINS.iterdir()) for each, name in optimizers_of(folder).items()}}
 
 
-def _of_a_plugin(folder: Path) -> Iterator[tuple[type[Optimizer[Any]], str]]:
-    project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    if str(folder) not in sys.path:
-        sys.path.append(str(folder))
-    for name in project["entry-points"]["mlbundle"].values():
-        offered = getattr(importlib.import_module(name), "mlbundle_register_optimizers", list)()
-        yield from ((each, project["name"]) for each in offered)
+def optimizers_of(folder: Path) -> dict[type[Optimizer[Any]], str]:
+    """Return those that the project in a folder registers, with its name."""
+    project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8")).get("project", {})
+    named = project.get("entry-points", {}).get("mlbundle", {}).values()
+    sys.path += [str(each) for each in (folder, folder / "src") if named and str(each) not in sys.path]
+    modules = [importlib.import_module(name) for name in named]
+    offered = [each for module in modules for each in getattr(module, "mlbundle_register_optimizers", list)()]
+    return dict.fromkeys(offered, project.get("name", ""))

@@ -14,8 +14,11 @@ from tests.projects import REPOSITORY
 
 PAGES = ("README.md", "docs/*.md", "examples/*/README.md", "plugins/*/README.md")
 
-SHELLS = ("console", "sh")
-"""Languages of blocks with commands: `console` shows prompts and what is printed, `sh` is a script."""
+SHELLS = ("console", "sh", "make")
+"""Languages of blocks with commands: `console` shows prompts and what is printed, `sh` is a script, `make` has some behind tabs."""
+
+OUTPUT = ("", "text")
+"""Languages of blocks that are neither: what a program prints."""
 
 _GENERATED = re.compile(r"<!-- [\w-]+ -->\n.*?<!-- end -->", flags=re.DOTALL)
 
@@ -94,6 +97,9 @@ def commands(snippet: Snippet) -> list[Command]:
     found: list[tuple[list[str], list[str]]] = []
     goes_on = False
     for line in snippet.text.rstrip("\n").split("\n"):
+        if snippet.language == "make":
+            found += [([line.strip()], [])] if line.startswith("\t") else []
+            continue
         if snippet.language == "sh" and not goes_on:
             found.append(([line], []))
         elif line.startswith("$ "):

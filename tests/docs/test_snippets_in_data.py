@@ -14,10 +14,10 @@ import yaml
 from hatch_mlbundle.manifest import Manifest
 from hatch_mlbundle.profile import Profile
 from hatch_mlbundle.runtime.models.descriptor import parse
-from tests.docs.snippets import SHELLS, Snippet, commands, of, snippets
+from tests.docs.snippets import OUTPUT, SHELLS, Snippet, commands, of, snippets
 from tests.projects import REPOSITORY
 
-READ = {"toml", "python", *SHELLS, "json", "yaml", "dockerfile", ""}
+READ = {"toml", "python", *SHELLS, "json", "yaml", "dockerfile", *OUTPUT}
 
 READERS: Mapping[str, Callable[[str, str], Any]] = {
     "mlbundle-manifest": lambda text, where: Manifest.from_json(text),
@@ -34,18 +34,21 @@ TOP = {
 }
 """Keys at the top of what YAML is written for."""
 
+ENTRIES = ({"type", "source", "target"}, {"run"}, {"uses"})
+"""Keys that an entry of a list has, one of these."""
+
 
 def test_every_block_has_a_reader() -> None:
     assert [(str(each), each.language) for each in snippets() if each.language not in READ] == []
 
 
 def test_commands_are_shown_in_a_language_of_their_own() -> None:
-    assert [str(each) for each in of("") if each.text.startswith("$ ")] == []
+    assert [str(each) for each in of(*OUTPUT) if each.text.startswith("$ ")] == []
 
 
 @pytest.mark.parametrize("snippet", of("json"), ids=str)
 def test_a_json_block_is_read_by_its_reader(snippet: Snippet) -> None:
-    text = re.sub(r"\b([0-9a-f]{8})…", lambda match: match[1] * 8, snippet.text)  # hashes are shown by their beginning
+    text = re.sub(r"([0-9a-f]+)…", lambda match: match[1].ljust(64, "0"), snippet.text)  # hashes are shown by their beginning
     document = json.loads(text)
     reader = READERS.get(document.get("format"))
     assert reader is None or reader(text, str(snippet))
@@ -54,9 +57,8 @@ def test_a_json_block_is_read_by_its_reader(snippet: Snippet) -> None:
 @pytest.mark.parametrize("snippet", of("yaml"), ids=str)
 def test_a_yaml_block_is_of_a_kind_that_is_known(snippet: Snippet) -> None:
     document = yaml.safe_load(dedent(snippet.text))
-    if isinstance(document, list):  # a part of what stands above it: a volume of a service
-        (entry,) = document
-        assert {"type", "source", "target"} <= set(entry)
+    if isinstance(document, list):  # a part of a file: volumes of a service, or steps of a job
+        assert all(any(keys <= set(entry) for keys in ENTRIES) for entry in document)
     else:
         assert any(set(document) <= keys for keys in TOP.values())
 

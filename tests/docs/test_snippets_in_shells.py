@@ -12,7 +12,7 @@ import pytest
 
 from hatch_mlbundle import cli
 from tests.docs.declared import OUTPUTS, RUN_ELSEWHERE, TUTORIALS, WITHOUT
-from tests.docs.snippets import SHELLS, Command, Snippet, commands, named_tests_exist, of, snippets, without
+from tests.docs.snippets import OUTPUT, SHELLS, Command, Snippet, commands, named_tests_exist, of, snippets, without
 from tests.docs.workplace import make_workplace
 
 LOCAL = ("find", "ls", "skopeo", "umoci")
@@ -33,7 +33,8 @@ def workplace(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def settings_above(snippet: Snippet) -> str:
     """Return the nearest configuration above a block on its page, without what would need models to run or a clean root."""
-    above = [each for each in snippets() if each.page == snippet.page and each.line < snippet.line and "[tool.mlbundle" in each.text]
+    above = [each for each in snippets() if each.page == snippet.page and each.line < snippet.line and each.language == "toml"]
+    above = [each for each in above if "[tool.mlbundle" in each.text]
     text = above[-1].text if above else ""
     for table in WITHOUT.get(snippet.page, ()):
         text = re.sub(rf"^\[+tool\.mlbundle\.{table}.*?(?=^\[|\Z)", "", text, flags=re.DOTALL | re.MULTILINE)
@@ -82,7 +83,7 @@ def test_what_is_shown_can_be_done(snippet: Snippet, workplace: Path, capsys: py
             runs(command, simple, capsys)
 
 
-@pytest.mark.parametrize("snippet", of(""), ids=str)
+@pytest.mark.parametrize("snippet", of(*OUTPUT), ids=str)
 def test_output_that_stands_by_itself_is_of_a_command_or_a_test(
     snippet: Snippet, workplace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -101,5 +102,5 @@ def test_what_runs_elsewhere_does() -> None:
 def test_nothing_is_declared_in_vain() -> None:
     texts = [" ".join(simple) for snippet in of(*SHELLS) for command in commands(snippet) for simple in command.simple]
     assert [pattern for pattern in RUN_ELSEWHERE if not any(re.match(pattern, text) for text in texts)] == []
-    there = {(each.page, each.first) for each in of("")}
+    there = {(each.page, each.first) for each in of(*OUTPUT)}
     assert [each for each in OUTPUTS if each not in there] == []

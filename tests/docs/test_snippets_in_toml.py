@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from packaging.requirements import Requirement
 
-from docs.our_plugins import our_optimizers
+from docs.our_plugins import optimizers_of, our_optimizers
 from hatch_mlbundle.config import read_config
 from hatch_mlbundle.errors import ConfigurationError
 from hatch_mlbundle.freezing.options import _HATCHS_OWN as TARGET_KEYS
@@ -45,9 +45,11 @@ def ours() -> dict[str, type[Options]]:
 
 
 def of_the_page(page: str) -> dict[str, type[Options]]:
-    """Return the options of the optimizers that the page's Python blocks register."""
+    """Return the options of the optimizers that the page's Python blocks register, or the distribution that it is the README of."""
     offering = (each for each in snippets() if each.page == page and each.language == "python" and OFFERS in each.text)
-    return {each.name: each.options_type for snippet in offering for each in names_of(snippet)[OFFERS]()}
+    beside = (REPOSITORY / page).with_name("pyproject.toml")
+    own = optimizers_of(beside.parent) if beside.is_file() else {}
+    return {each.name: each.options_type for each in (*own, *(each for snippet in offering for each in names_of(snippet)[OFFERS]()))}
 
 
 def tables_at(document: Mapping[str, Any], *keys: str) -> Iterator[Mapping[str, Any]]:
