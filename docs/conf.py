@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -33,3 +35,19 @@ html_show_sphinx = False
 html_theme_options = {"navigation_with_keys": True}
 pygments_style = "tango"
 pygments_dark_style = "monokai"
+
+
+def add_toctrees(_: Any, name: str, source: list[str]) -> None:
+    """Give each part of the index a table of contents, of the pages that its links lead to: they are listed once, as on a forge."""
+    if name == root_doc:
+        source[0] = re.sub(r"^## (.*?)\n(.*?)(?=^## |\Z)", _with_toctree, source[0], flags=re.DOTALL | re.MULTILINE)
+
+
+def _with_toctree(part: re.Match[str]) -> str:
+    pages = "\n".join(re.findall(r"\]\(([^)#:]+)\.md\)", part[2]))
+    return f"{part[0]}\n```{{toctree}}\n:caption: {part[1]}\n:hidden:\n\n{pages}\n```\n\n"
+
+
+def setup(app: Any) -> None:
+    """Connect what this site does beside what Sphinx does."""
+    app.connect("source-read", add_toctrees)

@@ -115,7 +115,7 @@ def commands(snippet: Snippet) -> list[Command]:
 
 def _snippets(page: str, text: str) -> Iterator[Snippet]:
     for token in MarkdownIt().parse(text):
-        if token.type in ("fence", "code_block") and token.info != "{toctree}":
+        if token.type in ("fence", "code_block"):
             language = token.info if token.type == "fence" else "(none: indented, not fenced)"
             assert token.map
             yield Snippet(page=page, line=token.map[0] + 1, language=language, text=token.content)

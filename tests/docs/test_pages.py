@@ -1,4 +1,4 @@
-"""Pages lead to each other, on a forge as on the site; each is in its place; each example is built by a test."""
+"""Pages lead to each other, on a forge as on the site; each example is built by a test."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from tests.projects import REPOSITORY
 PAGES = [
     path.relative_to(REPOSITORY).as_posix() for each in ("*.md", "docs/*.md", "*/*/README.md") for path in sorted(REPOSITORY.glob(each))
 ]
-INDEX = REPOSITORY / "docs/index.md"
 
 
 def text_of(page: str) -> str:
@@ -63,14 +62,6 @@ def test_every_link_leads_somewhere() -> None:
             wrong.append((page, link))
     assert len(PAGES) > 40
     assert wrong == []
-
-
-def test_the_index_shows_what_the_site_has_in_the_same_parts() -> None:
-    parts = re.split(r"^## ", INDEX.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
-    for part in parts:
-        shown, hidden = part.split("```{toctree}")
-        listed = re.findall(r"^[\w./-]+$", hidden.split("\n\n", 1)[1], flags=re.MULTILINE)
-        assert sorted(re.findall(r"\]\(([^)#]+)\.md\)", shown)) == sorted(listed)
 
 
 def test_every_example_tells_of_itself_and_is_built_by_a_test() -> None:
