@@ -20,8 +20,11 @@ MISSING_MODULE = (
     'add "app.lazy" to `keep` in [tool.mlbundle.prune_unused], or trace a run that needs it (mlbundle trace)'
 )
 
-TUTORIALS = ("docs/tutorial-frozen.md", "docs/tutorial-wheel.md")
-"""Pages that tests/docs/test_tutorials.py goes through, command by command and file by file."""
+FOLLOWED: dict[str, str] = {
+    "docs/tutorial-frozen.md": "tests/docs/test_tutorials.py::test_it_can_be_followed",
+    "docs/tutorial-wheel.md": "tests/docs/test_tutorials.py::test_it_can_be_followed",
+}
+"""Pages that a test goes through from the first line to the last: their commands, programs and output are no matter of any other."""
 
 RUN_ELSEWHERE: dict[str, str] = {
     # needs a container engine or a registry

@@ -17,7 +17,7 @@ from hatch_mlbundle.accuracy.evaluator import Evaluator
 from hatch_mlbundle.contents.inspector import Inspector
 from hatch_mlbundle.optimizer import Optimizer
 from tests.bundledmodels import onnx_files, write_files
-from tests.docs.declared import PYTHON_ELSEWHERE, TUTORIALS
+from tests.docs.declared import FOLLOWED, PYTHON_ELSEWHERE
 from tests.docs.python_blocks import names_of
 from tests.docs.snippets import Snippet, named_tests_exist, snippets, without
 from tests.packsmith import cast, write_pair
@@ -84,7 +84,7 @@ def key(snippet: Snippet) -> tuple[str, str]:
 
 def run_here() -> list[Any]:
     """Return a parameter for each block that no test elsewhere takes from its page."""
-    blocks = [each for each in without(TUTORIALS, "python") if key(each) not in PYTHON_ELSEWHERE]
+    blocks = [each for each in without(FOLLOWED, "python") if key(each) not in PYTHON_ELSEWHERE]
     return [pytest.param(each, id=str(each), marks=[pytest.mark.slow] * (PREPARED.get(key(each)) in SLOW)) for each in blocks]
 
 

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from hatch_mlbundle import cli
-from tests.docs.declared import OUTPUTS, RUN_ELSEWHERE, TUTORIALS, WITHOUT
+from tests.docs.declared import FOLLOWED, OUTPUTS, RUN_ELSEWHERE, WITHOUT
 from tests.docs.snippets import OUTPUT, SHELLS, Command, Snippet, commands, named_tests_exist, of, snippets, without
 from tests.docs.workplace import make_workplace
+from tests.projects import REPOSITORY
 
 LOCAL = ("find", "ls", "skopeo", "umoci")
 """Programs that are run for real, where they are; what they do stays in the folder."""
@@ -75,7 +76,7 @@ def runs(command: Command, simple: Sequence[str], capsys: pytest.CaptureFixture[
         assert declared, f"{text!r}: nothing here runs it; name the test that does in tests/docs/declared.py"
 
 
-@pytest.mark.parametrize("snippet", without(TUTORIALS, *SHELLS), ids=str)
+@pytest.mark.parametrize("snippet", without(FOLLOWED, *SHELLS), ids=str)
 def test_what_is_shown_can_be_done(snippet: Snippet, workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (workplace / "pyproject.toml").write_text(settings_above(snippet), encoding="utf-8")
     for command in commands(snippet):
@@ -83,7 +84,7 @@ def test_what_is_shown_can_be_done(snippet: Snippet, workplace: Path, capsys: py
             runs(command, simple, capsys)
 
 
-@pytest.mark.parametrize("snippet", of(*OUTPUT), ids=str)
+@pytest.mark.parametrize("snippet", without(FOLLOWED, *OUTPUT), ids=str)
 def test_output_that_stands_by_itself_is_of_a_command_or_a_test(
     snippet: Snippet, workplace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -96,7 +97,10 @@ def test_output_that_stands_by_itself_is_of_a_command_or_a_test(
 
 
 def test_what_runs_elsewhere_does() -> None:
-    assert named_tests_exist(list(RUN_ELSEWHERE.values())) == []
+    assert named_tests_exist([*FOLLOWED.values(), *RUN_ELSEWHERE.values()]) == []
+    assert [page for page in FOLLOWED if not (REPOSITORY / page).is_file()] == []
+    tests = {page: (REPOSITORY / test.partition("::")[0]).read_text(encoding="utf-8") for page, test in FOLLOWED.items()}
+    assert [page for page, text in tests.items() if page.rpartition("/")[2] not in text and page.split("/")[-2] not in text] == []
 
 
 def test_nothing_is_declared_in_vain() -> None:
