@@ -121,7 +121,7 @@ def _snippets(page: str, text: str) -> Iterator[Snippet]:
             yield Snippet(page=page, line=token.map[0] + 1, language=language, text=token.content)
 
 
-def named_tests_exist(names: Sequence[str]) -> list[str]:
+def missing_tests(names: Sequence[str]) -> list[str]:
     """Return those of these names, `FILE` or `FILE::FUNCTION`, of which there is no test."""
     missing = []
     for name in names:

@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 from markdown_it import MarkdownIt
 
 from tests.docs.declared import EXAMPLES
-from tests.docs.snippets import named_tests_exist
+from tests.docs.snippets import missing_tests
 from tests.projects import REPOSITORY
 
 PAGES = [
@@ -68,5 +68,5 @@ def test_every_example_tells_of_itself_and_is_built_by_a_test() -> None:
     folders = [path.name for path in sorted((REPOSITORY / "examples").iterdir()) if path.is_dir()]
     assert [name for name in folders if not (REPOSITORY / "examples" / name / "README.md").is_file()] == []
     assert sorted(EXAMPLES) == folders
-    assert named_tests_exist(list(EXAMPLES.values())) == []
+    assert missing_tests(list(EXAMPLES.values())) == []
     assert [name for name, test in EXAMPLES.items() if f'"{name}' not in text_of(test.partition("::")[0]).replace("examples/", "")] == []

@@ -19,7 +19,7 @@ from hatch_mlbundle.optimizer import Optimizer
 from tests.bundledmodels import onnx_files, write_files
 from tests.docs.declared import FOLLOWED, PYTHON_ELSEWHERE
 from tests.docs.python_blocks import names_of
-from tests.docs.snippets import Snippet, named_tests_exist, snippets, without
+from tests.docs.snippets import Snippet, missing_tests, snippets, without
 from tests.packsmith import cast, write_pair
 
 PORTS: Mapping[str, type] = {
@@ -107,4 +107,4 @@ def test_it_runs(snippet: Snippet, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_what_is_prepared_or_runs_elsewhere_is_there() -> None:
     there = {key(each) for each in snippets()}
     assert [each for each in (*PREPARED, *PYTHON_ELSEWHERE) if each not in there] == []
-    assert named_tests_exist(list(PYTHON_ELSEWHERE.values())) == []
+    assert missing_tests(list(PYTHON_ELSEWHERE.values())) == []

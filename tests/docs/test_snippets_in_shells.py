@@ -12,7 +12,7 @@ import pytest
 
 from hatch_mlbundle import cli
 from tests.docs.declared import FOLLOWED, OUTPUTS, RUN_ELSEWHERE, WITHOUT
-from tests.docs.snippets import OUTPUT, SHELLS, Command, Snippet, commands, named_tests_exist, of, snippets, without
+from tests.docs.snippets import OUTPUT, SHELLS, Command, Snippet, commands, missing_tests, of, snippets, without
 from tests.docs.workplace import make_workplace
 from tests.projects import REPOSITORY
 
@@ -93,14 +93,19 @@ def test_output_that_stands_by_itself_is_of_a_command_or_a_test(
         (simple,) = Command(text=by[2:]).simple
         runs(Command(text=by[2:], shown=tuple(snippet.text.splitlines())), simple, capsys)
     else:
-        assert named_tests_exist([by]) == []
+        assert missing_tests([by]) == []
 
 
 def test_what_runs_elsewhere_does() -> None:
-    assert named_tests_exist([*FOLLOWED.values(), *RUN_ELSEWHERE.values()]) == []
-    assert [page for page in FOLLOWED if not (REPOSITORY / page).is_file()] == []
-    tests = {page: (REPOSITORY / test.partition("::")[0]).read_text(encoding="utf-8") for page, test in FOLLOWED.items()}
-    assert [page for page, text in tests.items() if page.rpartition("/")[2] not in text and page.split("/")[-2] not in text] == []
+    assert missing_tests([*FOLLOWED.values(), *RUN_ELSEWHERE.values()]) == []
+
+
+@pytest.mark.parametrize(("page", "test"), FOLLOWED.items(), ids=str)
+def test_what_follows_a_page_reads_it(page: str, test: str) -> None:
+    text = (REPOSITORY / test.partition("::")[0]).read_text(encoding="utf-8")
+    path = REPOSITORY / page
+    assert path.is_file()
+    assert (path.parent.name if path.name == "README.md" else path.name) in text
 
 
 def test_nothing_is_declared_in_vain() -> None:
