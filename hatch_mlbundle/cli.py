@@ -18,6 +18,7 @@ from .standard_output import discard_output
 
 COMMANDS = {
     "make small": {
+        "init": "write a configuration that fits a project or an artifact",
         "plan": "say what optimize would do, and why; change nothing",
         "optimize": "make wheels, frozen bundles, folders or container images small",
         "explore": "make and try every choice: size, start, memory, works or not",

@@ -63,7 +63,7 @@ def _epilog(examples: Mapping[str, str], exits: Sequence[str]) -> str:
     for line, purpose in examples.items():
         lines += [f"  {line}", _indented(purpose)]
     if exits:
-        lines += ["", "exit codes:", *(_hanging(f"{code}  {meaning}") for code, meaning in enumerate(exits))]
+        lines += ["", "exit codes:", *(_hanging(f"{code}  {meaning}") for code, meaning in enumerate(exits) if meaning)]
     return "\n".join(lines)
 
 

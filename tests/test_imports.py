@@ -48,7 +48,17 @@ LAYERS = [
             "compare_command",
             "completion_command",
         ),
-        *("explore_command", "hooks", "invocation", "measure_command", "model_commands", "models_command", "optimize_command"),
+        *(
+            "explore_command",
+            "hooks",
+            "init_command",
+            "initial.*",
+            "invocation",
+            "measure_command",
+            "model_commands",
+            "models_command",
+            "optimize_command",
+        ),
         *("plan_command", "plugins_command", "report_commands", "subjects", "trace_command"),
     ],
 ]
@@ -62,6 +72,7 @@ HOSTS = {
     "PyInstaller": ["adapters.pyinstaller"],
     "rich": ["reports.*", "cli", "commands", "report_commands"],
     "pluggy": ["hookspecs", "plugins"],
+    "tomlkit": ["initial.toml_file"],
     "shtab": ["completion_command"],
     "backports": ["bundles.archives.zstd_stream"],
 }

@@ -62,6 +62,8 @@ RUN_ELSEWHERE: dict[str, str] = {
     r"python -m hatchling build -t frozen$": f"{FROZEN}::built",
     r"pip install mlbundle-torch\[transformers\]$": CI,
     # goes on, or elsewhere
+    r"mlbundle init$": "tests/test_init_command.py::test_a_hatch_project_gets_requirement_hook_steps_and_a_command",
+    r"python -m build --wheel$": "tests/test_other_back_ends.py::test_pure_python",
     r"gdb -ex": "tests/binaries/test_elf_debug.py::test_gdb_finds_source_lines_and_local_functions",
     r"debuginfod -F ": "tests/binaries/test_elf_debug.py::test_it_lies_where_debuggers_look",
     r"rsync -a --delete ": "tests/test_models_beside.py::test_a_further_run_tells_of_models_that_left_before_and_takes_them_along",
@@ -77,10 +79,12 @@ RUN_ELSEWHERE: dict[str, str] = {
 
 WITHOUT: dict[str, tuple[str, ...]] = {
     "docs/containers.md": ("verify",),  # runs the image's own Python
+    "docs/other-back-ends.md": ("verify",),  # imports my_pkg
 }
 """Tables of a page's configuration that its commands run without."""
 
 PYTHON_ELSEWHERE: dict[tuple[str, str], str] = {
+    ("docs/other-back-ends.md", "import glob"): "tests/test_other_back_ends.py::test_pure_python",
     ("docs/frozen.md", 'a = Analysis(["app.py"])'): "tests/adapters/test_pyinstaller.py",
 }
 """Python blocks, by page and first line, that another test takes from the page and runs."""

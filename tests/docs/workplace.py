@@ -18,7 +18,13 @@ FOLDERS = {
     "dist/app": "app",
     "plain": "frozen-onnx",
 }
-WHEELS = ["dist/app-1.0-py3-none-any.whl", "dist/app-1.1-py3-none-any.whl", "numpy-2.3.5-py3-none-any.whl", "numpy-2.4.0-py3-none-any.whl"]
+WHEELS = [
+    "dist/my_app-1.0-py3-none-any.whl",
+    "dist/app-1.0-py3-none-any.whl",
+    "dist/app-1.1-py3-none-any.whl",
+    "numpy-2.3.5-py3-none-any.whl",
+    "numpy-2.4.0-py3-none-any.whl",
+]
 MANIFESTS = ["sizes/app.mlbundle.json", "old.whl.mlbundle.json", "my-app-1.0.mlbundle.json", "last.mlbundle.json"]
 IMAGES = ["app", "image"]
 ARCHIVES = ["app.tar", "next.tar"]
@@ -38,7 +44,7 @@ def make_workplace(root: Path) -> Path:
         docker_archive(root / path, layers, config=config)
     for path in MANIFESTS:
         (root / path).parent.mkdir(exist_ok=True)
-        main(["check", str(root / WHEELS[0]), "--manifest", str(root / path)])
+        main(["check", str(root / "dist/app-1.0-py3-none-any.whl"), "--manifest", str(root / path)])
     return root
 
 
