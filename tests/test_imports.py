@@ -13,7 +13,7 @@ import hatch_mlbundle
 PACKAGE = Path(hatch_mlbundle.__file__).parent
 
 CORE = """
-    __init__ accuracy accuracy.evaluator accuracy_settings atomic budget budget_baseline budget_groups budget_limits budget_measure
+    __init__ accuracy accuracy.evaluator accuracy_settings api atomic budget budget_baseline budget_groups budget_limits budget_measure
     budget_presets budget_settings bytecode cache canonical closure compare config contents contents.inspector contents.parts
     contents.totals crash decode entrypoints epoch errors filegroups finished frozenmodules globs hookspecs identify image_settings
     importpaths importtime keeprules late libraries librarynames links manifest marshalled_code model model_store modulesets.* opcodes
@@ -35,7 +35,22 @@ LAYERS = [
     ["plugins"],
     ["application", "beside", "built_reports", "budgeting", "explore", "job", "proof", "session", "suggestions"],
     ["adapters.*"],
-    ["__main__", "ci.*", "cli", "commands", "hooks", "invocation", "model_commands", "report_commands", "subjects", "trace_command"],
+    [
+        *(
+            "__main__",
+            "analyze_command",
+            "cache_command",
+            "check_command",
+            "ci.*",
+            "cli",
+            "command_options",
+            "commands",
+            "compare_command",
+            "completion_command",
+        ),
+        *("explore_command", "hooks", "invocation", "measure_command", "model_commands", "models_command", "optimize_command"),
+        *("plan_command", "plugins_command", "report_commands", "subjects", "trace_command"),
+    ],
 ]
 """From low to high: a module imports from its own layer and those below. `x.*` is the folder x and all modules in it.
 
@@ -47,6 +62,7 @@ HOSTS = {
     "PyInstaller": ["adapters.pyinstaller"],
     "rich": ["reports.*", "cli", "commands", "report_commands"],
     "pluggy": ["hookspecs", "plugins"],
+    "shtab": ["completion_command"],
     "backports": ["bundles.archives.zstd_stream"],
 }
 """Libraries that only these modules may import."""
