@@ -15,7 +15,8 @@ _TELLING = (Kind.DATA, Kind.METADATA, Kind.OTHER, Kind.PYTHON, Kind.TEXT)
 _LARGEST = 5_000_000
 """Bytes of the largest file that is searched for checksums."""
 
-_HEX = re.compile(rb"(?<![0-9A-Za-z])(?:[0-9a-f]{128}|[0-9a-f]{96}|[0-9a-f]{64}|[0-9a-f]{40}|[0-9a-f]{32})(?![0-9A-Za-z])", re.IGNORECASE)
+_HEX = re.compile(rb"[0-9A-Fa-f]{32,}")
+_LENGTHS = frozenset({32, 40, 64, 96, 128})
 _INTEGRITY = re.compile(rb"sha(?:256|384|512)-([A-Za-z0-9+/]{43,86}={0,2})")
 """What a page says of a script that it loads (W3C, Subresource Integrity, section 3.1)."""
 
@@ -41,7 +42,7 @@ def _is_record(path: str) -> bool:
 
 def _examine_named(file: File) -> Json:
     data = file.read()
-    found = {match[0].decode().lower() for match in _HEX.finditer(data)}
+    found = {match[0].decode().lower() for match in _HEX.finditer(data) if len(match[0]) in _LENGTHS}
     found.update(_decoded(match[1] for match in _INTEGRITY.finditer(data)))
     return sorted(found)
 

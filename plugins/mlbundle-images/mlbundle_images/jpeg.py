@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hatch_mlbundle.errors import KeptError, ModelError, UnsoundResultError
+from hatch_mlbundle.errors import KeptError, ModelError
 
 from .pixels import same_pixels
 

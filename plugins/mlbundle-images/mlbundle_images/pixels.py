@@ -13,7 +13,10 @@ _STORAGE = frozenset({"progressive", "progression", "interlace"})
 
 
 def same_pixels(before: bytes, after: bytes, form: str) -> None:
-    """Raise UnsoundResultError unless both decode to the same, KeptError where Pillow cannot decode the first; `form` is `PNG` or `JPEG`."""
+    """Raise UnsoundResultError unless both decode to the same, KeptError where Pillow cannot decode the first.
+
+    `form` is `PNG` or `JPEG`.
+    """
     try:
         one = Image.open(io.BytesIO(before), formats=[form])
         expected = [(frame.mode, frame.size, frame.tobytes(), _told(frame)) for frame in ImageSequence.Iterator(one)]

@@ -14,9 +14,10 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 Chunk: TypeAlias = tuple[bytes, bytes]
 
-_KNOWN = frozenset(
-    b"IHDR PLTE IDAT IEND tRNS cHRM gAMA iCCP sBIT sRGB cICP mDCV cLLI tEXt zTXt iTXt bKGD hIST pHYs sPLT eXIf tIME acTL fcTL fdAT oFFs vpAg".split()
-)
+_NAMES = b"""
+IHDR PLTE IDAT IEND tRNS cHRM gAMA iCCP sBIT sRGB cICP mDCV cLLI tEXt zTXt iTXt bKGD hIST pHYs sPLT eXIf tIME acTL fcTL fdAT oFFs vpAg
+"""
+_KNOWN = frozenset(_NAMES.split())
 """The chunks of the PNG specification (third edition, section 11), and two of pages' places, which tell nothing of where compressed
 bytes lie. Others may: Apple's `iDOT` does; `CgBI` is another format; `npTc` is a nine-patch; C2PA's `caBX` signs the whole file."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from typing import Any
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 from hatch_mlbundle.errors import KeptError, UnsoundResultError
 
@@ -41,6 +41,7 @@ _ALIVE = re.compile(
     rb"<!ENTITY|<\?xml-stylesheet|<(?:\w+:)?(?:script|foreignObject|animate\w*|set|handler)\b|\son\w+\s*=|xml:space", re.IGNORECASE
 )
 _LICENCE = re.compile(rb"copyright|licen[cs]e|SPDX|\(c\)|\xc2\xa9|all rights reserved", re.IGNORECASE)
+_DECLARED = re.compile(rb"(?:\xef\xbb\xbf)?\s*<\?xml[^>]*?encoding\s*=\s*[\"']([\w.-]+)")
 _COMMENT = re.compile(rb"<!--(.*?)-->", re.DOTALL)
 
 
@@ -50,6 +51,8 @@ def minified(text: bytes) -> bytes:
 
     if alive := _ALIVE.search(text):
         raise KeptError(f"it holds more than a drawing: {alive[0].decode('ascii', 'replace').strip()}")
+    if _encoding_of(text) != "utf-8":
+        raise KeptError("it is not in UTF-8")
     before = _elements(text, KeptError)
     licensed = any(_LICENCE.search(comment) for comment in _COMMENT.findall(text))
     options = scour.parse_args([*_OPTIONS, *(() if licensed else ("--enable-comment-stripping",))])
@@ -64,17 +67,27 @@ def minified(text: bytes) -> bytes:
     return made
 
 
-def _elements(text: bytes, fault: type[KeptError] | type[UnsoundResultError]) -> list[Any]:
+def _encoding_of(text: bytes) -> str:
+    """Return `utf-8` where a drawing is in that and says nothing else: only then was all of it seen that it holds."""
+    declared = _DECLARED.match(text)
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return "unknown"
+    return declared[1].decode().lower() if declared else "utf-8"
+
+
+def _elements(text: bytes, fault: type[KeptError | UnsoundResultError]) -> list[Any]:
     """Return each element in order: its depth, name, identifier, class, size and text, but for those of drawing programs."""
     try:
-        return list(_walk(ElementTree.fromstring(text), 0))  # noqa: S314 -- no entities: _ALIVE
-    except (ElementTree.ParseError, ValueError, LookupError) as error:
+        return list(_walk(ET.fromstring(text), 0))  # noqa: S314 -- no entities: _ALIVE
+    except (ET.ParseError, ValueError, LookupError) as error:
         raise fault(f"it is no XML: {error}") from error
     except RecursionError as error:
         raise fault("it is nested too deeply") from error
 
 
-def _walk(element: ElementTree.Element, depth: int) -> Iterator[tuple[Any, ...]]:
+def _walk(element: ET.Element, depth: int) -> Iterator[tuple[Any, ...]]:
     name = str(element.tag)
     if _is_editors(name):
         return

@@ -12,7 +12,11 @@ from hatch_mlbundle.pysource import parse
 
 from .python_text import BOM, docstrings, encoding_of
 
-_READS = re.compile(rb"__doc__|getdoc|cleandoc|getsource|getcomments|findsource|getblock|docopt|doctest|pydoc")
+_READS = re.compile(
+    rb"__doc__|\b(?:getdoc|cleandoc|getsource|getcomments|findsource|getblock)"
+    rb"|^[ \t]*(?:import|from)[ \t]+(?:docopt|doctest|pydoc)\b",
+    re.MULTILINE,
+)
 _CALLS = frozenset({"getdoc", "cleandoc", "getcomments", "docopt", "getsource", "getsourcelines", "findsource", "getblock"})
 _MODULES = frozenset({"docopt", "doctest", "pydoc"})
 
