@@ -29,7 +29,7 @@ from .config import Config, decisive_settings, options_to_dict, selected
 from .contents.rows import contents_of
 from .errors import ArtifactError, FindingsError
 from .finished import Finished, recall, remember
-from .job import Job
+from .job import Job, remedy_of
 from .manifest import CompanionRow, Manifest, PackedRow
 from .model import CHUNK, Bundle, Finding, Kind
 from .models.left_models import told_names
@@ -111,7 +111,7 @@ def plan_for(job: Job, path: Path) -> Plan:
         _check_writable(session)
         before = session.artifact.scan()
         stages, findings = plan(before.bundle, job.stages_for(session.artifact.kind), session.services)
-        told = selected(job.config.settings, (*_idle(job), *findings))
+        told = selected(job.config.settings, (*job.findings, *_idle(job), *findings))
         return Plan(before=before, stages=tuple(stages), findings=told)
 
 
@@ -125,7 +125,9 @@ def analyze(job: Job, path: Path, trials: Trials | None = None) -> Manifest:
             _check_writable(session)
         before = session.artifact.scan()
         nothing = Outcome(bundle=before.bundle, stages=(), findings=())
-        manifest = _manifest(job, session, path.name, before, before, nothing, selected(job.config.settings, before.findings))
+        manifest = _manifest(
+            job, session, path.name, before, before, nothing, selected(job.config.settings, (*job.findings, *before.findings))
+        )
         if not trials:
             return manifest
         suggestions, findings = suggest(trials, before, session.artifact.kind, session.services)
@@ -152,7 +154,7 @@ def _finished_key(job: Job, sha256: str, wheel: Path, target: Path, findings: Se
         [asdict(tool) for tool in job.tools],
         os.environ.get("SOURCE_DATE_EPOCH"),
     ]
-    told = [asdict(finding) for finding in findings]
+    told = [asdict(finding) for finding in (*findings, *job.findings)]
     return digest(["finished", sha256, wheel.name, target.name, steps, decisive, surroundings, told])
 
 
@@ -188,7 +190,7 @@ def _make(job: Job, session: Session, path: Path | None, target: Path, findings:
     proof = _proof(job, session, path, target.name, before.bundle)
     judged = proof.judge(run(before.bundle, job.stages_for(session.artifact.kind), session.services))
     outcome, verification = judged.outcome, judged.report
-    told = _told(job.config, (*findings, *_idle(job), *outcome.findings))
+    told = _told(job.config, (*findings, *job.findings, *_idle(job), *outcome.findings))
     outside = told_names(outcome.bundle)
     replaced = outcome.bundle != before.bundle or target != path or _is_unfinished(session)
     with ExitStack() as commits:  # from last to first: the artifact, the models that left it being there already, then what tells of it
@@ -298,8 +300,8 @@ def left_out(job: Job, outcome: Outcome) -> list[LeftOut]:
     return [
         LeftOut(
             step=done.stage.name,
-            module_remedy=one_line(done.stage.optimizer.remedy("{path}", "{module}")),
-            file_remedy=one_line(done.stage.optimizer.remedy("{path}", None)),
+            module_remedy=one_line(remedy_of(done.stage, "{path}", "{module}")),
+            file_remedy=one_line(remedy_of(done.stage, "{path}", None)),
             paths=tuple(each.path for each in done.changes if each.action == "drop" and each.path not in outcome.bundle),
         )
         for done in (outcome.stages if job.config.settings.runtime_messages else ())
@@ -308,8 +310,9 @@ def left_out(job: Job, outcome: Outcome) -> list[LeftOut]:
 
 def _is_lasting(manifest: Manifest, outcome: Outcome) -> bool:
     """Say whether nothing of the moment had a part in it: a finding (a program missing or failing), a program found on the way."""
+    failed = any(finding.code == "MB127" for finding in manifest.findings)
     foreign = any(row.kind in (Kind.PE.value, Kind.MACHO.value) for row in manifest.files)
-    return not (outcome.findings or manifest.companions or foreign)
+    return not (outcome.findings or failed or manifest.companions or foreign)
 
 
 def _idle(job: Job) -> list[Finding]:
@@ -345,6 +348,7 @@ def _manifest(
     ledger = Ledger(before=before, after=after, stages=outcome.stages, measure=lambda file: compressor.compress(file).compressed_size)
     files = ledger.files()
     steps = ledger.steps(files)
+    contents, faults = contents_of(after.bundle, job.inspecting, session.services) if _gives_bytes(session, after) else (after.contents, ())
     return Manifest(
         generator=f"hatch-mlbundle {__version__}",
         artifact=ledger.artifact(name, session.artifact.kind),
@@ -354,10 +358,10 @@ def _manifest(
         remainder=ledger.remainder(steps),
         files=files,
         companions=companions,
-        findings=findings,
+        findings=(*findings, *_told(job.config, faults)),
         packed=packed,
         details=ledger.details(),
-        contents=contents_of(after.bundle, job.inspecting, session.services) if _gives_bytes(session, after) else after.contents,
+        contents=contents,
         layers=after.layers,
         components=after.components,
         advice=after.advice,

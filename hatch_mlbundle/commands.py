@@ -24,7 +24,7 @@ from .bundles.atomic_folder import recover
 from .bundles.folder import check_target
 from .bundles.images.layouts import is_layout
 from .bundles.images.tar_layout import may_be_tar
-from .errors import ArtifactError, BudgetError
+from .errors import ArtifactError, BudgetError, MlbundleError
 from .invocation import check_apart, check_path, config_of, job_of, project_of
 from .job import cache_of
 from .model import Change
@@ -85,7 +85,7 @@ def explore(options: argparse.Namespace) -> None:
 
 
 def plugins(options: argparse.Namespace) -> None:
-    """List the optimizers and their options."""
+    """List the optimizers and their options; on standard error, what is wrong with installed plugins."""
     registry = load_registry()
     if options.names:
         _print("".join(f"{name}\n" for name in registry))
@@ -98,6 +98,8 @@ def plugins(options: argparse.Namespace) -> None:
         from .reports.terminal import show
 
         show(options_report(entries))
+    for finding in registry.findings:
+        sys.stderr.write(f"{MlbundleError(finding.line()).told()}\n")
 
 
 def cache(options: argparse.Namespace) -> None:

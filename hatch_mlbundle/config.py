@@ -32,7 +32,10 @@ ReportFormat: TypeAlias = Literal["html", "markdown"]
 ArchiveFormat: TypeAlias = Literal["tar.zst", "tar.gz", "zip"]
 """The archives that can be made of a folder."""
 
-_CODE = re.compile("MB[0-9]{0,3}")
+_CODE = re.compile("[A-Z]{2,10}[0-9]{0,3}")
+
+_LONGEST_TIMEOUT = 10.0**7
+"""Seconds; threads cannot be waited for much longer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,10 +125,18 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
-def read_config(table: object, known: OptionTypes, *, overlay: Mapping[str, object] | None = None, overlay_path: str = TABLE) -> Config:
+def read_config(
+    table: object,
+    known: OptionTypes,
+    *,
+    overlay: Mapping[str, object] | None = None,
+    overlay_path: str = TABLE,
+    why_missing: Callable[[str], str | None] = lambda _: None,
+) -> Config:
     """Return the configuration of `[tool.mlbundle]` with `overlay`, an adapter's own table at `overlay_path`, laid over it key by key.
 
-    Raises ConfigurationError with every fault, each with its TOML path.
+    `why_missing` tells the fault of a plugin for which an optimizer may be missing. Raises ConfigurationError with every fault, each with
+    its TOML path.
     """
     if not isinstance(table, Mapping):
         raise ConfigurationError([f"{TABLE}: must be a table"])
@@ -136,10 +147,12 @@ def read_config(table: object, known: OptionTypes, *, overlay: Mapping[str, obje
         return f"{overlay_path if key in over else TABLE}.{key}"
 
     allowed = [*toml_names(Settings), *known]
-    faults = [unknown_key(locate(key), key, allowed, "key or optimizer") for key in merged if key not in allowed]
+    unknown = [key for key in merged if key not in allowed]
+    faults = [unknown_key(locate(key), key, allowed, "key or optimizer") + _because(why_missing(key)) for key in unknown]
     settings = _settings(merged, locate, faults)
     options = {name: read_table(cls, merged.get(name, {}), locate(name), faults) for name, cls in known.items()}
-    faults += _order_faults(_strings(merged.get("optimizers")), known, locate("optimizers"))
+    faults += _order_faults(_strings(merged.get("optimizers")), known, locate("optimizers"), why_missing)
+    faults += _timeout_faults(options, locate)
     if faults:
         raise ConfigurationError(faults)
     steps = tuple(Step(name=name, options=options[name]) for name in settings.optimizers if options[name].enabled)
@@ -265,12 +278,25 @@ def _strings(listed: object) -> dict[int, str]:
     return {position: each for position, each in enumerate(items) if isinstance(each, str)}
 
 
-def _order_faults(names: Mapping[int, str], known: OptionTypes, path: str) -> list[str]:
+def _timeout_faults(options: Mapping[str, Options], locate: Callable[[str], str]) -> list[str]:
+    must = "must be more than 0 and at most"
+    return [
+        f"{locate(name)}.timeout: {must} {_LONGEST_TIMEOUT:g}, not {each.timeout:g}"
+        for name, each in options.items()
+        if not 0 < each.timeout <= _LONGEST_TIMEOUT
+    ]
+
+
+def _because(reason: str | None) -> str:
+    return f"; {reason}" if reason else ""
+
+
+def _order_faults(names: Mapping[int, str], known: OptionTypes, path: str, why_missing: Callable[[str], str | None]) -> list[str]:
     faults = []
     seen: set[str] = set()
     for position, name in names.items():
         if name not in known:
-            faults.append(f"{path}[{position}]: unknown optimizer {name!r}{suggestion(name, known)}")
+            faults.append(f"{path}[{position}]: unknown optimizer {name!r}{suggestion(name, known)}{_because(why_missing(name))}")
         elif name in seen:
             faults.append(f"{path}[{position}]: {name!r} is listed twice")
         seen.add(name)

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from typing import Any, Protocol
 
+from .apart import is_plain, sealed
+from .claims import checked_details
 from .errors import UnsoundResultError
 from .model import Convert, File, Rewrite
 from .optimizer import Context, ConvertTask, Detail, Optimizer, Task
+from .printable import printable
 from .workspace import Workspace
 
 
@@ -31,6 +38,15 @@ class Work:
     def size(self) -> int:
         """Bytes of the sources."""
         return sum(file.size for file in self.sources)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """What was taken from a draft: the files made, by their paths in the bundle, what is said of them, and the companions, by name."""
+
+    outputs: Mapping[str, Path]
+    details: Mapping[str, Detail]
+    companions: Mapping[str, Path]
 
 
 class Draft(Protocol):
@@ -60,6 +76,31 @@ def draft_of(work: Work, workspace: Workspace) -> Draft:
     return _Several(work, work.change, workspace) if isinstance(work.change, Convert) else _One(work, workspace)
 
 
+def taken_from(draft: Draft) -> Taken:
+    """Take all of a draft, which must be left as it is from now on; raises UnsoundResultError."""
+    return Taken(outputs=draft.outputs(), details=draft.details, companions=_companions(draft.companions))
+
+
+def sealed_from(draft: Draft, work: Work, folder: Path) -> Taken:
+    """Take copies of a draft into `folder`: whoever made it may have its files open still. Raises UnsoundResultError, ClaimError."""
+    place = folder / hashlib.sha256(work.change.path.encode(errors="surrogateescape")).hexdigest()
+    place.mkdir()
+    taken, number = taken_from(draft), count()
+    outputs = {path: sealed(made, place / str(next(number))) for path, made in taken.outputs.items()}
+    companions = {name: sealed(made, place / str(next(number))) for name, made in taken.companions.items()}
+    if not getattr(work.change, "may_grow", False) and sum(path.stat().st_size for path in outputs.values()) >= work.size:
+        raise UnsoundResultError("it grew after it was made")
+    return Taken(outputs=outputs, details=checked_details(taken.details, outputs), companions=companions)
+
+
+def _companions(folder: Path) -> dict[str, Path]:
+    """Return the files in the folder by their names in it, sorted; raises UnsoundResultError for what is none."""
+    found = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_symlink() or not path.is_dir()}
+    if odd := [name for name, path in found.items() if not is_plain(path)]:
+        raise UnsoundResultError(f"its companion {printable(odd[0])} is no plain file")
+    return found
+
+
 class _One:
     """A file made anew: written beside its source, where a library finds its neighbours."""
 
@@ -69,12 +110,14 @@ class _One:
         self.place = source.with_name(f".{source.name}.mlbundle")
         self.companions = workspace.new_folder()
         self.details: Mapping[str, Detail] = {}
-        self._task = Task(file=file, source=source, target=self.place, companions=self.companions)
+        self._task = Task(file=replace(file), source=source, target=self.place, companions=self.companions)
 
     def make(self, optimizer: Optimizer[Any], context: Context) -> str | None:
         detail = optimizer.rewrite(self._task, context)
-        if not self.place.exists():
+        if not os.path.lexists(self.place):
             return "nothing to gain"
+        if not is_plain(self.place):
+            raise UnsoundResultError("it made what is no plain file")
         if self.place.stat().st_size >= self._task.file.size:
             return "not smaller when rewritten"
         optimizer.check(self._task, context)
@@ -86,9 +129,10 @@ class _One:
 
     def discard(self) -> None:
         if self.place.is_dir() and not self.place.is_symlink():
-            shutil.rmtree(self.place)
+            shutil.rmtree(self.place, ignore_errors=True)
         else:
-            self.place.unlink(missing_ok=True)
+            with suppress(OSError):
+                self.place.unlink()
 
 
 class _Several:
@@ -105,24 +149,20 @@ class _Several:
     def make(self, optimizer: Optimizer[Any], context: Context) -> str | None:
         self.details = optimizer.convert(self._task, context)
         made = self.outputs()
+        if strange := self._written() - made.keys():
+            raise UnsoundResultError(f"it wrote {printable(min(strange))}, which it did not plan, or is no plain file")
         if not made:
             return "nothing to gain"
-        if strange := self._written() - made.keys():
-            raise UnsoundResultError(f"it wrote {min(strange)}, which it did not plan")
         if not self._change.may_grow and sum(path.stat().st_size for path in made.values()) >= self._size:
             return "not smaller when converted"
         return None
 
     def outputs(self) -> dict[str, Path]:
-        return {path: self.place / path for path in self._change.outputs if _is_file(self.place / path)}
+        return {path: self.place / path for path in self._change.outputs if is_plain(self.place / path)}
 
     def discard(self) -> None:
-        shutil.rmtree(self.place)
-        shutil.rmtree(self._task.scratch)
+        shutil.rmtree(self.place, ignore_errors=True)
+        shutil.rmtree(self._task.scratch, ignore_errors=True)
 
     def _written(self) -> set[str]:
         return {path.relative_to(self.place).as_posix() for path in self.place.rglob("*") if not path.is_dir() or path.is_symlink()}
-
-
-def _is_file(path: Path) -> bool:
-    return path.is_file() and not path.is_symlink()

@@ -95,6 +95,40 @@ class TraceError(MlbundleError):
     """A run that cannot be traced, or of which nothing was recorded."""
 
 
+class StrangeError(MlbundleError):
+    """Code of another distribution raised what is no error: what ends a thread or the process."""
+
+
+class DistrustError(MlbundleError):
+    """Code of another distribution did what it may not: nothing that came of it is taken. `code` is its finding's."""
+
+    code: ClassVar[str]
+
+
+class HangError(DistrustError):
+    """It took longer than it may, and was given up."""
+
+    code: ClassVar[str] = "MB121"
+
+
+class TrespassError(DistrustError):
+    """It tried to write where it may not."""
+
+    code: ClassVar[str] = "MB122"
+
+
+class SpoiltError(DistrustError):
+    """It changed files that it was given to read."""
+
+    code: ClassVar[str] = "MB123"
+
+
+class ClaimError(DistrustError):
+    """What it hands over cannot be taken: it is of no use, or without end."""
+
+    code: ClassVar[str] = "MB125"
+
+
 class StorageError(MlbundleError):
     """The file system refused: disk full, permission denied, read-only."""
 

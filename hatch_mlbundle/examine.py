@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Executor
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol
 
 from .cache import Cache
 from .canonical import canonical_json, digest
@@ -12,8 +12,15 @@ from .model import File
 from .optimizer import Json
 
 
+class Mapper(Protocol):
+    """What applies a function to items, in their order: an executor, or a guard."""
+
+    def map(self, function: Callable[[Any], Any], items: Sequence[Any], /) -> Iterable[Any]:
+        """Return `function(item)` for each item."""
+
+
 def examine(
-    identity: Json, files: Sequence[File], examiner: Callable[[File], Json], pool: Executor | None, cache: Cache | None
+    identity: Json, files: Sequence[File], examiner: Callable[[File], Json], pool: Mapper | None, cache: Cache | None
 ) -> Mapping[str, Json]:
     """Return `examiner(file)` by path. `identity` names whatever decides the facts beside the files' paths and bytes.
 
@@ -26,7 +33,8 @@ def examine(
     if entry is not None:
         found: Mapping[str, Json] = entry.value
         return found
-    made = dict(zip((file.path for file in files), (pool.map if pool else map)(examiner, files), strict=True))
+    results = pool.map(examiner, files) if pool else map(examiner, files)
+    made = dict(zip((file.path for file in files), results, strict=True))
     facts: Mapping[str, Json] = json.loads(canonical_json(made))  # as it comes out of the cache: order and types too
     if cache and files:
         cache.put(key, facts)

@@ -45,6 +45,11 @@ class Options:
     enabled: bool = option("Whether the optimizer runs at all.", default=True)
     include: tuple[Glob, ...] = option("Globs (as in .gitignore) of the files it may change; empty means every file.", default=())
     exclude: tuple[Glob, ...] = option("Globs of files it must leave as they are; stronger than `include`.", default=())
+    timeout: float = option(
+        "Seconds that one call into an optimizer of another distribution may take, measuring of accuracy not counted; what takes longer is "
+        "given up, and the step left out.",
+        default=3600.0,
+    )
 
 
 OptionsT = TypeVar("OptionsT", bound=Options)

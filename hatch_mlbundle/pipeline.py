@@ -5,23 +5,31 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
+from contextlib import closing
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 from .cache import Cache
+from .claims import believed, most_changes
 from .drafts import Work
-from .errors import MlbundleError, StorageError
+from .errors import ClaimError, DistrustError, HangError, StorageError
 from .examine import examine
 from .globs import selector
+from .guard import OURS, Trust, error_line
 from .identify import HEAD, identify
 from .model import Add, Bundle, Change, Convert, Drop, File, Finding, Kind, Leave, Link, MemoryContent, Rewrite, Tell
 from .objections import objection, parts_of, touched
 from .optimizer import ArtifactKind, Detail, Json, Judge, Optimizer
+from .printable import printable
 from .progress import Progress
-from .rewriting import Rewriter, Rewritten
+from .rewriting import NATIVE, Rewriter, Rewritten, add_finding
+from .sandbox import Quarantine, Rules, Sandbox
 from .storage import fatal_storage_error
 from .workspace import Workspace
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +106,8 @@ def everything(_: str) -> bool:
 class Services:
     """What every stage works with. `refuses` returns why the artifact, of this `kind`, cannot have a change, or None.
 
-    `selects` says which files of the artifact steps may change at all; `judge` is as in Context.
+    `selects` says which files of the artifact steps may change at all; `judge` is as in Context; `rules` are for steps of other
+    distributions.
     """
 
     workspace: Workspace
@@ -109,14 +118,17 @@ class Services:
     judge: Judge | None = None
     kind: ArtifactKind = "folder"
     selects: Callable[[str], bool] = everything
+    rules: Rules = Rules()
 
 
 class StageContext:
-    """The Context (optimizer.py) of one stage."""
+    """The Context (optimizer.py) of one stage, which works in `sandbox`."""
 
-    def __init__(self, stage: Stage, services: Services) -> None:
+    def __init__(self, stage: Stage, services: Services, sandbox: Sandbox) -> None:
         self._stage = stage
         self._services = services
+        self.sandbox = sandbox
+        self._judge = sandbox.asked(None if stage.optimizer.lossless else services.judge)
         options = stage.optimizer.options
         self._selects = selector(options.include, options.exclude)
         self.findings: list[Finding] = []
@@ -124,7 +136,7 @@ class StageContext:
     @property
     def judge(self) -> Judge | None:
         """What measures accuracy, None where nothing is asked for, and for lossless steps: they are not to go by it."""
-        return None if self._stage.optimizer.lossless else self._services.judge
+        return self._judge
 
     @property
     def artifact(self) -> ArtifactKind:
@@ -137,15 +149,27 @@ class StageContext:
 
     def examine(self, name: str, files: Sequence[File], examiner: Callable[[File], Json]) -> Mapping[str, Json]:
         """Return the examiner's result for each file, by path."""
-        return examine([self._stage.identity, name], files, examiner, self._services.pool, self._services.cache)
+        guard = self.sandbox.guard
+
+        def inside(file: File) -> Json:
+            with guard.inside():
+                return examiner(file)
+
+        with guard.outside():
+            return examine([self._stage.identity, name], list(files), inside, guard, self.sandbox.cache)
 
     def local(self, file: File) -> Path:
         """Return the file's path on disk."""
-        return self._services.workspace.local(file)
+        with self.sandbox.guard.outside():
+            return self.sandbox.workspace.local(file)
 
     def report(self, finding: Finding) -> None:
         """Add a finding."""
-        self.findings.append(replace(finding, optimizer=self._stage.name))
+        add_finding(self.findings, finding, self._stage.name, self.sandbox.guard)
+
+    def tell(self, code: str, message: str, path: str | None = None) -> None:
+        """Add a finding of ours about the step."""
+        self.findings.append(Finding(code=code, path=path, message=self.sandbox.guard.named(message), optimizer=self._stage.name))
 
 
 def run(bundle: Bundle, stages: Iterable[Stage], services: Services) -> Outcome:
@@ -154,12 +178,14 @@ def run(bundle: Bundle, stages: Iterable[Stage], services: Services) -> Outcome:
     findings: list[Finding] = []
     for stage in stages:
         services.workspace.follow(bundle)
-        context = StageContext(stage, services)
-        changes = _plan_stage(bundle, stage, context, services)
-        applied = _carry_out(changes, bundle, stage, context, services)
+
+        def work(context: StageContext, stage: Stage = stage, bundle: Bundle = bundle) -> list[Applied]:
+            return _carry_out(_plan_stage(bundle, stage, context, services), bundle, stage, context, services)
+
+        applied, found = _in_sandbox(work, stage, services)
         bundle = _after(bundle, applied)
         done.append(Done(stage=stage, changes=tuple(applied)))
-        findings += context.findings
+        findings += found
     return Outcome(bundle=bundle, stages=tuple(done), findings=tuple(findings))
 
 
@@ -171,12 +197,41 @@ def plan(bundle: Bundle, stages: Iterable[Stage], services: Services) -> tuple[l
     planned: list[Planned] = []
     findings: list[Finding] = []
     for stage in stages:
-        context = StageContext(stage, services)
-        changes = _plan_stage(bundle, stage, context, services)
+
+        def work(context: StageContext, stage: Stage = stage, bundle: Bundle = bundle) -> list[Change]:
+            return _plan_stage(bundle, stage, context, services)
+
+        changes, found = _in_sandbox(work, stage, services)
         bundle = bundle.without(path for change in changes if isinstance(change, Drop | Leave) for path in touched(change))
         planned.append(Planned(stage=stage, changes=tuple(changes)))
-        findings += context.findings
+        findings += found
     return planned, findings
+
+
+def _in_sandbox(work: Callable[[StageContext], list[T]], stage: Stage, services: Services) -> tuple[list[T], list[Finding]]:
+    """Return what comes of a stage's work, and its findings; nothing is taken of a step that does what it may not."""
+    with closing(_sandbox(stage, services)) as sandbox:
+        context = StageContext(stage, services, sandbox)
+        try:
+            results = work(context)
+            sandbox.check()
+        except DistrustError as error:
+            context.findings.clear()  # which of them there are may be a matter of the moment
+            longer = f"; if it needs more, raise `timeout` in [tool.mlbundle.{stage.name}]" if isinstance(error, HangError) else ""
+            context.tell(error.code, f"{error}; the step was left out{longer}")
+            return [], context.findings
+        if strays := sandbox.strays():
+            others = f" and {len(strays) - 1} more files" if len(strays) > 1 else ""
+            context.tell("MB124", f"left {printable(strays[0])}{others} beside what it was to make; it was removed")
+        else:
+            sandbox.keep()
+        return results, context.findings
+
+
+def _sandbox(stage: Stage, services: Services) -> Sandbox:
+    if stage.distribution == OURS:
+        return Sandbox(Trust(services.pool), services.workspace, services.cache)
+    return Quarantine(stage.optimizer, stage.distribution, services.workspace, services.cache, services.rules)
 
 
 def _plan_stage(bundle: Bundle, stage: Stage, context: StageContext, services: Services) -> list[Change]:
@@ -188,7 +243,7 @@ def _plan_stage(bundle: Bundle, stage: Stage, context: StageContext, services: S
             continue
         problem = _refusal(change, services) or objection(change, bundle, taken)
         if problem:
-            context.report(Finding(code="MB104", path=change.path, message=f"{_verb(change)} was refused: {problem}"))
+            context.tell("MB104", f"{_verb(change)} was refused: {problem}", change.path)
         else:
             allowed[change.path] = change
             taken |= dict.fromkeys(touched(change), change)
@@ -201,21 +256,28 @@ def _refusal(change: Change, services: Services) -> str | None:
 
 
 def _ask(bundle: Bundle, stage: Stage, context: StageContext, services: Services) -> list[Change]:
+    sandbox = context.sandbox
     try:
-        changes = list(stage.optimizer.plan(bundle, context))
+        changes = sandbox.guard.call(lambda: list(islice(stage.optimizer.plan(sandbox.shown(bundle), context), most_changes(bundle))))
         strangers = [change for change in changes if not isinstance(change, get_args(Change))]
         if strangers:
             raise TypeError(f"plan() gave {strangers[0]!r}, which is no change")
-    except StorageError:
+        if len(changes) == most_changes(bundle):
+            raise ClaimError(f"asks for {len(changes):,} changes or more to {len(bundle):,} files")
+    except (StorageError, DistrustError):
         raise
     except Exception as error:
-        fatal = fatal_storage_error(error, services.workspace.tree)
+        fatal = None if sandbox.guard.foreign else fatal_storage_error(error, services.workspace.tree)
         if fatal:
             raise fatal from error
-        reason = str(error) if isinstance(error, MlbundleError) else f"{type(error).__name__}: {error}"
-        context.report(Finding(code="MB101", message=f"failed while planning ({reason}); the step was left out"))
+        context.tell("MB101", f"failed while planning ({error_line(error)}); the step was left out")
         return []
-    return changes
+    if not sandbox.guard.foreign:
+        return changes
+    taken, refused = believed(changes, bundle, sandbox.guard)
+    for message in refused:
+        context.tell("MB104", message)
+    return taken
 
 
 def _verb(change: Change) -> str:
@@ -227,9 +289,10 @@ def _carry_out(changes: Iterable[Change], bundle: Bundle, stage: Stage, context:
         optimizer=stage.optimizer,
         identity=stage.identity,
         context=context,
-        neighbours=() if services.kind == "image" else bundle.of_kind(Kind.ELF, Kind.PE, Kind.MACHO, Kind.LINK),
+        neighbours=() if services.kind == "image" else bundle.of_kind(*NATIVE, Kind.LINK),
         workspace=services.workspace,
-        cache=services.cache if stage.lasting else None,
+        sandbox=context.sandbox,
+        lasting=stage.lasting,
     )
     works = [_work(change, bundle) for change in changes if isinstance(change, Rewrite | Convert)]
     services.progress.start(stage.name, len(works))
@@ -243,8 +306,7 @@ def _carry_out(changes: Iterable[Change], bundle: Bundle, stage: Stage, context:
             fatal = fatal_storage_error(error, services.workspace.tree)
             if fatal:
                 raise fatal from error
-            message = f"{_verb(change)} was refused: its content cannot be read ({type(error).__name__}: {error})"
-            context.report(Finding(code="MB104", path=change.path, message=message))
+            context.tell("MB104", f"{_verb(change)} was refused: its content cannot be read ({error_line(error)})", change.path)
     leaves = leaves_of(applied)
     return [*applied, *(tale for each in changes if isinstance(each, Tell) and (tale := told(each, bundle.get(each.path), leaves)))]
 

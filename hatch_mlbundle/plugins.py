@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import inspect
-import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any
-
-import pluggy
+from importlib.metadata import entry_points
+from typing import Any, Protocol, TypeVar
 
 from . import __version__, hookspecs
 from .accuracy.evaluator import Evaluator
-from .config import TABLE, Settings
-from .contents.inspector import Inspector
 from .contents.rows import Inspecting
-from .errors import ConfigurationError
+from .guard import OURS as OURS
+from .model import Finding
 from .optimizer import Optimizer, Options
 from .optimizers import builtin
+from .plugin_offer import Fault, Offer, offer_of, offers
 from .reference import OptimizerEntry, optimizer_entry
-from .schema import check_table, toml_names
 
-OURS = "hatch-mlbundle"
-
-_NAME = re.compile("[a-z][a-z0-9_]*")
+_SECONDS = 60.0
+"""Seconds that a plugin may take to be imported, and to say what it registers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,26 +43,23 @@ class Registry(Mapping[str, Registered]):
     """The optimizers that can be named in a configuration, by name.
 
     `evaluators` are what can run models, by name, sorted; `inspectors` what can tell what files are made of, ours first, then by name.
+    Of two of one name ours is taken, or neither. `faults` are of what could not be loaded or cannot be used, with these.
     """
 
     def __init__(
         self,
-        registered: Iterator[Registered],
+        registered: Iterable[Registered],
         evaluators: Iterable[RegisteredEvaluator] = (),
         inspectors: Iterable[Inspecting] = (),
+        faults: Iterable[Fault] = (),
     ) -> None:
-        self._by_name: dict[str, Registered] = {}
-        for each in registered:
-            other = self._by_name.setdefault(each.optimizer.name, each)
-            if other is not each:
-                raise _twice("optimizer", each.optimizer.name, other.distribution, each.distribution)
-        by_name: dict[str, RegisteredEvaluator] = {}
-        for one in evaluators:
-            first = by_name.setdefault(one.evaluator.name, one)
-            if first is not one:
-                raise _twice("evaluator", one.evaluator.name, first.distribution, one.distribution)
-        self.evaluators: Mapping[str, RegisteredEvaluator] = dict(sorted(by_name.items()))
-        self.inspectors = _in_order(inspectors)
+        clashes: list[Fault] = []
+        self._by_name = _unique("optimizer", registered, lambda each: each.optimizer, clashes)
+        found = _unique("evaluator", evaluators, lambda each: each.evaluator, clashes)
+        told = _unique("inspector", inspectors, lambda each: type(each.inspector), clashes).values()
+        self.evaluators: Mapping[str, RegisteredEvaluator] = dict(sorted(found.items()))
+        self.inspectors = tuple(sorted(told, key=lambda each: (each.distribution != OURS, each.inspector.name)))
+        self.faults = (*faults, *clashes)
 
     def __getitem__(self, name: str) -> Registered:
         return self._by_name[name]
@@ -79,25 +70,30 @@ class Registry(Mapping[str, Registered]):
     def __len__(self) -> int:
         return len(self._by_name)
 
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What is to be told of plugins that could not be loaded, or clash."""
+        return tuple(Finding(code=fault.code, message=fault.line) for fault in self.faults)
+
     def option_types(self) -> dict[str, type[Options]]:
         """Return the class of each optimizer's options, by the optimizer's name."""
         return {name: each.optimizer.options_type for name, each in self._by_name.items()}
 
+    def why_missing(self, name: str) -> str | None:
+        """Return the fault for which there is no optimizer or evaluator of this name, or may be none; None where it is no plugin's."""
+        own = [fault for fault in self.faults if fault.name == name]
+        return "; ".join(fault.line for fault in own or self.faults if own or fault.name is None) or None
 
-def load_registry() -> Registry:
-    """Return every optimizer there is; raises ConfigurationError where an installed plugin is broken or two share a name."""
-    manager = pluggy.PluginManager(hookspecs.PROJECT)
-    manager.add_hookspecs(hookspecs)
-    manager.register(builtin, name=OURS)
-    distributions = {OURS: (OURS, __version__)}
-    for entry_point in sorted(entry_points(group=hookspecs.PROJECT), key=_plugin_name):
-        plugin, name = _load(entry_point), _plugin_name(entry_point)
-        if not manager.is_registered(plugin):
-            distributions[name] = _distribution(entry_point)
-            _register(manager, plugin, name, distributions[name][0])
-    _check_hooks(manager)
-    registered, evaluators = _registered(manager, distributions), _registered_evaluators(manager, distributions)
-    return Registry(registered, evaluators, _registered_inspectors(manager, distributions))
+
+def load_registry(seconds: float = _SECONDS) -> Registry:
+    """Return every optimizer, evaluator and inspector there is; each plugin may take so many seconds to be loaded."""
+    found = [offer_of(builtin, OURS, __version__), *offers(entry_points(group=hookspecs.PROJECT), seconds)]
+    return Registry(
+        (Registered(optimizer=each, **_origin(offer)) for offer in found for each in offer.optimizers),
+        (RegisteredEvaluator(evaluator=each, **_origin(offer)) for offer in found for each in offer.evaluators),
+        (Inspecting(inspector=each, **_origin(offer)) for offer in found for each in offer.inspectors),
+        [fault for offer in found for fault in offer.faults],
+    )
 
 
 def optimizer_entries(registry: Registry) -> list[OptimizerEntry]:
@@ -105,136 +101,38 @@ def optimizer_entries(registry: Registry) -> list[OptimizerEntry]:
     return [optimizer_entry(each.optimizer, each.distribution, each.distribution_version) for each in registry.values()]
 
 
-def _registered(manager: pluggy.PluginManager, distributions: Mapping[str, tuple[str, str]]) -> Iterator[Registered]:
-    for each, distribution, version in _offered(manager.hook.mlbundle_register_optimizers, distributions):
-        _check_class(each, distribution)
-        yield Registered(optimizer=each, distribution=distribution, distribution_version=version)
+def _origin(offer: Offer) -> dict[str, str]:
+    return {"distribution": offer.distribution, "distribution_version": offer.version}
 
 
-def _registered_evaluators(manager: pluggy.PluginManager, distributions: Mapping[str, tuple[str, str]]) -> Iterator[RegisteredEvaluator]:
-    for each, distribution, version in _offered(manager.hook.mlbundle_register_evaluators, distributions):
-        problem = _port_problem(each, Evaluator, "fits() and outputs()")
-        if problem:
-            raise ConfigurationError([f"plugin {distribution}: {problem}; tell its authors, or uninstall it"])
-        yield RegisteredEvaluator(evaluator=each, distribution=distribution, distribution_version=version)
+class _Origin(Protocol):
+    @property
+    def distribution(self) -> str: ...
 
 
-def _registered_inspectors(manager: pluggy.PluginManager, distributions: Mapping[str, tuple[str, str]]) -> Iterator[Inspecting]:
-    for each, distribution, version in _offered(manager.hook.mlbundle_register_inspectors, distributions):
-        problem = _port_problem(each, Inspector, "inspect()")
-        if problem:
-            raise ConfigurationError([f"plugin {distribution}: {problem}; tell its authors, or uninstall it"])
-        try:
-            inspector = each()
-        except Exception as error:
-            raise _broken(distribution, error) from error
-        yield Inspecting(inspector=inspector, distribution=distribution, distribution_version=version)
+OriginT = TypeVar("OriginT", bound=_Origin)
 
 
-def _in_order(inspectors: Iterable[Inspecting]) -> tuple[Inspecting, ...]:
-    by_name: dict[str, Inspecting] = {}
-    for each in inspectors:
-        other = by_name.setdefault(each.inspector.name, each)
-        if other is not each:
-            raise _twice("inspector", each.inspector.name, other.distribution, each.distribution)
-    return tuple(sorted(by_name.values(), key=lambda each: (each.distribution != OURS, each.inspector.name)))
+def _unique(what: str, found: Iterable[OriginT], class_of: Callable[[OriginT], Any], faults: list[Fault]) -> dict[str, OriginT]:
+    """Return what was found, by name, without what shares its name with another; add a fault for each that is not taken."""
+    by_name: dict[str, list[OriginT]] = {}
+    for each in found:
+        same = by_name.setdefault(class_of(each).name, [])
+        if not any(class_of(other) is class_of(each) for other in same):
+            same.append(each)
+    taken = {}
+    for name, same in by_name.items():
+        if len(same) == 1 or same[0].distribution == OURS:
+            taken[name] = same[0]
+        if len(same) > 1:
+            faults.append(Fault(code="MB108", line=_clash(what, name, [each.distribution for each in same]), name=name))
+    return taken
 
 
-def _offered(hook: pluggy.HookCaller, distributions: Mapping[str, tuple[str, str]]) -> Iterator[tuple[Any, str, str]]:
-    """Yield what each distribution registers through a hook, with its name and version: ours first, then by name."""
-    for implementation in sorted(hook.get_hookimpls(), key=lambda each: (each.plugin_name != OURS, each.plugin_name)):
-        distribution, version = distributions[implementation.plugin_name]
-        try:
-            classes: list[Any] = list(implementation.function())  # type: ignore[call-overload]
-        except Exception as error:
-            raise _broken(distribution, error) from error
-        yield from ((each, distribution, version) for each in classes)
-
-
-def _load(entry_point: EntryPoint) -> object:
-    try:
-        return entry_point.load()
-    except Exception as error:
-        raise _broken(_distribution(entry_point)[0], error) from error
-
-
-def _register(manager: pluggy.PluginManager, plugin: object, name: str, distribution: str) -> None:
-    try:
-        manager.register(plugin, name=name)
-    except (pluggy.PluginValidationError, ValueError) as error:
-        raise _broken(distribution, error) from error
-
-
-def _plugin_name(entry_point: EntryPoint) -> str:
-    return f"{_distribution(entry_point)[0]}:{entry_point.name}"
-
-
-def _distribution(entry_point: EntryPoint) -> tuple[str, str]:
-    return (entry_point.dist.name, entry_point.dist.version) if entry_point.dist else (entry_point.value, "")
-
-
-def _check_hooks(manager: pluggy.PluginManager) -> None:
-    try:
-        manager.check_pending()
-    except pluggy.PluginValidationError as error:
-        raise _broken(manager.get_name(error.plugin) or "?", error) from error
-
-
-def _check_class(cls: Any, distribution: str) -> None:
-    problem = _class_problem(cls) or _name_problem(cls) or _options_problem(cls)
-    if problem:
-        raise ConfigurationError([f"plugin {distribution}: {problem}; tell its authors, or uninstall it"])
-
-
-def _port_problem(cls: Any, port: type[Any], methods: str) -> str | None:
-    """Return why a class cannot serve as a `port`, whose abstract `methods` it has to define, or None."""
-    if not (inspect.isclass(cls) and issubclass(cls, port)):
-        return f"{cls!r} is no subclass of {port.__module__}.{port.__qualname__}"
-    name, version = (getattr(cls, attribute, None) for attribute in ("name", "version"))
-    if not (isinstance(name, str) and isinstance(version, str)):
-        return f"{cls.__name__} lacks a name or a version"
-    if inspect.isabstract(cls):
-        return f"{cls.__name__} does not define {methods}"
-    return None if _NAME.fullmatch(name) else f"{cls.__name__}.name is {name!r}, which is no lower-case identifier"
-
-
-def _class_problem(cls: Any) -> str | None:
-    if not (inspect.isclass(cls) and issubclass(cls, Optimizer)):
-        return f"{cls!r} is no subclass of hatch_mlbundle.optimizer.Optimizer"
-    if not all(isinstance(getattr(cls, attribute, None), str) for attribute in ("name", "version")):
-        return f"{cls.__name__} lacks a name or a version"
-    return f"{cls.__name__} does not define plan()" if inspect.isabstract(cls) else None
-
-
-def _name_problem(cls: type[Optimizer[Any]]) -> str | None:
-    if not _NAME.fullmatch(cls.name):
-        return f"{cls.__name__}.name is {cls.name!r}, which is no lower-case identifier"
-    if cls.name.replace("_", "-") in toml_names(Settings):
-        return f"{cls.__name__}.name is {cls.name!r}, which is a key of [{TABLE}]"
-    return None
-
-
-def _options_problem(cls: type[Optimizer[Any]]) -> str | None:
-    options: Any = cls.options_type
-    if not (inspect.isclass(options) and issubclass(options, Options)):
-        return f"{cls.__name__}.options_type is no subclass of hatch_mlbundle.optimizer.Options"
-    if "__dataclass_fields__" not in vars(options):
-        return f"{cls.__name__}.options_type is no dataclass"
-    try:
-        check_table(options)
-        options()
-    except Exception as error:
-        return f"{cls.__name__}.options_type cannot be used ({_one_line(error)})"
-    return None
-
-
-def _twice(what: str, name: str, one: str, other: str) -> ConfigurationError:
-    return ConfigurationError([f"{what} {name!r} is registered by both {one} and {other}; uninstall one of them"])
-
-
-def _broken(distribution: str, error: Exception) -> ConfigurationError:
-    return ConfigurationError([f"plugin {distribution} cannot be loaded ({_one_line(error)}); reinstall or uninstall it"])
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())
+def _clash(what: str, name: str, distributions: list[str]) -> str:
+    if distributions[0] == OURS:
+        others = " and ".join(distributions[1:])
+        return f"{what} {name!r} of {others} is not taken, for {OURS} has one of this name; uninstall it, or ask its authors for another"
+    if len(set(distributions)) == 1:
+        return f"{what} {name!r} is registered twice by {distributions[0]}, so that none is taken; tell its authors, or uninstall it"
+    return f"{what} {name!r} is registered by {' and '.join(distributions)}, so that neither's is taken; uninstall all but one"

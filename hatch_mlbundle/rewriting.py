@@ -14,15 +14,22 @@ from typing import Any
 
 from .cache import Cache, Entry, link_or_copy
 from .canonical import digest, sha256_of_file
-from .drafts import Draft, Work, draft_of, outputs_of
-from .errors import KeptError, MlbundleError, StorageError, UnsoundResultError
+from .claims import MOST_FINDINGS, checked_finding
+from .drafts import Taken, Work, draft_of, outputs_of, sealed_from, taken_from
+from .errors import DistrustError, KeptError, StorageError, UnsoundResultError
+from .guard import Guard, error_line
 from .identify import HEAD, identify
 from .judging import TellingJudge
-from .model import DiskContent, File, Finding, Rewrite
+from .model import DiskContent, File, Finding, Kind, Rewrite
 from .optimizer import ArtifactKind, Context, Detail, Json, Judge, Optimizer
+from .printable import printable
 from .progress import Progress
+from .sandbox import Sandbox
 from .storage import fatal_storage_error, storage_errors
 from .workspace import Workspace
+
+NATIVE = (Kind.ELF, Kind.PE, Kind.MACHO)
+"""What is loaded together with its neighbours."""
 
 _RESULT = "result-{}"
 _COMPANION = "companion-{}"
@@ -42,6 +49,16 @@ class Rewritten:
     companions: Mapping[str, Path] = field(default_factory=dict)
 
 
+def add_finding(findings: list[Finding], finding: Finding, optimizer: str, guard: Guard) -> None:
+    """Add what a step reports to its findings: of another distribution's, what can be told, and not without end."""
+    if not guard.foreign:
+        findings.append(replace(finding, optimizer=optimizer))
+    elif len(findings) < MOST_FINDINGS:
+        findings.append(replace(checked_finding(finding, guard), optimizer=optimizer))
+    elif len(findings) == MOST_FINDINGS:
+        findings.append(Finding(code="MB126", message=guard.named(f"reported more than {MOST_FINDINGS:,} findings"), optimizer=optimizer))
+
+
 class _TaskContext:
     """The stage's Context as one task sees it: findings are the task's own, and examining happens on the spot.
 
@@ -49,9 +66,10 @@ class _TaskContext:
     threads that it runs on itself would wait for ever.
     """
 
-    def __init__(self, stage: Context, optimizer: str, path: str) -> None:
+    def __init__(self, stage: Context, optimizer: str, path: str, guard: Guard) -> None:
         self._stage = stage
         self._optimizer = optimizer
+        self._guard = guard
         self._judge = TellingJudge(judge=stage.judge, path=path, report=self.report) if stage.judge else None
         self.findings: list[Finding] = []
 
@@ -73,7 +91,7 @@ class _TaskContext:
         return self._stage.local(file)
 
     def report(self, finding: Finding) -> None:
-        self.findings.append(replace(finding, optimizer=self._optimizer))
+        add_finding(self.findings, finding, self._optimizer, self._guard)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +99,7 @@ class Rewriter:
     """The rewrites and conversions of one stage.
 
     `identity` is whatever decides a result beside the files themselves; `neighbours` are the files that must stand beside what is
-    rewritten so that a loader finds them.
+    rewritten so that a loader finds them; `sandbox` is where the optimizer works.
     """
 
     optimizer: Optimizer[Any]
@@ -89,7 +107,13 @@ class Rewriter:
     context: Context
     neighbours: Sequence[File]
     workspace: Workspace
-    cache: Cache | None
+    sandbox: Sandbox
+    lasting: bool = True
+
+    @property
+    def cache(self) -> Cache | None:
+        """Where results are kept, None where they are not."""
+        return self.sandbox.cache if self.lasting else None
 
     def run(self, works: Sequence[Work], pool: Executor, progress: Progress) -> dict[str, Rewritten]:
         """Return what came of each piece of work, by its change's path; the largest go first, so that no core waits at the end."""
@@ -98,10 +122,11 @@ class Rewriter:
         done = {path: result for path, result in found.items() if result is not None}
         progress.advance(len(done))
         missing = [work for work in ordered if work.change.path not in done]
-        if any(isinstance(work.change, Rewrite) for work in missing):
-            list(pool.map(self.workspace.local, self.neighbours))
-        made = pool.map(partial(self._make, progress), missing)
-        done |= dict(zip((work.change.path for work in missing), made, strict=True))
+        if any(isinstance(work.change, Rewrite) and work.model.kind in NATIVE for work in missing):
+            list(pool.map(self.sandbox.workspace.local, self.neighbours))
+        if missing:
+            made = self.sandbox.guard.map(partial(self._make, progress, self.workspace.new_folder()), missing)
+            done |= dict(zip((work.change.path for work in missing), made, strict=True))
         return {work.change.path: self._place_companions(work.change.path, done[work.change.path]) for work in works}
 
     def _key(self, work: Work) -> str:
@@ -144,50 +169,64 @@ class Rewriter:
         kind = before.kind if before else identify(path, _head(result))
         return replace(before or work.model, path=path, kind=kind, size=made["size"], sha256=made["sha256"], content=DiskContent(result))
 
-    def _make(self, progress: Progress, work: Work) -> Rewritten:
-        context = _TaskContext(self.context, self.optimizer.name, work.change.path)
-        draft = draft_of(work, self.workspace)
+    def _make(self, progress: Progress, folder: Path, work: Work) -> Rewritten:
+        guard = self.sandbox.guard
+        context = _TaskContext(self.context, self.optimizer.name, work.change.path, guard)
         try:
-            kept = draft.make(self.optimizer, context)
-            return self._accept(work, draft, kept, context.findings)
+            return self._made(work, context, folder)
         except KeptError as error:
-            return Rewritten(kept=str(error), findings=tuple(context.findings))
+            return Rewritten(kept=error_line(error) if guard.foreign else str(error), findings=tuple(context.findings))
         except UnsoundResultError as error:  # not cached: it may be for the want of a neighbour
-            return self._refused(work, "MB103", f"not sound when rewritten: {error}", context.findings)
+            return self._refused(work, "MB103", f"not sound when rewritten: {error_line(error)}", context.findings)
+        except DistrustError as error:
+            return self._refused(work, error.code, str(error), context.findings)
         except StorageError:
             raise
         except Exception as error:
-            fatal = fatal_storage_error(error, draft.place)
+            fatal = None if guard.foreign else fatal_storage_error(error, self.sandbox.workspace.tree)
             if fatal:
                 raise fatal from error
-            reason = str(error) if isinstance(error, MlbundleError) else f"{type(error).__name__}: {error}"
-            return self._refused(work, "MB102", f"failed: {reason}", context.findings)
+            return self._refused(work, "MB102", f"failed: {error_line(error)}", context.findings)
         finally:
-            draft.discard()
             progress.advance()
 
-    def _accept(self, work: Work, draft: Draft, kept: str | None, findings: list[Finding]) -> Rewritten:
+    def _made(self, work: Work, context: _TaskContext, folder: Path) -> Rewritten:
+        """Let the optimizer make its draft, and take it; `folder` is for copies that the optimizer cannot reach."""
+        draft = draft_of(work, self.sandbox.workspace)
+        try:
+            with self.sandbox.guard.inside():
+                kept = draft.make(self.optimizer, context)
+            if not self.sandbox.guard.foreign:
+                taken = taken_from(draft) if kept is None else None
+            else:
+                self.sandbox.check_files(tuple(file.path for file in (*work.sources, *work.reads)))
+                taken = sealed_from(draft, work, folder) if kept is None else None
+            return self._accept(work, taken, kept, context.findings)
+        finally:
+            draft.discard()
+
+    def _accept(self, work: Work, taken: Taken | None, kept: str | None, findings: list[Finding]) -> Rewritten:
         """Put the result into the cache and the workspace, the same way as a result found in the cache."""
         value: dict[str, Any] = {"kept": kept, "findings": [asdict(each) for each in findings]}
         files: dict[str, Path] = {}
         known: dict[str, str] = {}
-        if kept is None:
+        if taken:
             numbers = {path: number for number, path in enumerate(outputs_of(work.change))}
-            made = draft.outputs()
-            companions = sorted(path for path in draft.companions.rglob("*") if path.is_file())
-            names = {_COMPANION.format(number): path for number, path in enumerate(companions)}
-            value["outputs"] = [_output(numbers[path], place) for path, place in made.items()]
-            value["companions"] = {name: path.relative_to(draft.companions).as_posix() for name, path in names.items()}
-            value["details"] = [[numbers[path], detail] for path, detail in draft.details.items() if path in made]
+            names = {_COMPANION.format(number): name for number, name in enumerate(taken.companions)}
+            value["outputs"] = [_output(numbers[path], place) for path, place in taken.outputs.items()]
+            value["companions"] = names
+            value["details"] = [[numbers[path], detail] for path, detail in taken.details.items() if path in taken.outputs]
             known = {each["place"]: each["sha256"] for each in value["outputs"]}
-            files = {**{_RESULT.format(numbers[path]): place for path, place in made.items()}, **names}
+            files = {_RESULT.format(numbers[path]): place for path, place in taken.outputs.items()}
+            files |= {place: taken.companions[name] for place, name in names.items()}
         if self.cache:
             self.cache.put(self._key(work), value, files, known)
         return self._restore(Entry(value=value, files=files), work)
 
     def _refused(self, work: Work, code: str, kept: str, findings: list[Finding]) -> Rewritten:
         stays = "the originals stay" if len(work.sources) > 1 else "the original stays"
-        finding = Finding(code=code, path=work.change.path, message=f"{kept}; {stays}", optimizer=self.optimizer.name)
+        message = self.sandbox.guard.named(f"{kept}; {stays}")
+        finding = Finding(code=code, path=work.change.path, message=message, optimizer=self.optimizer.name)
         return Rewritten(kept=kept, findings=(*findings, finding))
 
     def _place_companions(self, path: str, result: Rewritten) -> Rewritten:
@@ -195,13 +234,22 @@ class Rewriter:
         findings = list(result.findings)
         for name, companion in result.companions.items():
             target = self.workspace.companions / name
-            if target.exists() and sha256_of_file(target) != sha256_of_file(companion):
-                message = f"its companion {name} has the name of another file's, which stays"
+            if not _placed(companion, target):
+                message = self.sandbox.guard.named(f"its companion {printable(name)} has the name of another file's, which stays")
                 findings.append(Finding(code="MB105", path=path, message=message, optimizer=self.optimizer.name))
-            elif not target.exists():
-                target.parent.mkdir(parents=True, exist_ok=True)
-                link_or_copy(companion, target)
         return replace(result, findings=tuple(findings))
+
+
+def _placed(companion: Path, target: Path) -> bool:
+    """Put a companion in its place; say whether it is there, and nothing else was."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if not target.exists():
+            link_or_copy(companion, target)
+            return True
+        return sha256_of_file(target) == sha256_of_file(companion)
+    except (FileExistsError, IsADirectoryError, NotADirectoryError):  # one is called as a folder of the other is
+        return False
 
 
 def _link(path: Path, target: Path) -> None:

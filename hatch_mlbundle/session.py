@@ -29,6 +29,7 @@ from .cache import Cache
 from .errors import ArtifactError
 from .job import Job
 from .pipeline import Services, everything
+from .sandbox import Rules
 from .workspace import Workspace, temporary_workspace
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ def open_session(
             judge=judge,
             kind=artifact.kind,
             selects=image.selects if image else everything,
+            rules=_rules(job, source, cache),
         )
         yield Session(artifact=artifact, services=services, compressor=compressor)
     if cache:
@@ -106,6 +108,13 @@ def _compressor(job: Job, cache: Cache | None, workspace: Workspace, stack: Exit
     level = job.config.settings.compression_level
     deflating = DeflateCompressor(level, stack.enter_context(BlockPool(job.config.workers)), workspace.new_folder())
     return CachedCompressor(deflating, compressor_identity(level), cache, workspace.new_folder()) if cache else deflating
+
+
+def _rules(job: Job, source: Source, cache: Cache | None) -> Rules:
+    """Return what steps of other distributions may not touch: the artifact, what lies beside it, the cache, the project."""
+    place = (source.absolute(), source.absolute().parent) if isinstance(source, Path) else ()
+    forbidden = (*place, *([cache.folder] if cache else []))
+    return Rules(workers=job.config.workers, forbidden=forbidden, project=job.project)
 
 
 def _judge(job: Job, workspace: Workspace) -> ModelJudge | None:

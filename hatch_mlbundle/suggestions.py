@@ -59,7 +59,8 @@ def find_trials(config: Config, every: Config, registry: Registry, project: Path
             continue
         else:
             lines = _command(artifact) if step.name in configured else _lines(table, config.settings.optimizers, step.name)
-            steps.append(Trial(stage=job.stages[0], configuration=lines))
+            steps += [Trial(stage=stage, configuration=lines) for stage in job.stages]
+            findings += [_unknown(step.name, finding.message) for finding in job.findings if finding.optimizer == step.name]
     return Trials(steps=tuple(steps), findings=tuple(findings))
 
 
@@ -73,7 +74,7 @@ def suggest(trials: Trials, side: Side, kind: ArtifactKind, services: Services) 
         if kind not in trial.stage.optimizer.artifacts:
             continue
         (planned,), found = plan(side.bundle, [trial.stage], services)
-        findings += [_unknown(trial.stage.name, finding.message) for finding in found if finding.code == "MB101"]
+        findings += [_unknown(trial.stage.name, finding.message) for finding in found if finding.code.startswith(("MB101", "MB12"))]
         row = _row(trial, planned.changes, side)
         if row.saved.installed > 0:
             rows.append(row)

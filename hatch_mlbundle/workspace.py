@@ -51,7 +51,7 @@ class Workspace:
     """
 
     def __init__(self, root: Path) -> None:
-        self._root = root
+        self.root = root
         self._present: dict[str, tuple[str, str | None]] = {}
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._guard = threading.Lock()
@@ -67,7 +67,7 @@ class Workspace:
             if self._present.get(file.path) != _state(file):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.unlink(missing_ok=True)
-                _materialize(file, path)
+                self._lay(file, path)
                 self._present[file.path] = _state(file)
         return path
 
@@ -86,8 +86,21 @@ class Workspace:
 
     def new_folder(self) -> Path:
         """Return a new empty folder that lives as long as the workspace; raises StorageError."""
-        with storage_errors(self._root):
-            return Path(tempfile.mkdtemp(dir=self._root))
+        with storage_errors(self.root):
+            return Path(tempfile.mkdtemp(dir=self.root))
+
+    def _lay(self, file: File, path: Path) -> None:
+        """Let the file's bytes be at `path`, a free name."""
+        original = file.content.local_path()
+        if file.link is not None:
+            path.symlink_to(file.link)
+        elif original is not None:
+            path.symlink_to(original.absolute())
+        else:
+            with path.open("xb") as stream:
+                for chunk in file.content.chunks():
+                    stream.write(chunk)
+            os.chmod(path, file.mode | 0o600)  # noqa: PTH101 - Path.chmod would need the same bits and follow links
 
     def _lock(self, path: str) -> threading.Lock:
         with self._guard:
@@ -96,16 +109,3 @@ class Workspace:
 
 def _state(file: File) -> tuple[str, str | None]:
     return file.sha256, file.link
-
-
-def _materialize(file: File, path: Path) -> None:
-    original = file.content.local_path()
-    if file.link is not None:
-        path.symlink_to(file.link)
-    elif original is not None:
-        path.symlink_to(original.absolute())
-    else:
-        with path.open("xb") as stream:
-            for chunk in file.content.chunks():
-                stream.write(chunk)
-        os.chmod(path, file.mode | 0o600)  # noqa: PTH101 - Path.chmod would need the same bits and follow links

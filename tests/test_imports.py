@@ -15,10 +15,10 @@ PACKAGE = Path(hatch_mlbundle.__file__).parent
 CORE = """
     __init__ accuracy accuracy.evaluator accuracy_settings api atomic budget budget_baseline budget_groups budget_limits budget_measure
     budget_presets budget_settings bytecode cache canonical closure compare config contents contents.inspector contents.parts
-    contents.totals crash decode entrypoints epoch errors filegroups finished frozenmodules globs hookspecs identify image_settings
-    importpaths importtime keeprules late libraries librarynames links manifest marshalled_code model model_store modulesets.* opcodes
-    optimizer pairing printable profile profilematch programs progress pysource reference releases schema standard_output storage
-    testfiles told_models toml_lines units unmarshal unmarshal_server usage verify_settings
+    contents.totals crash decode entrypoints epoch errors filegroups finished frozenmodules globs guard hookspecs identify image_settings
+    importpaths importtime keeprules late libraries librarynames links manifest marshalled_code model model_store modulesets.* named_digests
+    opcodes optimizer pairing printable profile profilematch programs progress pysource reference releases schema standard_output storage
+    testfiles told_models toml_lines units unmarshal unmarshal_server usage verify_settings writewatch
 """
 LAYERS = [
     ["runtime.*"],
@@ -29,10 +29,13 @@ LAYERS = [
         *("contents.gguf", "contents.models", "contents.offload_bundle"),
         *("freezing.*", "models.*", "tracing.*", "trials.*"),
     ],
-    ["accounting", "contents.rows", "drafts", "examine", "judging", "models_beside", "objections", "pipeline", "rewriting", "workspace"],
+    [
+        *("accounting", "apart", "claims", "contents.rows", "drafts", "examine", "judging", "models_beside", "objections", "pipeline"),
+        *("rewriting", "sandbox", "workspace"),
+    ],
     ["verification.*"],
     ["optimizers.*", "reports.*"],
-    ["plugins"],
+    ["plugin_checks", "plugin_offer", "plugins"],
     ["application", "beside", "built_reports", "budgeting", "explore", "job", "proof", "session", "suggestions"],
     ["adapters.*"],
     [
@@ -51,6 +54,8 @@ LAYERS = [
         *("explore_command", "hooks", "invocation", "measure_command", "model_commands", "models_command", "optimize_command"),
         *("plan_command", "plugins_command", "report_commands", "subjects", "trace_command"),
     ],
+    ["testing.*"],
+    ["pytest_plugin"],
 ]
 """From low to high: a module imports from its own layer and those below. `x.*` is the folder x and all modules in it.
 
@@ -61,8 +66,9 @@ HOSTS = {
     "hatchling": ["adapters.frozen", "adapters.hatch", "hooks"],
     "PyInstaller": ["adapters.pyinstaller"],
     "rich": ["reports.*", "cli", "commands", "report_commands"],
-    "pluggy": ["hookspecs", "plugins"],
     "shtab": ["completion_command"],
+    "pluggy": ["hookspecs", "plugin_offer"],
+    "pytest": ["pytest_plugin"],
     "backports": ["bundles.archives.zstd_stream"],
 }
 """Libraries that only these modules may import."""

@@ -13,6 +13,7 @@ import pytest
 
 from hatch_mlbundle.cache import Cache
 from hatch_mlbundle.errors import ProgramError, StorageError, UnsoundResultError
+from hatch_mlbundle.guard import OURS
 from hatch_mlbundle.model import Add, Bundle, Change, Drop, File, Finding, Keep, Kind, Link, MemoryContent, Rewrite
 from hatch_mlbundle.optimizer import Context, Optimizer, Options, Task, option
 from hatch_mlbundle.pipeline import Outcome, Planned, Services, Stage, plan, run
@@ -69,7 +70,7 @@ class Cut(Optimizer[CutOptions]):
 
 
 def stage_of(optimizer: Optimizer, identity: object = None) -> Stage:
-    return Stage(optimizer=optimizer, distribution="demo", version="1.0", identity=identity or [optimizer.name, optimizer.version])
+    return Stage(optimizer=optimizer, distribution=OURS, version="1.0", identity=identity or [optimizer.name, optimizer.version])
 
 
 def asking(*changes: Change, options: Options | None = None) -> Stage:
@@ -261,7 +262,7 @@ def failing(error: BaseException) -> Stage:
     [
         (KeyError("x"), "KeyError: 'x'"),
         (ProgramError("llvm-strip: crashed"), "llvm-strip: crashed"),
-        (RecursionError(), "RecursionError: "),
+        (RecursionError(), "RecursionError"),
     ],
 )
 def test_a_step_that_fails_while_planning_is_left_out(services: Services, error: BaseException, reason: str) -> None:

@@ -1,80 +1,40 @@
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from hatch_mlbundle.config import read_config
+from hatch_mlbundle.errors import ConfigurationError
 from hatch_mlbundle.plugins import OURS, load_registry, optimizer_entries
+from tests.sites import HEAD, Site, registering
 
 INSTALLED = {path.name for path in Path(__file__).parents[1].glob("plugins/*")}
 """The project's own plugins, which may be installed or not where the tests run."""
 
-LIST = """
-import sys
-from hatch_mlbundle.errors import ConfigurationError
-from hatch_mlbundle.plugins import load_registry
-try:
-    for name, each in load_registry().items():
-        print(name, each.distribution, each.distribution_version)
-except ConfigurationError as error:
-    print(error)
-    sys.exit(error.exit_code)
-"""
-
-HEAD = """
-from dataclasses import dataclass
-from hatch_mlbundle.hookspecs import hookimpl
-from hatch_mlbundle.optimizer import Optimizer, Options, option
-
-class Demo(Optimizer):
-    "Does nothing."
-    name = "demo"
-    version = "1"
-    def plan(self, bundle, context):
-        return []
-"""
-
-REGISTER = """
-@hookimpl
-def mlbundle_register_optimizers():
-    return [{classes}]
-"""
+STRANGE = "tell its authors, or uninstall it"
 
 
-class Site:
-    """A folder on the import path that distributions are laid into, as an installer would."""
+class Installed(Site):
+    """A site, and what loading it brings."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def optimizers(self) -> list[str]:
+        """Return the optimizers in the registry's order, each with its distribution, without those of the project's own plugins."""
+        found = (f"{name} {each.distribution} {each.distribution_version}" for name, each in self.registry().items())
+        return [line for line in found if line.split()[1] not in INSTALLED]
 
-    def add(self, distribution: str, source: str, *, names: tuple[str, ...] = ("main",)) -> None:
-        module = distribution.replace("-", "_")
-        (self._folder / f"{module}.py").write_text(source)
-        info = self._folder / f"{module}-2.5.dist-info"
-        info.mkdir()
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 2.5\n")
-        (info / "entry_points.txt").write_text("[mlbundle]\n" + "".join(f"{name} = {module}\n" for name in names))
-
-    def load(self, listing: str = LIST) -> tuple[int, list[str]]:
-        """Return the exit code and the lines of a process that loads the registry with these distributions installed."""
-        program = f"import sys\nsys.path.insert(0, {str(self._folder)!r})\n{listing}"
-        ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-        assert ran.stderr == ""
-        return ran.returncode, [line for line in ran.stdout.splitlines() if not INSTALLED & set(line.split())]
-
-    def fault(self) -> str:
-        """Return the one line with which loading ends."""
-        code, lines = self.load()
-        assert (code, len(lines)) == (2, 1)
-        return lines[0]
+    def fault(self, code: str) -> str:
+        """Return the one finding that loading brings, of this code; all that is ours is there nevertheless."""
+        registry = self.registry()
+        assert {name for name, each in load_registry().items() if each.distribution == OURS} <= set(registry)
+        (finding,) = registry.findings
+        assert (finding.code, finding.path, finding.optimizer) == (code, None, None)
+        return finding.message
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Site:
-    return Site(tmp_path)
+def site(tmp_path: Path) -> Installed:
+    return Installed(tmp_path)
 
 
 def test_ours_come_through_the_same_hook() -> None:
@@ -93,25 +53,24 @@ def test_the_defaults_can_be_carried_out_and_described() -> None:
         assert all(option.doc and option.type for option in entry.options)
 
 
-def test_an_installed_plugin_is_registered_after_ours(site: Site) -> None:
-    site.add("mlbundle-demo", HEAD + REGISTER.format(classes="Demo"))
-    code, lines = site.load()
-    assert code == 0
+def test_an_installed_plugin_is_registered_after_ours(site: Installed) -> None:
+    site.add("mlbundle-demo", HEAD + registering("Demo"))
+    lines = site.optimizers()
     assert lines[-1] == "demo mlbundle-demo 2.5"
     assert [line.split()[1] for line in lines[:-1]] == [OURS] * (len(lines) - 1)
 
 
-def test_the_order_of_plugins_is_that_of_their_names(site: Site) -> None:
+def test_the_order_of_plugins_is_that_of_their_names(site: Installed) -> None:
     names = ["zeta", "alpha", "mu", "beta", "omega", "iota"]
     for name in names:
-        site.add(f"mlbundle-{name}", HEAD.replace('"demo"', f'"{name}"') + REGISTER.format(classes="Demo"))
-    assert [line.split()[0] for line in site.load()[1][-6:]] == sorted(names)
+        site.add(f"mlbundle-{name}", HEAD.replace('"demo"', f'"{name}"') + registering("Demo"))
+    assert [line.split()[0] for line in site.optimizers()[-6:]] == sorted(names)
 
 
-def test_a_plugin_without_optimizers_is_no_fault(site: Site) -> None:
-    site.add("mlbundle-none", HEAD + REGISTER.format(classes=""))
+def test_a_plugin_without_optimizers_is_no_fault(site: Installed) -> None:
+    site.add("mlbundle-none", HEAD + registering(""))
     site.add("mlbundle-nothing", "")
-    assert site.load()[0] == 0
+    assert site.registry().findings == ()
 
 
 @pytest.mark.parametrize(
@@ -119,56 +78,103 @@ def test_a_plugin_without_optimizers_is_no_fault(site: Site) -> None:
     [
         ("import no_such_module_here", "ModuleNotFoundError: No module named 'no_such_module_here'"),
         ("1 / 0", "ZeroDivisionError: division by zero"),
-        (HEAD + REGISTER.format(classes="Demo, absent"), "NameError: name 'absent' is not defined"),
+        (HEAD + registering("Demo, absent"), "NameError: name 'absent' is not defined"),
         ("from hatch_mlbundle.hookspecs import hookimpl\n@hookimpl\ndef mlbundle_register_optimizers():\n    return 3\n", "TypeError: "),
         ("from hatch_mlbundle.hookspecs import hookimpl\n@hookimpl\ndef mlbundle_register_optimiser():\n    return []\n", "unknown hook"),
     ],
 )
-def test_a_broken_plugin_is_named(site: Site, source: str, reason: str) -> None:
+def test_a_broken_plugin_is_named(site: Installed, source: str, reason: str) -> None:
     site.add("mlbundle-broken", source)
-    fault = site.fault()
-    assert fault.startswith("plugin mlbundle-broken")
-    assert "cannot be loaded (" in fault
+    fault = site.fault("MB106")
+    assert fault.startswith("plugin mlbundle-broken cannot be loaded (")
     assert reason in fault
     assert fault.endswith("reinstall or uninstall it")
 
 
-def test_a_hook_with_other_arguments_is_named(site: Site) -> None:
+def test_a_hook_with_other_arguments_is_named(site: Installed) -> None:
     source = "from hatch_mlbundle.hookspecs import hookimpl\n@hookimpl\ndef mlbundle_register_optimizers(bundle):\n    return []\n"
     site.add("mlbundle-broken", source)
-    fault = site.fault()
+    fault = site.fault("MB106")
     assert fault.startswith("plugin mlbundle-broken cannot be loaded (PluginValidationError: ")
     assert fault.endswith("reinstall or uninstall it")
 
 
-def test_two_entry_points_of_one_module_are_one(site: Site) -> None:
-    site.add("mlbundle-demo", HEAD + REGISTER.format(classes="Demo"), names=("one", "two"))
-    code, lines = site.load()
-    assert (code, lines[-1]) == (0, "demo mlbundle-demo 2.5")
+def test_two_entry_points_of_one_module_are_one(site: Installed) -> None:
+    site.add("mlbundle-demo", HEAD + registering("Demo"), names=("one", "two"))
+    assert site.optimizers()[-1] == "demo mlbundle-demo 2.5"
+    assert site.registry().findings == ()
 
 
-@pytest.mark.parametrize(
-    ("name", "both"),
-    [("strip", "hatch-mlbundle and mlbundle-clash"), ("demo", "mlbundle-clash and mlbundle-demo")],
-)
-def test_a_name_that_is_taken_is_refused(site: Site, name: str, both: str) -> None:
-    site.add("mlbundle-clash", HEAD.replace('"demo"', f'"{name}"') + REGISTER.format(classes="Demo"))
-    site.add("mlbundle-demo", HEAD + REGISTER.format(classes="Demo"))
-    assert site.fault() == f"optimizer '{name}' is registered by both {both}; uninstall one of them"
+def test_ours_wins_a_clash(site: Installed) -> None:
+    site.add("mlbundle-clash", HEAD.replace('"demo"', '"strip"') + registering("Demo"))
+    advice = "is not taken, for hatch-mlbundle has one of this name; uninstall it, or ask its authors for another"
+    assert site.fault("MB108") == f"optimizer 'strip' of mlbundle-clash {advice}"
+    assert site.registry()["strip"].distribution == OURS
+
+
+def test_of_two_strangers_of_one_name_neither_is_taken(site: Installed) -> None:
+    site.add("mlbundle-clash", HEAD + registering("Demo"))
+    site.add("mlbundle-demo", HEAD + registering("Demo"))
+    told = "optimizer 'demo' is registered by mlbundle-clash and mlbundle-demo, so that neither's is taken; uninstall all but one"
+    assert site.fault("MB108") == told
+    registry = site.registry()
+    assert "demo" not in registry
+    with pytest.raises(ConfigurationError) as refusal:
+        read_config({"optimizers": ["demo"]}, registry.option_types(), why_missing=registry.why_missing)
+    assert str(refusal.value) == f"tool.mlbundle.optimizers[0]: unknown optimizer 'demo'; {told}"
+
+
+def test_a_name_that_one_plugin_registers_twice_is_not_taken(site: Installed) -> None:
+    site.add("mlbundle-demo", f"{HEAD}class Other(Demo): pass\n{registering('Demo, Other')}")
+    told = "optimizer 'demo' is registered twice by mlbundle-demo, so that none is taken; tell its authors, or uninstall it"
+    assert site.fault("MB108") == told
+
+
+def test_what_a_missing_plugin_would_have_given_is_refused_with_the_reason(site: Installed) -> None:
+    site.add("mlbundle-broken", "import no_such_module_here")
+    registry = site.registry()
+    assert read_config({}, registry.option_types(), why_missing=registry.why_missing).steps
+    with pytest.raises(ConfigurationError) as refusal:
+        read_config({"optimizers": ["vanished"], "vanished": {}}, registry.option_types(), why_missing=registry.why_missing)
+    (finding,) = registry.findings
+    assert refusal.value.faults == (
+        f"tool.mlbundle.vanished: unknown key or optimizer; {finding.message}",
+        f"tool.mlbundle.optimizers[0]: unknown optimizer 'vanished'; {finding.message}",
+    )
+
+
+def test_what_is_good_of_a_plugin_is_taken(site: Installed) -> None:
+    site.add("mlbundle-odd", f"{HEAD}{registering('3, Demo')}")
+    assert site.fault("MB107").startswith("plugin mlbundle-odd: 3 is no subclass")
+    assert site.optimizers()[-1] == "demo mlbundle-odd 2.5"
+
+
+@pytest.mark.parametrize("end", ["sys.exit(3)", "raise KeyboardInterrupt", "raise BaseException('no')", "raise MemoryError"])
+def test_a_plugin_that_ends_everything_while_it_is_imported_is_named(site: Installed, end: str) -> None:
+    site.add("mlbundle-broken", f"import sys\n{end}\n")
+    assert site.fault("MB106").startswith("plugin mlbundle-broken cannot be loaded (")
+
+
+@pytest.mark.parametrize("source", ["import time\ntime.sleep(600)", "while True: pass"])
+def test_a_plugin_that_hangs_while_it_is_imported_is_left_out(site: Installed, source: str) -> None:
+    site.add("mlbundle-hangs", source)
+    (finding,) = site.registry(0.3).findings
+    told = "plugin mlbundle-hangs cannot be loaded (took longer than 0.3 seconds in one call and was given up); reinstall or uninstall it"
+    assert (finding.code, finding.message) == ("MB106", told)
 
 
 @pytest.mark.parametrize("name", ["cache", "strict", "limits", "manifest_folder"])
-def test_a_name_that_is_a_key_of_ours_is_refused(site: Site, name: str) -> None:
-    site.add("mlbundle-clash", HEAD.replace('"demo"', f'"{name}"') + REGISTER.format(classes="Demo"))
+def test_a_name_that_is_a_key_of_ours_is_refused(site: Installed, name: str) -> None:
+    site.add("mlbundle-clash", HEAD.replace('"demo"', f'"{name}"') + registering("Demo"))
     problem = f"Demo.name is '{name}', which is a key of [tool.mlbundle]"
-    assert site.fault() == f"plugin mlbundle-clash: {problem}; tell its authors, or uninstall it"
+    assert site.fault("MB107") == f"plugin mlbundle-clash: {problem}; tell its authors, or uninstall it"
 
 
 @pytest.mark.parametrize("name", ["", "Demo", "de-mo", "de.mo", "_demo", "1demo", "d\u00e9mo", "demo "])
-def test_a_name_that_is_no_identifier_is_refused(site: Site, name: str) -> None:
-    site.add("mlbundle-odd", HEAD.replace('"demo"', repr(name)) + REGISTER.format(classes="Demo"))
+def test_a_name_that_is_no_identifier_is_refused(site: Installed, name: str) -> None:
+    site.add("mlbundle-odd", HEAD.replace('"demo"', repr(name)) + registering("Demo"))
     problem = f"Demo.name is {name!r}, which is no lower-case identifier"
-    assert site.fault() == f"plugin mlbundle-odd: {problem}; tell its authors, or uninstall it"
+    assert site.fault("MB107") == f"plugin mlbundle-odd: {problem}; tell its authors, or uninstall it"
 
 
 @pytest.mark.parametrize(
@@ -187,9 +193,9 @@ def test_a_name_that_is_no_identifier_is_refused(site: Site, name: str) -> None:
         ("class Odd(Demo):\n    options_type = int", "Odd", "Odd.options_type is no subclass of hatch_mlbundle.optimizer.Options"),
     ],
 )
-def test_what_is_no_optimizer_is_refused(site: Site, extra: str, classes: str, problem: str) -> None:
-    site.add("mlbundle-odd", f"{HEAD}\n{extra}\n{REGISTER.format(classes=classes)}")
-    fault = site.fault()
+def test_what_is_no_optimizer_is_refused(site: Installed, extra: str, classes: str, problem: str) -> None:
+    site.add("mlbundle-odd", f"{HEAD}\n{extra}\n{registering(classes)}")
+    fault = site.fault("MB107")
     assert fault.startswith("plugin mlbundle-odd: ")
     assert problem in fault
     assert fault.endswith("; tell its authors, or uninstall it")
@@ -216,9 +222,9 @@ class Odd(Demo):
         (OPTIONS.format(field="def __post_init__(self): raise ValueError('no\\nway')"), "ValueError: no way"),
     ],
 )
-def test_options_that_no_table_can_give_are_refused(site: Site, source: str, problem: str) -> None:
-    site.add("mlbundle-odd", f"{HEAD}\n{source}\n{REGISTER.format(classes='Odd')}")
-    fault = site.fault()
+def test_options_that_no_table_can_give_are_refused(site: Installed, source: str, problem: str) -> None:
+    site.add("mlbundle-odd", f"{HEAD}\n{source}\n{registering('Odd')}")
+    fault = site.fault("MB107")
     assert fault.startswith("plugin mlbundle-odd: Odd.options_type")
     assert problem in fault
     assert fault.endswith("; tell its authors, or uninstall it")
@@ -232,24 +238,23 @@ class Runs(Evaluator):
     def fits(self, model): return False
     def outputs(self, model, samples): return []
 """
-REGISTER_EVALUATORS = "@hookimpl\ndef mlbundle_register_evaluators():\n    return [{classes}]\n"
-LIST_EVALUATORS = LIST.replace("load_registry().items()", "load_registry().evaluators.items()")
 
 
-def test_evaluators_come_in_the_order_of_their_names_whatever_brings_them(site: Site) -> None:
+def test_evaluators_come_in_the_order_of_their_names_whatever_brings_them(site: Installed) -> None:
     for name in ("zeta", "alpha", "mu"):
         source = EVALUATOR.replace('"runs"', f'"{name}"')
-        site.add(f"mlbundle-{name[::-1]}", f"{HEAD}{source}{REGISTER_EVALUATORS.format(classes='Runs')}")
-    code, lines = site.load(LIST_EVALUATORS)
-    assert code == 0
-    added = [line for line in lines if line.endswith(" 2.5")]
-    assert added == ["alpha mlbundle-ahpla 2.5", "mu mlbundle-um 2.5", "zeta mlbundle-atez 2.5"]
+        site.add(f"mlbundle-{name[::-1]}", f"{HEAD}{source}{registering('Runs', 'evaluators')}")
+    found = site.registry().evaluators
+    added = {name: each.distribution for name, each in found.items() if each.distribution not in INSTALLED}
+    assert list(found) == sorted(found)
+    assert added == {"alpha": "mlbundle-ahpla", "mu": "mlbundle-um", "zeta": "mlbundle-atez"}
 
 
-def test_an_evaluator_whose_name_is_taken_is_refused(site: Site) -> None:
+def test_an_evaluator_whose_name_is_taken_is_refused(site: Installed) -> None:
     for name in ("mlbundle-one", "mlbundle-two"):
-        site.add(name, f"{HEAD}{EVALUATOR}{REGISTER_EVALUATORS.format(classes='Runs')}")
-    assert site.fault() == "evaluator 'runs' is registered by both mlbundle-one and mlbundle-two; uninstall one of them"
+        site.add(name, f"{HEAD}{EVALUATOR}{registering('Runs', 'evaluators')}")
+    told = "evaluator 'runs' is registered by mlbundle-one and mlbundle-two, so that neither's is taken; uninstall all but one"
+    assert site.fault("MB108") == told
 
 
 @pytest.mark.parametrize(
@@ -262,9 +267,9 @@ def test_an_evaluator_whose_name_is_taken_is_refused(site: Site) -> None:
         ("class Odd(Runs):\n    name = 'my net'", "Odd", "Odd.name is 'my net', which is no lower-case identifier"),
     ],
 )
-def test_what_is_no_evaluator_is_refused(site: Site, extra: str, classes: str, problem: str) -> None:
-    site.add("mlbundle-odd", f"{HEAD}{EVALUATOR}\n{extra}\n{REGISTER_EVALUATORS.format(classes=classes)}")
-    fault = site.fault()
+def test_what_is_no_evaluator_is_refused(site: Installed, extra: str, classes: str, problem: str) -> None:
+    site.add("mlbundle-odd", f"{HEAD}{EVALUATOR}\n{extra}\n{registering(classes, 'evaluators')}")
+    fault = site.fault("MB107")
     assert fault.startswith("plugin mlbundle-odd: ")
     assert problem in fault
     assert fault.endswith("; tell its authors, or uninstall it")
@@ -277,23 +282,16 @@ class Tells(Inspector):
     version = "3"
     def inspect(self, path): return []
 """
-REGISTER_INSPECTORS = "@hookimpl\ndef mlbundle_register_inspectors():\n    return [{classes}]\n"
-LIST_INSPECTORS = LIST.replace(
-    "for name, each in load_registry().items():\n        print(name,",
-    "for each in load_registry().inspectors:\n        print(each.inspector.name,",
-)
 
 
-def test_inspectors_come_ours_first_then_in_the_order_of_their_names(site: Site) -> None:
+def test_inspectors_come_ours_first_then_in_the_order_of_their_names(site: Installed) -> None:
     for name in ("zeta", "alpha", "mu"):
         source = INSPECTOR.replace('"tells"', f'"{name}"')
-        site.add(f"mlbundle-{name[::-1]}", f"{HEAD}{source}{REGISTER_INSPECTORS.format(classes='Tells')}")
-    code, lines = site.load(LIST_INSPECTORS)
-    assert code == 0
-    ours = [line.split()[0] for line in lines if line.split()[1] == OURS]
-    assert ours == sorted(ours) == ["elf", "gguf", "macho", "packed", "pe", "safetensors", "torch"]
-    assert lines[: len(ours)] == [line for line in lines if line.split()[1] == OURS]
-    assert lines[len(ours) :] == ["alpha mlbundle-ahpla 2.5", "mu mlbundle-um 2.5", "zeta mlbundle-atez 2.5"]
+        site.add(f"mlbundle-{name[::-1]}", f"{HEAD}{source}{registering('Tells', 'inspectors')}")
+    found = [(each.inspector.name, each.distribution) for each in site.registry().inspectors if each.distribution not in INSTALLED]
+    ours = ["elf", "gguf", "macho", "packed", "pe", "safetensors", "torch"]
+    added = [("alpha", "mlbundle-ahpla"), ("mu", "mlbundle-um"), ("zeta", "mlbundle-atez")]
+    assert found == [*((name, OURS) for name in ours), *added]
 
 
 @pytest.mark.parametrize(
@@ -306,21 +304,22 @@ def test_inspectors_come_ours_first_then_in_the_order_of_their_names(site: Site)
         ("class Odd(Tells):\n    name = 'my format'", "Odd", "Odd.name is 'my format', which is no lower-case identifier"),
     ],
 )
-def test_what_is_no_inspector_is_refused(site: Site, extra: str, classes: str, problem: str) -> None:
-    site.add("mlbundle-odd", f"{HEAD}{INSPECTOR}\n{extra}\n{REGISTER_INSPECTORS.format(classes=classes)}")
-    fault = site.fault()
+def test_what_is_no_inspector_is_refused(site: Installed, extra: str, classes: str, problem: str) -> None:
+    site.add("mlbundle-odd", f"{HEAD}{INSPECTOR}\n{extra}\n{registering(classes, 'inspectors')}")
+    fault = site.fault("MB107")
     assert fault.startswith("plugin mlbundle-odd: ")
     assert problem in fault
     assert fault.endswith("; tell its authors, or uninstall it")
 
 
-def test_an_inspector_whose_name_is_taken_is_refused(site: Site) -> None:
+def test_an_inspector_whose_name_is_taken_is_refused(site: Installed) -> None:
     odd = "class Odd(Tells):\n    name = 'elf'"
-    site.add("mlbundle-odd", f"{HEAD}{INSPECTOR}\n{odd}\n{REGISTER_INSPECTORS.format(classes='Odd')}")
-    assert site.fault() == "inspector 'elf' is registered by both hatch-mlbundle and mlbundle-odd; uninstall one of them"
+    site.add("mlbundle-odd", f"{HEAD}{INSPECTOR}\n{odd}\n{registering('Odd', 'inspectors')}")
+    advice = "is not taken, for hatch-mlbundle has one of this name; uninstall it, or ask its authors for another"
+    assert site.fault("MB108") == f"inspector 'elf' of mlbundle-odd {advice}"
 
 
-def test_an_inspector_that_cannot_be_made_is_named(site: Site) -> None:
+def test_an_inspector_that_cannot_be_made_is_named(site: Installed) -> None:
     odd = "class Odd(Tells):\n    def __init__(self): raise OSError('no\\nway')"
-    site.add("mlbundle-odd", f"{HEAD}{INSPECTOR}\n{odd}\n{REGISTER_INSPECTORS.format(classes='Odd')}")
-    assert site.fault() == "plugin mlbundle-odd cannot be loaded (OSError: no way); reinstall or uninstall it"
+    site.add("mlbundle-odd", f"{HEAD}{INSPECTOR}\n{odd}\n{registering('Odd', 'inspectors')}")
+    assert site.fault("MB106") == "plugin mlbundle-odd cannot be loaded (OSError: no way); reinstall or uninstall it"

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from shutil import rmtree
 from stat import S_ISDIR
@@ -19,6 +20,7 @@ from typing import TypeAlias
 from hatch_mlbundle.accuracy_settings import AccuracySettings
 from hatch_mlbundle.canonical import sha256_of_file
 from hatch_mlbundle.errors import AccuracyError, ConfigurationError
+from hatch_mlbundle.guard import Caution, error_line
 from hatch_mlbundle.libraries import library_versions
 from hatch_mlbundle.optimizer import Json, Measured, SearchBy
 from hatch_mlbundle.storage import storage_errors
@@ -29,6 +31,9 @@ from .outputs import read_outputs
 from .running import number_of, outputs_of
 from .samples import check_samples
 from .stage import is_unfinished
+
+_GLANCE = 60.0
+"""Seconds that an evaluator may take to say whether it can run a model."""
 
 _State: TypeAlias = tuple[tuple[str, str, int, int, int], ...]
 """What tells a model from another one without reading it: for each of its files where it really is, and what `stat` says of it."""
@@ -118,10 +123,10 @@ class ModelJudge:
     def _evaluator_for(self, model: Path) -> Evaluator | None:
         for evaluator in self._asked.evaluators:
             try:
-                if evaluator.fits(model):
+                if Caution(evaluator.name, seconds=_GLANCE).call(partial(evaluator.fits, model)):
                     return evaluator
             except Exception as error:
-                told = " ".join(f"{type(error).__name__}: {error}".split())
+                told = error_line(error)
                 raise AccuracyError(
                     f"evaluator {evaluator.name}: failed while it looked at the model ({told}); tell its authors"
                 ) from error

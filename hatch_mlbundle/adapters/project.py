@@ -42,7 +42,8 @@ def project_config(root: Path, registry: Registry, override: Mapping[str, object
     Raises ConfigurationError. A folder without pyproject.toml has the default configuration.
     """
     table, overlay, overlay_path = _tables(root, override or {}, places)
-    return read_config(table, registry.option_types(), overlay=overlay, overlay_path=overlay_path)
+    known = registry.option_types()
+    return read_config(table, known, overlay=overlay, overlay_path=overlay_path, why_missing=registry.why_missing)
 
 
 def project_settings(root: Path, override: Mapping[str, object] | None = None, places: Places = WHEEL) -> Settings | None:

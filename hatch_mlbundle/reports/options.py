@@ -24,4 +24,4 @@ def options_report(entries: Sequence[OptimizerEntry]) -> RenderableType:
         for option in entry.options:
             table.add_row(option.name, f"{option.doc} ({option.type}; default {option.written_default})")
         parts += [table, Text()]
-    return Group(*parts, Text("Each of them also takes enabled, include and exclude.", style="dim"))
+    return Group(*parts, Text("Each of them also takes enabled, include, exclude and timeout.", style="dim"))

@@ -30,7 +30,7 @@ def rows_of(bundle: Bundle, offered: tuple[Inspecting, ...] = OURS) -> tuple[Con
     """Return the rows of a bundle, without a cache or threads."""
     with temporary_workspace() as workspace, ThreadPoolExecutor(2) as pool:
         services = Services(workspace=workspace, cache=None, pool=pool, progress=Silence(), refuses=lambda change: None)
-        return contents_of(bundle, offered, services)
+        return contents_of(bundle, offered, services)[0]
 
 
 def parts_of(path: Path, view: str = "sections", offered: tuple[Inspecting, ...] = OURS) -> dict[str, int] | None:

@@ -44,14 +44,15 @@ class MinifyJson(Optimizer[MinifyJsonOptions]):
             elif file.size > self.options.max_size:
                 yield Keep(path=file.path, reason="it is larger than `max-size`")
             else:
-                yield Rewrite(path=file.path, reason="JSON without white space between its tokens")
+                key = "lines" if _is_lines(file.path) else "whole"
+                yield Rewrite(path=file.path, reason="JSON without white space between its tokens", key=key)
 
     def rewrite(self, task: Task, context: Context) -> None:
         """Write the file without white space; raises KeptError, UnsoundResultError."""
         from .json_text import minified, minified_lines
 
         before = task.source.read_bytes()
-        after = minified_lines(before) if task.file.path.lower().endswith(_LINES) else minified(before)
+        after = minified_lines(before) if _is_lines(task.file.path) else minified(before)
         if len(after) >= len(before):
             raise KeptError("it has no white space that can go")
         task.target.write_bytes(after)
@@ -59,3 +60,7 @@ class MinifyJson(Optimizer[MinifyJsonOptions]):
     def _is_json(self, file: File) -> bool:
         """Say whether a file is JSON by its name; what describes a distribution is for installers, and stays."""
         return file.path.lower().endswith(self.options.suffixes) and file.link is None and file.kind is not Kind.METADATA and file.size > 0
+
+
+def _is_lines(path: str) -> bool:
+    return path.lower().endswith(_LINES)

@@ -61,7 +61,7 @@ class MinifyWeb(Optimizer[MinifyWebOptions]):
             elif _has_map(file.path, maps[file.path], bundle):
                 yield Keep(path=file.path, reason="it has a source map, which would no longer fit")
             else:
-                yield Rewrite(path=file.path, reason="without comments and white space")
+                yield Rewrite(path=file.path, reason="without comments and white space", key="style" if _is_style(file.path) else "script")
 
     def rewrite(self, task: Task, context: Context) -> None:
         """Write the smaller file; raises KeptError."""
@@ -72,8 +72,12 @@ class MinifyWeb(Optimizer[MinifyWebOptions]):
         task.target.write_bytes(after)
 
 
+def _is_style(path: str) -> bool:
+    return path.lower().endswith(_STYLES)
+
+
 def _minified(path: str, text: bytes) -> bytes:
-    if path.lower().endswith(_STYLES):
+    if _is_style(path):
         from .style_text import minified_style
 
         return minified_style(text)

@@ -131,11 +131,12 @@ def _name(node: ast.AST) -> str:
 
 
 def _names(tree: ast.AST) -> Iterator[str]:
-    """Yield every identifier under a node that may stand for a definition, also those that are only strings."""
+    """Yield every identifier under a node that may stand for a definition, also those that are only strings, but no docstring."""
+    alone = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     for node in ast.walk(tree):
         if name := _name(node):
             yield name
         elif isinstance(node, ast.alias):
             yield node.name.rpartition(".")[2]
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.isidentifier():
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.isidentifier() and id(node) not in alone:
             yield node.value
