@@ -10,8 +10,6 @@ from hatch_mlbundle.optimizer import Json
 
 from .python_facts import FRAMEWORKS
 
-READ_BY_NAME = "another module reads docstrings, and names these"
-
 
 @dataclass(slots=True)
 class Readers:
@@ -20,26 +18,33 @@ class Readers:
     top: Mapping[str, str]
     found: Mapping[str, Json]
     _named: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    _functions: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     _classes: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         for path, facts in self.found.items():
             if facts:
                 self._read(path, facts["imports"], facts["names"])
+                self._functions[self.top[path]].update(facts["functions"])
 
     @property
-    def names(self) -> frozenset[str]:
-        """The definitions that read docstrings of what they are given."""
-        return frozenset(name for facts in self.found.values() if facts for name in facts["readers"])
+    def functions(self) -> frozenset[str]:
+        """The functions and classes that read docstrings of what they are given."""
+        return frozenset().union(*self._functions.values())
+
+    @property
+    def methods(self) -> frozenset[str]:
+        """The methods that do."""
+        return frozenset(name for facts in self.found.values() if facts for name in facts["methods"])
 
     def take(self, facts: Mapping[str, Json]) -> None:
-        """Learn from what `examine_docstrings` says of all modules who gives what to a reader, and which classes descend from one."""
-        self._classes = set(self.names)
+        """Learn from what `examine_docstrings` says of all modules what is given to readers, and which classes descend from one."""
         for path, each in facts.items():
-            if each.get("mentions"):
+            if each.get("given"):
                 self._read(path, each["imports"], each["given"])
-        rows = [(name, set(bases)) for each in facts.values() for _, name, kind, _, bases in each.get("rows", ()) if kind == "class"]
-        while new := {name for name, bases in rows if bases & self._classes} - self._classes:
+        self._classes = {name for each in self.found.values() if each for name in each["classes"]}
+        known = [(name, set(bases)) for each in facts.values() for name, bases in each.get("bases", ())]
+        while new := {name for name, bases in known if bases & self._classes} - self._classes:
             self._classes |= new
 
     def why_kept(self, path: str, facts: Json) -> str | None:
@@ -48,22 +53,18 @@ class Readers:
             return "it reads docstrings, or sources"
         if frameworks := sorted(FRAMEWORKS.intersection(facts["imports"])):
             return f"{frameworks[0]} may show or parse them"
-        local = {name for other, each in self.found.items() if each and self._sees(path, other, facts) for name in each["readers"]}
-        if mentioned := sorted(local.intersection(facts["mentions"])):
-            return f"{mentioned[0]}, which reads docstrings, is called in it"
+        packages = (self.top[path], *facts["imports"])
+        if used := [name for name in facts["uses"] if any(name in self._functions[package] for package in packages)]:
+            return f"it uses {used[0]}, which reads docstrings"
         return None
 
     def removable(self, path: str, rows: Iterable[Json]) -> Iterator[int]:
         """Yield the lines of the docstrings that nothing is known to read."""
         named = self._named[self.top[path]]
         for line, name, kind, is_marked, bases in rows:
-            inherits = kind == "class" and (name in self._classes or self._classes.intersection(bases))
+            inherits = kind == "class" and (name in self._classes or not self._classes.isdisjoint(bases))
             if not (is_marked or inherits or name in named):
                 yield line
-
-    def _sees(self, path: str, reader: str, facts: Json) -> bool:
-        top = self.top[reader]
-        return top == self.top[path] or top in facts["imports"]
 
     def _read(self, path: str, imports: Iterable[str], names: Iterable[str]) -> None:
         for package in {self.top[path], *imports}:

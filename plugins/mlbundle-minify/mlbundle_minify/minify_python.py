@@ -111,8 +111,9 @@ class MinifyPython(Optimizer[MinifyPythonOptions]):
     def _read(self, sources: list[File], modules: ImportPaths, context: Context) -> tuple[Mapping[str, Json], Readers]:
         top = {file.path: modules.name(file.path).partition(".")[0] for file in sources}
         readers = Readers(top=top, found=context.examine("readers", sources, examine_reader))
-        names = readers.names
-        facts = context.examine(f"docstrings: {sorted(names)}", sources, partial(examine_docstrings, readers=names))
+        functions, methods = readers.functions, readers.methods
+        told = f"docstrings: {sorted(functions)}, {sorted(methods)}"
+        facts = context.examine(told, sources, partial(examine_docstrings, functions=functions, methods=methods))
         readers.take(facts)
         return facts, readers
 
