@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from hatch_mlbundle.errors import UnsoundResultError
+from hatch_mlbundle.errors import KeptError, UnsoundResultError
 from hatch_mlbundle.pysource import compiled, parse
 
 from .licences import LICENCE
@@ -94,7 +94,7 @@ def without_texts(source: bytes, lines: Collection[int]) -> bytes:
 
     A comment stays where it holds a licence or a copyright, with the block that it stands in, where it tells a type to TorchScript, and
     in the first two lines where it is for the system or the decoder (`#!`, PEP 263). Everything else stays in its line and column.
-    Raises SyntaxError, ValueError; UnsoundResultError where the two do not compile to the same code.
+    Raises SyntaxError, ValueError; KeptError where it cannot be compiled, UnsoundResultError where the two compile to different code.
     """
     mark, text = (BOM, source[len(BOM) :]) if source.startswith(BOM) else (b"", source)
     tree = parse(text)
@@ -123,16 +123,20 @@ def _instead(text: bytes, docstring: Docstring) -> bytes:
 
 
 def _prove(tree: ast.Module, removed: Sequence[Docstring], made: bytes) -> None:
-    """Raise UnsoundResultError unless `made` compiles to what `tree` does without those docstrings, positions included."""
+    """Raise UnsoundResultError unless `made` compiles to what `tree` does without those docstrings, positions included; or KeptError."""
     for each in removed:
         first = each.owner.body[0]
         place = {"lineno": first.lineno, "col_offset": first.col_offset, "end_lineno": first.lineno, "end_col_offset": first.col_offset + 4}
         each.owner.body[:1] = [ast.Pass(**place)] if each.is_alone else []
     try:
-        after = parse(made)
-    except (SyntaxError, ValueError) as error:
-        raise UnsoundResultError(f"it no longer parses: {error}") from error
-    if _code(tree) != _code(after):
+        before = _code(tree)
+    except (SyntaxError, ValueError, RecursionError) as error:
+        raise KeptError("this Python cannot compile it, so that nothing would prove the result") from error
+    try:
+        after = _code(parse(made))
+    except (SyntaxError, ValueError, RecursionError) as error:
+        raise UnsoundResultError(f"it no longer compiles: {' '.join(str(error).split())}") from error
+    if before != after:
         raise UnsoundResultError("it compiles to other code")
 
 
