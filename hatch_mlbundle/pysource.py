@@ -11,6 +11,7 @@ from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from types import CodeType
 
 from .model import File
 from .optimizer import Json
@@ -119,6 +120,13 @@ def parse(source: bytes) -> ast.Module:
     with _LOCK, warnings.catch_warnings():  # the filters belong to the whole process: one thread at a time
         warnings.simplefilter("ignore")
         return ast.parse(source)
+
+
+def compiled(tree: ast.Module) -> CodeType:
+    """Return the code of a module, asserts included, with the positions of everything in it; raises SyntaxError or ValueError."""
+    with _LOCK, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return compile(tree, "<source>", "exec", dont_inherit=True, optimize=0)
 
 
 def examine_names(file: File, *, words: Sequence[str]) -> Json:

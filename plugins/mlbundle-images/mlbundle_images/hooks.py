@@ -8,8 +8,11 @@ from typing import Any
 from hatch_mlbundle.hookspecs import hookimpl
 from hatch_mlbundle.optimizer import Optimizer
 
+from .minify_svg import MinifySvg
+from .recompress import RecompressJpeg, RecompressPng
+
 
 @hookimpl
 def mlbundle_register_optimizers() -> Iterable[type[Optimizer[Any]]]:
     """Return the optimizers of this distribution."""
-    return []
+    return [MinifySvg, RecompressJpeg, RecompressPng]

@@ -8,8 +8,12 @@ from typing import Any
 from hatch_mlbundle.hookspecs import hookimpl
 from hatch_mlbundle.optimizer import Optimizer
 
+from .minify_json import MinifyJson
+from .minify_python import MinifyPython
+from .minify_web import MinifyWeb
+
 
 @hookimpl
 def mlbundle_register_optimizers() -> Iterable[type[Optimizer[Any]]]:
     """Return the optimizers of this distribution."""
-    return []
+    return [MinifyJson, MinifyPython, MinifyWeb]
