@@ -190,8 +190,10 @@ class Rewriter:
             raise
         except Exception as error:
             fatal = None if guard.foreign else fatal_storage_error(error, self.sandbox.workspace.tree)
-            if fatal or draft is None:  # what cannot be laid out is no fault of the step's
-                raise fatal or error
+            if fatal:
+                raise fatal from error
+            if draft is None:  # what cannot be laid out is no fault of the step's
+                raise
             return self._refused(work, "MB102", f"failed: {error_line(error)}", context.findings)
         finally:
             if draft:
