@@ -87,6 +87,9 @@ def explore(options: argparse.Namespace) -> None:
 def plugins(options: argparse.Namespace) -> None:
     """List the optimizers and their options; on standard error, what is wrong with installed plugins."""
     registry = load_registry()
+    if options.names:
+        _print("".join(f"{name}\n" for name in registry))
+        return
     entries = optimizer_entries(registry)
     if options.json:
         _print_json([asdict(entry) for entry in entries])

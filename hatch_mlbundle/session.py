@@ -94,6 +94,13 @@ def open_session(
         cache.prune()
 
 
+@contextmanager
+def open_compressor(job: Job) -> Iterator[Compressor]:
+    """Give what deflates files as a session of the job does it, for what is packed before there is an artifact; raises StorageError."""
+    with ExitStack() as stack:
+        yield _compressor(job, job.cache(), stack.enter_context(temporary_workspace()), stack)
+
+
 def writable_image(artifact: Artifact) -> WritableImage | None:
     """Return the artifact where it is a container image that can be changed, None for any other."""
     if artifact.kind != "image":

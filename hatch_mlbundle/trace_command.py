@@ -1,20 +1,51 @@
-"""What `mlbundle trace` does; apart from commands.py, whose imports take as long as many a run that is traced."""
+"""`mlbundle trace`; what it does is apart from commands.py, whose imports take as long as many a run that is traced."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from .command_options import Commands, add_command, add_quiet
 from .errors import ProfileError, TraceError
-from .profile import Profile, load_profile
-from .tracing.through import exit_code
-from .tracing.trace import Traced, trace
+from .profile import FILE_NAME, Profile, load_profile
 from .units import format_size
+
+if TYPE_CHECKING:
+    from .tracing.trace import Traced
+
+
+def add_to(commands: Commands) -> None:
+    """Declare the command."""
+    parser = add_command(
+        commands,
+        "trace",
+        trace_run,
+        "Run a command, and add the files of its application that it uses to a profile, by which the step prune_unused drops the others.",
+        examples={
+            "mlbundle trace -- dist/app/app --help": f"a run of a frozen bundle, into {FILE_NAME}",
+            "mlbundle trace --package packaging -- python -c 'import packaging.version'": "a run of a Python; one distribution counts",
+        },
+        exits=("the profile was written", "the command failed: its own exit code, whatever it is", "wrong use or input"),
+        usage="mlbundle trace [options] -- PROGRAM [ARGUMENT ...]",
+    )
+    parser.add_argument(
+        "command", nargs="+", metavar="PROGRAM [ARGUMENT ...]", help="what to run: a program of a one-folder bundle, or a Python"
+    )
+    parser.add_argument("-o", "--output", type=Path, metavar="PROFILE", default=Path(FILE_NAME), help=f"the profile (default {FILE_NAME})")
+    parser.add_argument(
+        "--package", action="append", default=[], metavar="NAME", help="of a Python: this distribution counts (may be repeated)"
+    )
+    parser.add_argument("--allow-failure", action="store_true", help="let the run count even where the command fails")
+    add_quiet(parser)
 
 
 def trace_run(options: argparse.Namespace) -> None:
     """Run a command, unite what it used with the profile, and exit as the command did."""
+    from .tracing.through import exit_code
+    from .tracing.trace import trace
+
     path: Path = options.output
     before = _before(path)
     traced = trace(options.command, tuple(options.package))

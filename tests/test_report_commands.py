@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from hatch_mlbundle.cli import _report, main
+from hatch_mlbundle.cli import main
+from hatch_mlbundle.command_options import report
 from hatch_mlbundle.manifest import Manifest
 from hatch_mlbundle.report_commands import STDOUT
 from tests.projects import environment
@@ -202,8 +203,8 @@ def test_a_link_to_a_report_stays_one(app: Path) -> None:
 
 
 def test_another_name_of_standard_output_is_no_file(app: Path, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
-    assert _report("/dev/stdout") == STDOUT
-    assert main(["check", str(app), "--sarif", str(_report("/dev/stdout"))]) == 0
+    assert report("/dev/stdout") == STDOUT
+    assert main(["check", str(app), "--sarif", str(report("/dev/stdout"))]) == 0
     assert json.loads(capsysbinary.readouterr().out)["version"] == "2.1.0"
 
 

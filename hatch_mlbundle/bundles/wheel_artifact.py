@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +19,13 @@ from hatch_mlbundle.canonical import digest, sha256_of_file
 from hatch_mlbundle.importpaths import installed
 from hatch_mlbundle.model import Bundle, Change, Keep, Link
 from hatch_mlbundle.optimizer import ArtifactKind
+
+
+def wheel_refusal(change: Change, sacred: Collection[str]) -> str | None:
+    """Return why a wheel cannot have a change, or None: wheels carry no links, and `sacred` are the files that make it one."""
+    if isinstance(change, Link):
+        return "wheels carry no links"
+    return "installers need the file as it is" if change.path in sacred and not isinstance(change, Keep) else None
 
 
 class WheelArtifact:
@@ -53,10 +60,8 @@ class WheelArtifact:
         return Side(bundle=self._scanned, account=account)
 
     def refuses(self, change: Change) -> str | None:
-        """Refuse links, which wheels do not carry, and any change of the files that make the archive a wheel."""
-        if isinstance(change, Link):
-            return "wheels carry no links"
-        return "installers need the file as it is" if change.path in self._sacred and not isinstance(change, Keep) else None
+        """Refuse links, and any change of the files that make the archive a wheel."""
+        return wheel_refusal(change, self._sacred)
 
     def on_disk(self, bundle: Bundle) -> Bundle:
         """Return what comes to lie in site-packages, under its paths there."""
