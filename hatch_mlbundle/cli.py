@@ -31,6 +31,8 @@ COMMANDS = {
     },
     "prove": {
         "check": "hold an artifact against [tool.mlbundle.budget]",
+        "verify": "prove that an artifact is the one a manifest describes",
+        "rebuild": "build a project twice, and name the first difference",
     },
     "set up": {
         "plugins": "list the optimizers that there are, with their options",

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from .apart import is_plain, sealed
+from .bundles.pyz import size_in_bundle
 from .claims import checked_details
 from .errors import UnsoundResultError
 from .model import Convert, File, Rewrite
@@ -118,7 +119,7 @@ class _One:
             return "nothing to gain"
         if not is_plain(self.place):
             raise UnsoundResultError("it made what is no plain file")
-        if self.place.stat().st_size >= self._task.file.size:
+        if size_in_bundle(self._task.file.path, self.place) >= self._task.file.size:
             return "not smaller when rewritten"
         optimizer.check(self._task, context)
         self.details = {} if detail is None else {self._task.file.path: detail}
@@ -154,7 +155,7 @@ class _Several:
             raise UnsoundResultError(f"it wrote {printable(min(strange))}, which {problem}")
         if not made:
             return "nothing to gain"
-        if not self._change.may_grow and sum(path.stat().st_size for path in made.values()) >= self._size:
+        if not self._change.may_grow and sum(size_in_bundle(path, place) for path, place in made.items()) >= self._size:
             return "not smaller when converted"
         return None
 

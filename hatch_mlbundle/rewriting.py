@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from .bundles.pyz import size_in_bundle
 from .cache import Cache, Entry, link_or_copy
 from .canonical import digest, sha256_of_file
 from .claims import MOST_FINDINGS, checked_finding
@@ -19,6 +20,7 @@ from .drafts import Draft, Taken, Work, draft_of, outputs_of, sealed_from, taken
 from .errors import DistrustError, KeptError, StorageError, UnsoundResultError
 from .guard import Guard, error_line
 from .identify import HEAD, identify
+from .importpaths import is_in_pyz
 from .judging import TellingJudge
 from .model import DiskContent, File, Finding, Kind, Rewrite
 from .optimizer import ArtifactKind, Context, Detail, Json, Judge, Optimizer
@@ -135,6 +137,7 @@ class Rewriter:
 
     def _key(self, work: Work) -> str:
         machine = [self.identity, sys.platform, platform.machine()]
+        machine += ["module"] if is_in_pyz(work.change.path) else []  # it counts the bytes that it takes in the executable
         machine += ["image"] if self.context.artifact == "image" else []  # nothing of one was loaded to see whether it does
         if isinstance(work.change, Rewrite):
             return digest(["rewrite", *machine, work.sources[0].sha256, work.change.key])
@@ -219,7 +222,7 @@ class Rewriter:
         if taken:
             numbers = {path: number for number, path in enumerate(outputs_of(work.change))}
             names = {_COMPANION.format(number): name for number, name in enumerate(taken.companions)}
-            value["outputs"] = [_output(numbers[path], place) for path, place in taken.outputs.items()]
+            value["outputs"] = [_output(numbers[path], path, place) for path, place in taken.outputs.items()]
             value["companions"] = names
             value["details"] = [[numbers[path], detail] for path, detail in taken.details.items() if path in taken.outputs]
             known = {each["place"]: each["sha256"] for each in value["outputs"]}
@@ -267,8 +270,8 @@ def _link(path: Path, target: Path) -> None:
         unfinished.unlink(missing_ok=True)  # POSIX: renaming onto another name of the same file leaves both
 
 
-def _output(number: int, path: Path) -> dict[str, Any]:
-    return {"number": number, "place": _RESULT.format(number), "size": path.stat().st_size, "sha256": sha256_of_file(path)}
+def _output(number: int, path: str, place: Path) -> dict[str, Any]:
+    return {"number": number, "place": _RESULT.format(number), "size": size_in_bundle(path, place), "sha256": sha256_of_file(place)}
 
 
 def _head(path: Path) -> bytes:

@@ -40,11 +40,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """An artifact open for work, with all that the work needs."""
+    """An artifact open for work, with all that the work needs; `made_here` says that the Python that runs this one made it."""
 
     artifact: Artifact
     services: Services
     compressor: Compressor
+    made_here: bool = False
 
 
 Source: TypeAlias = Path | Sequence[Tables]
@@ -89,7 +90,7 @@ def open_session(
             selects=image.selects if image else everything,
             rules=_rules(job, source, cache),
         )
-        yield Session(artifact=artifact, services=services, compressor=compressor)
+        yield Session(artifact=artifact, services=services, compressor=compressor, made_here=ours or not isinstance(source, Path))
     if cache:
         cache.prune()
 

@@ -124,11 +124,14 @@ def examples() -> Iterator[str]:
 FROZEN = ("mlbundle trace -- dist/app/app", "mlbundle models warm dist/app")
 """Examples that need a frozen bundle, which other tests have."""
 
+REBUILDING = "mlbundle rebuild"
+"""Examples that build a project, which tests/rebuilding has."""
+
 SLOW = ("mlbundle explore", "mlbundle measure", "mlbundle trace")
 """Examples that run something, several times."""
 
 
-@pytest.mark.parametrize("example", [each for each in examples() if not each.startswith((*FROZEN, *SLOW))])
+@pytest.mark.parametrize("example", [each for each in examples() if not each.startswith((*FROZEN, *SLOW, REBUILDING))])
 def test_an_example_works(
     workplace: Path, example: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
