@@ -107,11 +107,11 @@ class _Rebuild:
         if "clock" not in varied:
             time.sleep(max(first.began + _RESOLUTION - time.time(), 0))
         second = self._build(varied)
-        found += [] if second.fault else _all_differences(first.folder, second.folder, clues_of(first, second))
+        between = [] if second.fault else _all_differences(first.folder, second.folder, clues_of(first, second))
         alike: dict[str, str] = {variation: reason for variation, reason in reasons.items() if reason is not None}
-        verdict = replace(verdict, varied=tuple(varied), alike=alike, differences=tuple(found), fault=second.fault)
-        if self._request.why and found and not second.fault:
-            return replace(verdict, cause=self._cause(first, varied, found[0]))
+        verdict = replace(verdict, varied=tuple(varied), alike=alike, differences=(*between, *found), fault=second.fault)
+        if self._request.why and between:
+            return replace(verdict, cause=self._cause(first, varied, between[0]))
         return verdict
 
     def _build(self, varied: Collection[Variation]) -> Built:
