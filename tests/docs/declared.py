@@ -6,6 +6,8 @@ CI = ".ci/run"
 FROZEN = "tests/test_examples_frozen.py"
 IMAGE = "tests/bundles/images"
 READER = "tests/test_example_digit_reader.py"
+REBUILD = "tests/rebuilding/test_rebuild_command.py"
+CYTHON = "tests/test_example_setuptools_cython.py::test_the_example_is_small_and_finds_what_is_nearest"
 TRACE = "tests/tracing/test_trace_frozen.py::test_runs_are_united_and_what_is_gone_leaves"
 STORE = "tests/runtime/test_model_store.py"
 
@@ -21,8 +23,10 @@ MISSING_MODULE = (
 )
 
 FOLLOWED: dict[str, str] = {
+    "examples/plugin-template/README.md": "tests/test_example_plugin_template.py::test_a_copy_is_renamed_checked_and_used",
     "docs/tutorial-frozen.md": "tests/docs/test_tutorials.py::test_it_can_be_followed",
     "docs/tutorial-wheel.md": "tests/docs/test_tutorials.py::test_it_can_be_followed",
+    "docs/writing-an-optimizer.md": "tests/testing/test_writing_an_optimizer.py::test_the_page",
 }
 """Pages that a test goes through from the first line to the last: their commands, programs and output are no matter of any other."""
 
@@ -62,6 +66,11 @@ RUN_ELSEWHERE: dict[str, str] = {
     r"python -m hatchling build -t frozen$": f"{FROZEN}::built",
     r"pip install mlbundle-torch\[transformers\]$": CI,
     # goes on, or elsewhere
+    r"mlbundle rebuild --check": f"{REBUILD}::test_a_project_that_is_optimized_is_reproducible",
+    r"SOURCE_DATE_EPOCH=\d+ mlbundle rebuild ": f"{REBUILD}::test_the_umask_is_found_to_be_what_makes_the_difference",
+    r"(pip download|mlbundle rebuild --against) ": f"{REBUILD}::test_a_release_is_compared_with_what_the_project_gives_now",
+    r"pip install \.\./\.\. build cython": CYTHON,
+    r"python -c from nearest import": CYTHON,
     r"mlbundle init$": "tests/test_init_command.py::test_a_hatch_project_gets_requirement_hook_steps_and_a_command",
     r"python -m build --wheel$": "tests/test_other_back_ends.py::test_pure_python",
     r"gdb -ex": "tests/binaries/test_elf_debug.py::test_gdb_finds_source_lines_and_local_functions",
@@ -117,5 +126,7 @@ EXAMPLES = {
     "digit-reader": "tests/test_example_digit_reader.py",
     "frozen-minilm": "tests/test_examples_frozen.py::test_minilm",
     "frozen-onnx": "tests/test_examples_frozen.py::test_onnx",
+    "setuptools-cython": CYTHON,
+    "plugin-template": "tests/test_example_plugin_template.py::test_a_copy_is_renamed_checked_and_used",
 }
 """By its folder, the test that builds and runs each example."""
