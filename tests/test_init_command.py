@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -192,6 +193,22 @@ def test_what_is_written_for_a_frozen_application_builds(tmp_path: Path, init: I
     assert init(tmp_path, "--replace", bundle).returncode == 0
     assert runs(tmp_path) == [["{bundle}/Tiny_App", "--help"]]
     assert main(["check", str(bundle)]) == 0
+
+
+def test_names_that_no_toml_and_no_line_can_hold_are_left_out(tmp_path: Path, init: Init) -> None:
+    (tmp_path / os.fsdecode(b"bad\x1b[31m\xff.spec")).write_text("Analysis([])\n")
+    done = init(tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert r"next: bad\x1b[31m\udcff.spec: add two lines" in done.stdout
+    assert "bad" not in (tmp_path / "pyproject.toml").read_text()
+
+
+def test_scripts_whose_names_no_toml_can_hold_are_left_out(tmp_path: Path, init: Init) -> None:
+    points = r'{"console_scripts": ["a\x7f=a:b", "\ud800=a:b"]}'
+    (tmp_path / "setup.py").write_text(f"from setuptools import setup\nsetup(name='a', entry_points={points})\n")
+    done = init(tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert '"--help"' not in (tmp_path / "pyproject.toml").read_text()
 
 
 def test_a_spec_file_is_told_of(tmp_path: Path, init: Init) -> None:
