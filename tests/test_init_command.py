@@ -16,7 +16,7 @@ import pytest
 
 from hatch_mlbundle.adapters.project import project_config
 from hatch_mlbundle.cli import main
-from hatch_mlbundle.initial.toml_file import added
+from hatch_mlbundle.initial.toml_file import added, without_table
 from hatch_mlbundle.manifest import SUFFIX, Manifest
 from hatch_mlbundle.plugins import load_registry
 from tests.bundles.wheelsmith import build_wheel
@@ -278,6 +278,20 @@ def test_a_configuration_stays_unless_it_is_to_be_replaced(tmp_path: Path, init:
     once = (project / "pyproject.toml").read_bytes()
     assert init(project, "--replace").returncode == 0
     assert tomllib.loads(once.decode()) == written(project)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("last", ["", "end"])
+def test_what_is_replaced_takes_no_comment_of_another_table_with_it(end: str, last: str) -> None:
+    ours = "[tool.mlbundle] # mine\n# mine\nstrict = true\n\n# mine\n\n"
+    others = "# of x\n# more of x\n[tool.x]\ny = [\n  # of it\n  [1],\n]\n# of the list\n[[tool.list]]\n"
+    text = f"# first\n\n{ours}{others}[tool.mlbundle.strip]\n# of the second\n[[tool.list]]\n# {last}".replace("\n", end)
+    assert without_table(text) == f"# first\n\n{others}# of the second\n[[tool.list]]\n# {last}".replace("\n", end)
+
+
+def test_replacing_again_changes_nothing() -> None:
+    once = added(without_table("[tool.x]\n\n[tool.mlbundle]\nstrict = true\n"), "", "[tool.mlbundle]\n")
+    assert added(without_table(once), "", "[tool.mlbundle]\n") == once == "[tool.x]\n\n[tool.mlbundle]\n"
 
 
 def test_a_hook_with_options_is_a_configuration(tmp_path: Path, init: Init) -> None:
