@@ -58,7 +58,7 @@ class OptimizingWheel(bdist_wheel):
             job = _prepared()
         given, compression = Path(cast("str", self.dist_dir)), self.compression
         bdist: Any = self.get_finalized_command("bdist")
-        with work_folder(Path(bdist.bdist_base, "mlbundle")) as folder:
+        with work_folder(Path(bdist.bdist_base, "mlbundle-work.tmp")) as folder:
             build = TreeBuild(job, folder, _asked_for(given))
             self._tree_build, self.dist_dir = build, str(build.zipped)
             try:

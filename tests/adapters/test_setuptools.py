@@ -252,6 +252,14 @@ def test_what_lies_beside_the_wheel_outlives_the_folder_that_build_meta_makes_in
     assert (project / "out" / f"{wheel.name}{SUFFIX}").is_file()
 
 
+def test_a_package_of_our_name_where_bdist_works_stays(tmp_path: Path) -> None:
+    project = setuptools_project(tmp_path)
+    package = tiny_package(project / "mlbundle")
+    (project / "setup.cfg").write_text("[bdist]\nbdist_base = .\n")
+    wheel_of(project)
+    assert (package / "tiny_app" / "__init__.py").is_file()
+
+
 def test_a_folder_that_is_only_called_like_build_metas_is_the_one_asked_for(tmp_path: Path) -> None:
     project = setuptools_project(tmp_path)
     bdist_wheel(project, "--dist-dir=out/tmpa1b2c3_9")
