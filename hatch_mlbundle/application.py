@@ -27,14 +27,17 @@ from .bundles.tables import Tables
 from .canonical import digest, sha256_of_file
 from .config import Config, decisive_settings, options_to_dict, selected
 from .contents.rows import contents_of
+from .epoch import stated_epoch
 from .errors import ArtifactError, FindingsError
 from .finished import Finished, recall, remember
 from .job import Job, remedy_of
-from .manifest import CompanionRow, Manifest, PackedRow
+from .manifest import FORMAT_VERSION, CompanionRow, Manifest, PackedRow
 from .model import CHUNK, Bundle, Finding, Kind
 from .models.left_models import told_names
 from .models_beside import ModelsBeside, late_steps, models_that_left, replacing_models
 from .pipeline import Outcome, Planned, plan, run
+from .provenance.record import FORMAT_VERSION as RECORD_VERSION
+from .provenance.record import Author
 from .session import Session, open_session, writable_image
 from .suggestions import Trials, suggest
 from .verification.judged import Proof, Trust
@@ -147,7 +150,7 @@ def _finished_key(job: Job, sha256: str, wheel: Path, target: Path, findings: Se
     baseline = job.baseline.sha256 if job.baseline else None
     decisive = [decisive_settings(job.config), options_to_dict(settings.limits), list(job.config.idle), baseline]
     surroundings = [
-        __version__,
+        [__version__, FORMAT_VERSION, RECORD_VERSION],
         [each.identity for each in job.inspecting],
         sys.platform,
         platform.machine(),
@@ -189,7 +192,7 @@ def _make(job: Job, session: Session, path: Path | None, target: Path, findings:
     before = session.artifact.scan()
     proof = _proof(job, session, path, target.name, before.bundle)
     judged = proof.judge(run(before.bundle, job.stages_for(session.artifact.kind), session.services))
-    outcome, verification = judged.outcome, judged.report
+    outcome, verification = _documented(job, session, before, judged.outcome, target), judged.report
     told = _told(job.config, (*findings, *job.findings, *_idle(job), *outcome.findings))
     outside = told_names(outcome.bundle)
     replaced = outcome.bundle != before.bundle or target != path or _is_unfinished(session)
@@ -217,6 +220,23 @@ def _make(job: Job, session: Session, path: Path | None, target: Path, findings:
                 models.put_in_place()
     lasting = not outside and _is_lasting(manifest, outcome)  # models may lie beside the artifact another time
     return _Made(result=Result(manifest=manifest, verification=verification), text=text, lasting=lasting)
+
+
+def _documented(job: Job, session: Session, before: Side, outcome: Outcome, target: Path) -> Outcome:
+    """Return the outcome with what a wheel that changed says of itself; the SBOM of a frozen bundle or a folder is to lie beside it."""
+    kind, settings = session.artifact.kind, job.config.settings
+    if kind == "image" or (kind == "wheel" and outcome.bundle == before.bundle) or (kind != "wheel" and not settings.sbom):
+        return outcome
+    author = Author(name="hatch-mlbundle", version=__version__, moment=stated_epoch())
+    if kind != "wheel":
+        from .provenance.frozen_inventory import write_sbom
+
+        write_sbom(outcome.bundle, target.name, author, session.services.workspace.companions, made_here=session.made_here)
+        return outcome
+    from .provenance.documents import Documents  # most builds of a finished wheel need none
+
+    private = (job.project.absolute(), Path(os.path.expanduser("~")))  # noqa: PTH111 - Path.home() raises where there is none
+    return Documents(settings=settings, author=author, private=private).put_into(before, outcome)
 
 
 def _tell(job: Job, target: Path, manifest: Manifest, text: bytes, commits: ExitStack) -> None:

@@ -13,13 +13,11 @@ from .canonical import sha256_of_file
 from .config import ReportFormat
 from .errors import ManifestError
 from .job import Job
+from .manifest import COMPANIONS as COMPANIONS
 from .manifest import SUFFIX, CompanionRow, Manifest, load_artifact
 from .storage import storage_errors
 from .verification import report
 from .verification.report import Verification
-
-COMPANIONS = ".companions"
-"""What is appended to an artifact's file name to name the folder of files that belong beside it (debug data, ...)."""
 
 REPORTS: Mapping[ReportFormat, str] = {"html": ".mlbundle.html", "markdown": ".mlbundle.md"}
 """What is appended to an artifact's file name to name each of its reports."""

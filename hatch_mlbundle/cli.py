@@ -18,6 +18,7 @@ from .standard_output import discard_output
 
 COMMANDS = {
     "make small": {
+        "init": "write a configuration that fits a project or an artifact",
         "plan": "say what optimize would do, and why; change nothing",
         "optimize": "make wheels, frozen bundles, folders or container images small",
         "explore": "make and try every choice: size, start, memory, works or not",
@@ -30,6 +31,8 @@ COMMANDS = {
     },
     "prove": {
         "check": "hold an artifact against [tool.mlbundle.budget]",
+        "verify": "prove that an artifact is the one a manifest describes",
+        "rebuild": "build a project twice, and name the first difference",
     },
     "set up": {
         "plugins": "list the optimizers that there are, with their options",

@@ -63,7 +63,7 @@ def _epilog(examples: Mapping[str, str], exits: Sequence[str]) -> str:
     for line, purpose in examples.items():
         lines += [f"  {line}", _indented(purpose)]
     if exits:
-        lines += ["", "exit codes:", *(_hanging(f"{code}  {meaning}") for code, meaning in enumerate(exits))]
+        lines += ["", "exit codes:", *(_hanging(f"{code}  {meaning}") for code, meaning in enumerate(exits) if meaning)]
     return "\n".join(lines)
 
 
@@ -129,9 +129,9 @@ def count(text: str) -> int:
 
 
 def positive(text: str) -> int:
-    """Return a number of runs, 1 or more."""
+    """Return a whole number, 1 or more."""
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of runs")
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of 1 or more")
     return int(text)
 
 

@@ -87,6 +87,12 @@ class Settings:
     runtime_messages: bool = option(
         "Whether frozen executables say, when a module or file is missing, which step left it out and how to keep it.", default=True
     )
+    record: bool = option("Whether a wheel that changed gets a record of what was done to it (docs/provenance.md).", default=True)
+    sbom: bool = option(
+        "Whether there is an SBOM of what is in the result: inside a wheel that changed, beside a frozen bundle or a folder "
+        "(docs/provenance.md). Those that a wheel has are kept right anyway.",
+        default=False,
+    )
     packing: PackingSettings = option("How archives are compressed.", default=PackingSettings())
     limits: Limits = option("Bounds on what is unpacked.", default=Limits())
     verify: VerifySettings = option("The commands that prove that the result still works.", default=VerifySettings())
@@ -193,6 +199,7 @@ def decisive_settings(config: Config) -> dict[str, Any]:
         decisive |= {key: settings[key] for key in ("archive", "packing")}
     if not config.settings.runtime_messages:
         decisive["runtime-messages"] = False
+    decisive |= {key: settings[key] for key in ("record", "sbom") if settings[key] != (key == "record")}
     accuracy = config.settings.accuracy
     if config.settings.image != ImageSettings():
         decisive["image"] = settings["image"]

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from .apart import is_plain, sealed
+from .bundles.pyz import size_in_bundle
 from .claims import checked_details
 from .errors import UnsoundResultError
 from .model import Convert, File, Rewrite
@@ -83,11 +84,11 @@ def taken_from(draft: Draft) -> Taken:
 
 def sealed_from(draft: Draft, work: Work, folder: Path) -> Taken:
     """Take copies of a draft into `folder`: whoever made it may have its files open still. Raises UnsoundResultError, ClaimError."""
-    place = folder / hashlib.sha256(work.change.path.encode(errors="surrogateescape")).hexdigest()
-    place.mkdir()
-    taken, number = taken_from(draft), count()
-    outputs = {path: sealed(made, place / str(next(number))) for path, made in taken.outputs.items()}
-    companions = {name: sealed(made, place / str(next(number))) for name, made in taken.companions.items()}
+    name = hashlib.sha256(work.change.path.encode(errors="surrogateescape")).hexdigest()
+    places = (folder / f"{name}-{number}" for number in count())
+    taken = taken_from(draft)
+    outputs = {path: sealed(made, next(places)) for path, made in taken.outputs.items()}
+    companions = {each: sealed(made, next(places)) for each, made in taken.companions.items()}
     if not getattr(work.change, "may_grow", False) and sum(path.stat().st_size for path in outputs.values()) >= work.size:
         raise UnsoundResultError("it grew after it was made")
     return Taken(outputs=outputs, details=checked_details(taken.details, outputs), companions=companions)
@@ -118,7 +119,7 @@ class _One:
             return "nothing to gain"
         if not is_plain(self.place):
             raise UnsoundResultError("it made what is no plain file")
-        if self.place.stat().st_size >= self._task.file.size:
+        if size_in_bundle(self._task.file.path, self.place) >= self._task.file.size:
             return "not smaller when rewritten"
         optimizer.check(self._task, context)
         self.details = {} if detail is None else {self._task.file.path: detail}
@@ -150,10 +151,11 @@ class _Several:
         self.details = optimizer.convert(self._task, context)
         made = self.outputs()
         if strange := self._written() - made.keys():
-            raise UnsoundResultError(f"it wrote {printable(min(strange))}, which it did not plan, or is no plain file")
+            problem = "is no plain file" if min(strange) in self._change.outputs else "it did not plan"
+            raise UnsoundResultError(f"it wrote {printable(min(strange))}, which {problem}")
         if not made:
             return "nothing to gain"
-        if not self._change.may_grow and sum(path.stat().st_size for path in made.values()) >= self._size:
+        if not self._change.may_grow and sum(size_in_bundle(path, place) for path, place in made.items()) >= self._size:
             return "not smaller when converted"
         return None
 

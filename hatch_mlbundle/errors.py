@@ -87,6 +87,12 @@ class ManifestError(MlbundleError):
     """A manifest that cannot be read, or whose major format version this release does not know."""
 
 
+class MismatchError(MlbundleError):
+    """An artifact is not the one that its manifest describes."""
+
+    exit_code: ClassVar[int] = 1
+
+
 class ProfileError(MlbundleError):
     """A profile that is not there, cannot be read, or whose major format version this release does not know."""
 
@@ -153,6 +159,16 @@ class FindingsError(MlbundleError):
     def __init__(self, findings: Sequence[Finding]) -> None:
         self.findings = tuple(findings)
         super().__init__("\n".join([*(finding.line() for finding in findings), "strict = true makes findings fail: nothing was replaced"]))
+
+
+class RebuildError(MlbundleError):
+    """A project that cannot be built, or is none."""
+
+
+class NotReproducibleError(MlbundleError):
+    """A project gives another artifact when it is built again."""
+
+    exit_code: ClassVar[int] = 1
 
 
 class BudgetError(MlbundleError):

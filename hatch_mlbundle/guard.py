@@ -16,7 +16,7 @@ from typing import Generic, Protocol, TypeVar
 
 from .errors import HangError, MlbundleError, StrangeError, TrespassError
 from .printable import printable
-from .writewatch import Places, Watched, watched
+from .writewatch import Places, Watched, release_threads, watched
 
 OURS = "hatch-mlbundle"
 """The distribution whose code is trusted: it is released and tested as one."""
@@ -112,6 +112,7 @@ class Caution:
             return iter(work.done_by(self._workers))
         except HangError as error:
             self.hung = True
+            release_threads()
             raise HangError(self._hang()) from error
 
     def call(self, function: Callable[[], R], /) -> R:

@@ -119,7 +119,7 @@ def reading_job(options: argparse.Namespace, artifact: Path) -> Iterator[Job]:
 def _prepared(options: argparse.Namespace, registry: Registry, config: Config) -> Iterator[Job]:
     from .job import prepare
 
-    with _progress(options) as progress:
+    with progress_of(options) as progress:
         yield prepare(config, registry, project=project_of(options), progress=progress)
 
 
@@ -141,7 +141,8 @@ def _override(options: argparse.Namespace) -> dict[str, Any]:
     return override
 
 
-def _progress(options: argparse.Namespace) -> AbstractContextManager[Progress]:
+def progress_of(options: argparse.Namespace) -> AbstractContextManager[Progress]:
+    """Return what shows progress until the context ends: nothing where nobody sees it."""
     if options.quiet or not sys.stderr.isatty():
         return nullcontext(Silence())
     from .reports.progress import terminal_progress

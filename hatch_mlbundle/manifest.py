@@ -26,6 +26,9 @@ _ONE_LINE = json.JSONEncoder(ensure_ascii=False)
 SUFFIX = ".mlbundle.json"
 """What is appended to an artifact's file name to name its manifest."""
 
+COMPANIONS = ".companions"
+"""What is appended to an artifact's file name to name the folder of files that belong beside it (debug data, ...)."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Saved:

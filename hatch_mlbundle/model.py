@@ -247,6 +247,7 @@ class Tell:
 
 
 Change: TypeAlias = Drop | Keep | Rewrite | Add | Link | Convert | Leave | Tell
+"""What a step may ask for; by Leave and Tell, which are no part of the API for plugins, our own `externalize` takes models out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

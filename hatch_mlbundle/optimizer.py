@@ -23,6 +23,7 @@ ArtifactKind: TypeAlias = Literal["wheel", "folder", "frozen", "image"]
 the bundle is a whole root file system, of which steps may change little (Context.selects)."""
 
 EVERY_KIND: tuple[ArtifactKind, ...] = get_args(ArtifactKind)
+"""All kinds of artifact, for an optimizer's `artifacts`."""
 
 Risk: TypeAlias = Literal["none", "low", "medium", "high"]
 """What may break by a step that is not verified: nothing; what was never seen to; what the application reaches in ways that cannot be
@@ -145,7 +146,7 @@ class ConvertTask:
 
 
 class Optimizer(ABC, Generic[OptionsT]):
-    """One kind of slimming.
+    """One kind of slimming. `name`, a lower-case identifier, is its name in the configuration, `options_type` the dataclass of its options.
 
     The registry knows the class; the configuration makes the instance. What it plans and makes may depend on the bundle, its
     options, `inputs()` and `programs()` alone: that is what the cache goes by, with `version`, which is to be raised whenever a

@@ -12,13 +12,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from .bundles.pyz import size_in_bundle
 from .cache import Cache, Entry, link_or_copy
 from .canonical import digest, sha256_of_file
 from .claims import MOST_FINDINGS, checked_finding
-from .drafts import Taken, Work, draft_of, outputs_of, sealed_from, taken_from
+from .drafts import Draft, Taken, Work, draft_of, outputs_of, sealed_from, taken_from
 from .errors import DistrustError, KeptError, StorageError, UnsoundResultError
 from .guard import Guard, error_line
 from .identify import HEAD, identify
+from .importpaths import is_in_pyz
 from .judging import TellingJudge
 from .model import DiskContent, File, Finding, Kind, Rewrite
 from .optimizer import ArtifactKind, Context, Detail, Json, Judge, Optimizer
@@ -122,15 +124,20 @@ class Rewriter:
         done = {path: result for path, result in found.items() if result is not None}
         progress.advance(len(done))
         missing = [work for work in ordered if work.change.path not in done]
-        if any(isinstance(work.change, Rewrite) and work.model.kind in NATIVE for work in missing):
+        if any(self._has_neighbours(work) for work in missing):
             list(pool.map(self.sandbox.workspace.local, self.neighbours))
         if missing:
             made = self.sandbox.guard.map(partial(self._make, progress, self.workspace.new_folder()), missing)
             done |= dict(zip((work.change.path for work in missing), made, strict=True))
         return {work.change.path: self._place_companions(work.change.path, done[work.change.path]) for work in works}
 
+    def _has_neighbours(self, work: Work) -> bool:
+        """Say whether the neighbours must stand beside a file: those of another distribution's step are copies, which take time."""
+        return isinstance(work.change, Rewrite) and (work.model.kind in NATIVE or not self.sandbox.guard.foreign)
+
     def _key(self, work: Work) -> str:
         machine = [self.identity, sys.platform, platform.machine()]
+        machine += ["module"] if is_in_pyz(work.change.path) else []  # it counts the bytes that it takes in the executable
         machine += ["image"] if self.context.artifact == "image" else []  # nothing of one was loaded to see whether it does
         if isinstance(work.change, Rewrite):
             return digest(["rewrite", *machine, work.sources[0].sha256, work.change.key])
@@ -172,8 +179,10 @@ class Rewriter:
     def _make(self, progress: Progress, folder: Path, work: Work) -> Rewritten:
         guard = self.sandbox.guard
         context = _TaskContext(self.context, self.optimizer.name, work.change.path, guard)
+        draft: Draft | None = None
         try:
-            return self._made(work, context, folder)
+            draft = draft_of(work, self.sandbox.workspace)
+            return self._made(draft, work, context, folder)
         except KeptError as error:
             return Rewritten(kept=error_line(error) if guard.foreign else str(error), findings=tuple(context.findings))
         except UnsoundResultError as error:  # not cached: it may be for the want of a neighbour
@@ -186,24 +195,24 @@ class Rewriter:
             fatal = None if guard.foreign else fatal_storage_error(error, self.sandbox.workspace.tree)
             if fatal:
                 raise fatal from error
+            if draft is None:  # what cannot be laid out is no fault of the step's
+                raise
             return self._refused(work, "MB102", f"failed: {error_line(error)}", context.findings)
         finally:
+            if draft:
+                draft.discard()
             progress.advance()
 
-    def _made(self, work: Work, context: _TaskContext, folder: Path) -> Rewritten:
+    def _made(self, draft: Draft, work: Work, context: _TaskContext, folder: Path) -> Rewritten:
         """Let the optimizer make its draft, and take it; `folder` is for copies that the optimizer cannot reach."""
-        draft = draft_of(work, self.sandbox.workspace)
-        try:
-            with self.sandbox.guard.inside():
-                kept = draft.make(self.optimizer, context)
-            if not self.sandbox.guard.foreign:
-                taken = taken_from(draft) if kept is None else None
-            else:
-                self.sandbox.check_files(tuple(file.path for file in (*work.sources, *work.reads)))
-                taken = sealed_from(draft, work, folder) if kept is None else None
-            return self._accept(work, taken, kept, context.findings)
-        finally:
-            draft.discard()
+        with self.sandbox.guard.inside():
+            kept = draft.make(self.optimizer, context)
+        if not self.sandbox.guard.foreign:
+            taken = taken_from(draft) if kept is None else None
+        else:
+            self.sandbox.check_files(tuple(file.path for file in (*work.sources, *work.reads)))
+            taken = sealed_from(draft, work, folder) if kept is None else None
+        return self._accept(work, taken, kept, context.findings)
 
     def _accept(self, work: Work, taken: Taken | None, kept: str | None, findings: list[Finding]) -> Rewritten:
         """Put the result into the cache and the workspace, the same way as a result found in the cache."""
@@ -213,7 +222,7 @@ class Rewriter:
         if taken:
             numbers = {path: number for number, path in enumerate(outputs_of(work.change))}
             names = {_COMPANION.format(number): name for number, name in enumerate(taken.companions)}
-            value["outputs"] = [_output(numbers[path], place) for path, place in taken.outputs.items()]
+            value["outputs"] = [_output(numbers[path], path, place) for path, place in taken.outputs.items()]
             value["companions"] = names
             value["details"] = [[numbers[path], detail] for path, detail in taken.details.items() if path in taken.outputs]
             known = {each["place"]: each["sha256"] for each in value["outputs"]}
@@ -261,8 +270,8 @@ def _link(path: Path, target: Path) -> None:
         unfinished.unlink(missing_ok=True)  # POSIX: renaming onto another name of the same file leaves both
 
 
-def _output(number: int, path: Path) -> dict[str, Any]:
-    return {"number": number, "place": _RESULT.format(number), "size": path.stat().st_size, "sha256": sha256_of_file(path)}
+def _output(number: int, path: str, place: Path) -> dict[str, Any]:
+    return {"number": number, "place": _RESULT.format(number), "size": size_in_bundle(path, place), "sha256": sha256_of_file(place)}
 
 
 def _head(path: Path) -> bytes:

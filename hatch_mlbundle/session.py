@@ -40,11 +40,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """An artifact open for work, with all that the work needs."""
+    """An artifact open for work, with all that the work needs; `made_here` says that the Python that runs this one made it."""
 
     artifact: Artifact
     services: Services
     compressor: Compressor
+    made_here: bool = False
 
 
 Source: TypeAlias = Path | Sequence[Tables]
@@ -89,9 +90,16 @@ def open_session(
             selects=image.selects if image else everything,
             rules=_rules(job, source, cache),
         )
-        yield Session(artifact=artifact, services=services, compressor=compressor)
+        yield Session(artifact=artifact, services=services, compressor=compressor, made_here=ours or not isinstance(source, Path))
     if cache:
         cache.prune()
+
+
+@contextmanager
+def open_compressor(job: Job) -> Iterator[Compressor]:
+    """Give what deflates files as a session of the job does it, for what is packed before there is an artifact; raises StorageError."""
+    with ExitStack() as stack:
+        yield _compressor(job, job.cache(), stack.enter_context(temporary_workspace()), stack)
 
 
 def writable_image(artifact: Artifact) -> WritableImage | None:

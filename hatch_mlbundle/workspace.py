@@ -10,6 +10,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import chain
 from pathlib import Path
 
 from .model import Bundle, File
@@ -38,8 +39,8 @@ def _sweep(folder: Path) -> None:
     """Remove workspaces that nobody has touched for long: a killed build leaves its own behind."""
     for root in folder.glob(f"{_PREFIX}*"):
         with suppress(OSError):
-            last_use = max(path.lstat().st_mtime for path in (root, *root.iterdir()))
-            if time.time() - last_use > _ABANDONED and not root.is_symlink():
+            ages = (time.time() - path.lstat().st_mtime for path in chain([root], root.iterdir()))
+            if all(age > _ABANDONED for age in ages) and not root.is_symlink():  # the first young one settles it: there may be thousands
                 shutil.rmtree(root, ignore_errors=True)
 
 

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import thread as executors
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache, wraps
@@ -103,7 +104,15 @@ def _start(thread: threading.Thread) -> None:
     call = _call()
     if call:
         _HEIRS[thread] = call
+        thread.daemon = True  # the process must be able to end without it
     _start_thread(thread)
+
+
+def release_threads() -> None:
+    """Let the process end without the threads of a call that was given up: those of executors are waited for, daemons or not."""
+    waited_for = getattr(executors, "_threads_queues", {})
+    for thread in list(_HEIRS):
+        waited_for.pop(thread, None)
 
 
 def _call() -> Watched | None:

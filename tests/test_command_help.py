@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from hatch_mlbundle.cli import COMMANDS, build_parser, command_names
+from hatch_mlbundle.cli import COMMANDS, build_parser, command_names, main
 from tests.bundles.wheelsmith import build_wheel
 from tests.projects import environment
 
@@ -91,6 +91,7 @@ def test_the_list_needs_no_command_s_module() -> None:
     assert [name for name in told if name.endswith(("_command", "commands", ".config")) or name.partition(".")[0] == "rich"] == []
 
 
+BUDGET = '[tool.mlbundle.budget]\ninstalled = "1 MB"\n'
 APPLICATION = """#!/usr/bin/env python3
 import sys
 print("version 1.0" if sys.argv[1:] == ["--version"] else "usage: app")
@@ -101,7 +102,6 @@ print("version 1.0" if sys.argv[1:] == ["--version"] else "usage: app")
 def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with what the examples name: a project, a wheel, an application and an older one."""
     folder = tmp_path_factory.mktemp("examples")
-    (folder / "pyproject.toml").write_text('[tool.mlbundle.budget]\ninstalled = "1 MB"\n')
     for place in (folder / "dist", folder / "old"):
         (place / "app").mkdir(parents=True)
         (place / "app" / "app").write_text(APPLICATION)
@@ -124,16 +124,31 @@ def examples() -> Iterator[str]:
 FROZEN = ("mlbundle trace -- dist/app/app", "mlbundle models warm dist/app")
 """Examples that need a frozen bundle, which other tests have."""
 
-SLOW = ("mlbundle explore", "mlbundle measure")
-"""Examples that run something several times."""
+REBUILDING = "mlbundle rebuild"
+"""Examples that build a project, which tests/rebuilding has."""
+
+SLOW = ("mlbundle explore", "mlbundle measure", "mlbundle trace")
+"""Examples that run something, several times."""
 
 
-@pytest.mark.parametrize(
-    "example",
-    [pytest.param(each, marks=pytest.mark.slow) if each.startswith(SLOW) else each for each in examples() if not each.startswith(FROZEN)],
-)
-def test_an_example_works(workplace: Path, example: str, tmp_path: Path) -> None:
-    surroundings = environment(PATH=f"{workplace / 'bin'}:{environment()['PATH']}", MLBUNDLE_CACHE_DIR=str(tmp_path))
+@pytest.mark.parametrize("example", [each for each in examples() if not each.startswith((*FROZEN, *SLOW, REBUILDING))])
+def test_an_example_works(
+    workplace: Path, example: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(workplace)
+    monkeypatch.setenv("MLBUNDLE_CACHE_DIR", str(tmp_path))
+    _, *arguments = shlex.split(example.partition(" > ")[0])
+    expanded = [path for each in arguments for path in (map(str, Path().glob(each)) if "*" in each else [each])]
+    (workplace / "pyproject.toml").write_text("" if example.startswith("mlbundle init") else BUDGET)
+    assert main(expanded) == 0, capsys.readouterr().err
+    shown = capsys.readouterr().out.replace(str(tmp_path), "~")
+    assert example.startswith("mlbundle completion") or [line for line in shown.splitlines() if len(line) > 80] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("example", [each for each in examples() if each.startswith(SLOW) and not each.startswith(FROZEN)])
+def test_an_example_that_runs_something_works(workplace: Path, example: str) -> None:
+    surroundings = environment(PATH=f"{workplace / 'bin'}:{environment()['PATH']}")
     done = subprocess.run(["bash", "-c", example], cwd=workplace, env=surroundings, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert [line for line in done.stdout.splitlines() if len(line.replace(str(tmp_path), "~")) > 80] == []
+    assert [line for line in done.stdout.splitlines() if len(line) > 80] == []

@@ -160,6 +160,7 @@ def test_options_go_back_to_toml() -> None:
         "enabled": True,
         "include": ["a", "b"],
         "exclude": [],
+        "timeout": 3600.0,
         "tool": "builtin",
         "keep-debug": False,
     }

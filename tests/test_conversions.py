@@ -15,6 +15,7 @@ import pytest
 
 from hatch_mlbundle.cache import Cache
 from hatch_mlbundle.errors import KeptError, ModelError, StorageError, UnsoundResultError
+from hatch_mlbundle.guard import OURS
 from hatch_mlbundle.model import Add, Bundle, Change, Convert, Drop, File, Keep, Kind, Link, MemoryContent, Rewrite
 from hatch_mlbundle.optimizer import Context, ConvertTask, Detail, Optimizer, Options
 from hatch_mlbundle.pipeline import Outcome, Services, Stage, plan, run
@@ -87,7 +88,7 @@ class Halving(Optimizer[Options]):
 
 
 def stage_of(optimizer: Optimizer[Options]) -> Stage:
-    return Stage(optimizer=optimizer, distribution="demo", version="1.0", identity=[optimizer.name, optimizer.version])
+    return Stage(optimizer=optimizer, distribution=OURS, version="1.0", identity=[optimizer.name, optimizer.version])
 
 
 def refuses(change: Change) -> str | None:
@@ -168,10 +169,10 @@ def test_another_conversion_of_the_same_files_is_carried_out_anew(tmp_path: Path
         ("larger", "not smaller when converted", None),
         ("kept", "it is fine as it is", None),
         ("damaged", "failed: m/model.bin: its header is damaged", "MB102"),
-        ("bug", "failed: ZeroDivisionError: ", "MB102"),
+        ("bug", "failed: ZeroDivisionError", "MB102"),
         ("unsound", "not sound when rewritten: not the same numbers", "MB103"),
         ("strange", "not sound when rewritten: it wrote m/other, which it did not plan", "MB103"),
-        ("link", "not sound when rewritten: it wrote m/index.json, which it did not plan", "MB103"),
+        ("link", "not sound when rewritten: it wrote m/index.json, which is no plain file", "MB103"),
     ],
 )
 def test_all_or_nothing(fault: str, kept: str, finding: str | None) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import hatch_mlbundle
+from docs.our_plugins import our_optimizers
 from hatch_mlbundle import hookspecs
 from tests.contents.inspecting import inspecting, parts_of
 
@@ -48,6 +49,33 @@ def test_sections_stand_in_order() -> None:
 def test_the_tables_of_options_are_up_to_date() -> None:
     checked = subprocess.run([sys.executable, DOCS / "update.py", "--check"], capture_output=True, text=True, check=False)
     assert (checked.returncode, checked.stderr) == (0, "")
+
+
+def headings(page: str) -> list[str]:
+    """Return the steps that have a section on a page, in its order."""
+    return re.findall(r"^## `(\w+)`$", (DOCS / page).read_text(encoding="utf-8"), flags=re.MULTILINE)
+
+
+def rows_of(text: str) -> set[frozenset[str]]:
+    """Return the cells of each row with figures, in a table or in columns, however they are set."""
+    made_anew = re.sub(r"<!-- steps -->.*?<!-- end -->", "", text, flags=re.DOTALL).replace("`", "").replace("\N{MINUS SIGN}", "-")
+    lines = [line for line in made_anew.splitlines() if re.search(r"\d", line)]
+    return {frozenset(filter(None, map(str.strip, re.split(r"\||  +", line)))) for line in lines}
+
+
+def test_every_step_has_its_section_on_what_it_may_break() -> None:
+    told = headings("what-may-break.md")
+    assert [each.name for each in our_optimizers()] == [name for name in told if name in {each.name for each in our_optimizers()}]
+
+
+def test_what_steps_were_measured_to_do_is_said_elsewhere_too() -> None:
+    page = DOCS / "what-may-break.md"
+    others = [path for path in [*DOCS.glob("*.md"), DOCS.parent / "README.md"] if path != page]
+    known = {row for path in others for row in rows_of(path.read_text(encoding="utf-8"))}
+    tables = "\n".join(line for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("|"))
+    own = rows_of(tables)
+    assert len(own) > 15
+    assert [row for row in own if not any(row <= other for other in known)] == []
 
 
 def test_the_evaluator_in_the_documentation_can_be_registered() -> None:

@@ -17,7 +17,7 @@ import pytest
 from hatch_mlbundle.binaries.elf import read_elf
 from hatch_mlbundle.binaries.reader import Reader
 from hatch_mlbundle.manifest import SUFFIX, Manifest
-from tests.projects import REPOSITORY, build, built_wheel
+from tests.projects import REPOSITORY, build, built_wheel, environment
 
 EXAMPLE = REPOSITORY / "examples" / "digit-reader"
 DIGITS = "digit_reader/tests/data/digits.csv"
@@ -107,6 +107,23 @@ def test_installed_it_reads_the_held_out_digits_as_the_readme_says(built: Build,
     assert len(digits) == 898
     assert verdict == "880 of 898 right (98.00%)"
     assert verdict in (EXAMPLE / "README.md").read_text()
+
+
+@pytest.mark.slow
+def test_its_own_tests_pass_where_it_is_editable(tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(EXAMPLE, tmp_path / "digit-reader", ignore=shutil.ignore_patterns("dist", "__pycache__", "*.so")))
+    venv.create(tmp_path / "venv", with_pip=False)
+    python = tmp_path / "venv" / "bin" / "python"
+    packages = sysconfig.get_path("purelib", vars={"base": str(tmp_path / "venv")})
+    (Path(packages) / "tests.pth").write_text(f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n")  # pytest and back ends
+    uv = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--offline", "--no-cache", "--no-build-isolation", "--no-deps"]
+    subprocess.run([*uv, "--python", python, "--editable", folder], check=True, env=environment(), timeout=120)
+    assert list(folder.glob("digit_reader/_layers*.so"))
+    tested = subprocess.run(
+        [python, "-m", "pytest", "-q", "digit_reader"], cwd=folder, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert (tested.returncode, tested.stderr) == (0, ""), tested.stdout
+    assert " passed" in tested.stdout
 
 
 def test_the_readme_shows_the_table_that_the_build_prints(built: Build) -> None:

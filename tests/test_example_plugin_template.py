@@ -82,6 +82,6 @@ def test_a_copy_is_renamed_checked_and_used(tmp_path: Path) -> None:
     wheel_from(used, {"pkg/plot.ipynb": NOTEBOOK, "pkg/__init__.py": ""})
     (used / "pyproject.toml").write_text('[tool.mlbundle]\noptimizers = ["source_maps"]\n')
     assert "source_maps" in shell(use, used, variables)
-    manifest = Manifest.load(used / "small.whl.mlbundle.json")
-    assert [(step.name, step.distribution) for step in manifest.steps] == [("source_maps", "mlbundle-source-maps")]
-    assert manifest.artifact.after.size < manifest.artifact.before.size / 5
+    manifest = Manifest.load(used / "example-1.0-py3-none-any.whl.mlbundle.json")
+    assert [(step.optimizer, step.distribution) for step in manifest.steps] == [("source_maps", "mlbundle-source-maps")]
+    assert manifest.artifact.after.installed < manifest.artifact.before.installed / 5

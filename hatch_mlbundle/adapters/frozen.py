@@ -14,11 +14,11 @@ from hatchling.builders.config import BuilderConfig
 from hatchling.builders.plugin.interface import BuilderInterface
 from hatchling.plugin.manager import PluginManager
 
-from hatch_mlbundle.adapters.hatch import ended_by_termination, one_line, relative
+from hatch_mlbundle.adapters.ending import ended_by_termination, one_line, summary_lines
 from hatch_mlbundle.adapters.project import FROZEN, project_config
 from hatch_mlbundle.application import finish_frozen
 from hatch_mlbundle.atomic import leftovers, make_folder, temporary_name
-from hatch_mlbundle.beside import COMPANIONS, TELLING, beside, saved_manifest_path
+from hatch_mlbundle.beside import COMPANIONS, TELLING, beside
 from hatch_mlbundle.bundles.archives.pack import CHECKSUM, archive_of
 from hatch_mlbundle.bundles.atomic_folder import remove_folder
 from hatch_mlbundle.config import ArchiveFormat
@@ -32,7 +32,6 @@ from hatch_mlbundle.models.left_models import models_folder
 from hatch_mlbundle.plugins import load_registry
 from hatch_mlbundle.progress import Progress, Silence
 from hatch_mlbundle.reports.progress import terminal_progress
-from hatch_mlbundle.reports.terminal import as_text, summary
 from hatch_mlbundle.storage import storage_errors
 
 _UNASKED_HOOKS = ("vcs", "version")
@@ -53,14 +52,14 @@ class FrozenBuilder(BuilderInterface[BuilderConfig, PluginManager]):
     def build(self, *, directory: str | None = None, clean_only: bool | None = False, **options: Any) -> Generator[str, None, None]:
         """Check everything, then build as hatch does, its other hooks included."""
         if not clean_only:
-            with one_line(self.app):
+            with one_line(self.app.abort):
                 self._ready = self._prepare()
                 make_folder(Path(directory or self.config.directory))
         yield from super().build(directory=directory, clean_only=clean_only, **options)
 
     def build_standard(self, directory: str, **build_data: Any) -> str:
         """Freeze, make small, put in place; return the path of the result."""
-        with one_line(self.app, "what was built before is untouched"), ended_by_termination():
+        with one_line(self.app.abort, "what was built before is untouched"), ended_by_termination():
             asked, job = self._ready or self._prepare()
             target = self._result(asked, Path(directory))
             check_unused(target)
@@ -71,14 +70,13 @@ class FrozenBuilder(BuilderInterface[BuilderConfig, PluginManager]):
                 tools = (*job.tools, ToolRow(name="pyinstaller", version=pyinstaller_version()))
                 shown = replace(job, progress=progress, tools=tools)
                 result = finish_frozen(shown, frozen.folder, target, one_file=asked.options.one_file, findings=frozen.findings)
-            place = saved_manifest_path(job, target)
-            for line in as_text(summary(result.manifest, place and relative(place, self.root), result.verification)).splitlines():
+            for line in summary_lines(job, result, target):
                 self.app.display_info(line)
         return str(target)
 
     def clean(self, directory: str, versions: list[str]) -> None:
         """Remove the bundle that the configuration names and what lies beside it, nothing else."""
-        with one_line(self.app, "nothing was removed"):
+        with one_line(self.app.abort, "nothing was removed"):
             faults: list[str] = []
             asked = self._target(faults)
             job = self._job(faults)

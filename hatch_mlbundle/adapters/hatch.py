@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import signal
-import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,16 +11,14 @@ from hatchling.builders.config import BuilderConfig
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 from packaging.utils import canonicalize_name
 
-from hatch_mlbundle import crash
+from hatch_mlbundle.adapters.ending import ended_by_termination, one_line, remove_what_tells, summary_lines
 from hatch_mlbundle.adapters.project import project_config
 from hatch_mlbundle.application import optimize
-from hatch_mlbundle.beside import COMPANIONS, TELLING, beside, saved_manifest_path
+from hatch_mlbundle.beside import COMPANIONS, TELLING, beside
 from hatch_mlbundle.bundles.atomic_folder import remove_folder
-from hatch_mlbundle.errors import MlbundleError
 from hatch_mlbundle.job import Job, prepare
 from hatch_mlbundle.model import Finding
 from hatch_mlbundle.plugins import load_registry
-from hatch_mlbundle.reports.terminal import as_text, summary
 from hatch_mlbundle.runtime.models.places import NEIGHBOUR
 
 
@@ -41,7 +35,7 @@ class MlbundleBuildHook(BuildHookInterface[BuilderConfig]):
         self._finished = False
         self._job = None
         if self.target_name == "wheel" and version != "editable":
-            with one_line(self.app):
+            with one_line(self.app.abort):
                 self._job = self._prepare()
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
@@ -49,17 +43,16 @@ class MlbundleBuildHook(BuildHookInterface[BuilderConfig]):
         if self._job is None:
             return
         wheel = Path(artifact_path)
-        with one_line(self.app, f"{wheel.name} stays as hatch built it"), _nothing_stale(self._job, wheel), ended_by_termination():
+        with one_line(self.app.abort, f"{wheel.name} stays as hatch built it"), _nothing_stale(self._job, wheel), ended_by_termination():
             result = optimize(self._job, wheel, findings=_order_findings(build_data))
-            place = saved_manifest_path(self._job, wheel)
-            for line in as_text(summary(result.manifest, place and relative(place, self.root), result.verification)).splitlines():
+            for line in summary_lines(self._job, result, wheel):
                 self.app.display_info(line)
         self._finished = True
 
     def clean(self, versions: list[str]) -> None:
         """Remove the manifests, companions and models of this project's wheels; not in a clean-up right after they were made."""
         if self.target_name == "wheel" and not self._finished:
-            with one_line(self.app):
+            with one_line(self.app.abort):
                 for folder in {beside(self._prepare(), Path(self.directory) / "any").parent, Path(self.directory)}:
                     self._remove_ours(folder)
 
@@ -79,38 +72,6 @@ class MlbundleBuildHook(BuildHookInterface[BuilderConfig]):
                 remove_folder(path)
 
 
-def relative(path: Path, root: str) -> Path:
-    """Return a path as a person reads it best: from the project's folder where it lies in it."""
-    return path.relative_to(root) if path.is_relative_to(root) else path
-
-
-@contextmanager
-def one_line(app: Any, consequence: str = "nothing was built") -> Iterator[None]:
-    """End the build, as hatch's application `app` does it, with a message and an exit code where anything goes wrong."""
-    try:
-        yield
-    except MlbundleError as error:
-        app.abort(f"{error.told()} ({consequence})", error.exit_code)
-    except KeyboardInterrupt:
-        app.abort(f"mlbundle: interrupted ({consequence})", crash.INTERRUPTED)
-    except Exception as error:
-        app.abort(f"{crash.report(error)} ({consequence})", crash.EXIT_CODE)
-
-
-@contextmanager
-def ended_by_termination() -> Iterator[None]:
-    """Let SIGTERM, which continuous integration sends, end the work as Ctrl-C does: with everything tidied up."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    former = signal.signal(signal.SIGTERM, lambda *_: sys.exit(crash.TERMINATED))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, former)
-
-
 def _order_findings(build_data: dict[str, Any]) -> list[Finding]:
     hooks = build_data.get("build_hooks", ())
     if not hooks or hooks[-1] == MlbundleBuildHook.PLUGIN_NAME:
@@ -126,7 +87,5 @@ def _nothing_stale(job: Job, wheel: Path) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        for suffix in TELLING:
-            beside(job, wheel, suffix).unlink(missing_ok=True)
-        shutil.rmtree(beside(job, wheel, COMPANIONS), ignore_errors=True)
+        remove_what_tells(job, wheel)
         raise

@@ -66,6 +66,11 @@ def _tables(root: Path, override: Mapping[str, object], places: Places) -> tuple
     return table, {key: value for key, value in over.items() if key not in _HATCHS_OWN and key not in override}, path
 
 
+def has_frozen_target(root: Path) -> bool:
+    """Say whether a project configures the hatch target `frozen`; raises ConfigurationError."""
+    return root.is_dir() and bool(_overlay(root, _load(root / "pyproject.toml"), (FROZEN[0][:-1],))[1])
+
+
 def find_project(start: Path) -> Path:
     """Return the nearest folder at or above `start` that has a pyproject.toml, or else `start`."""
     for folder in (start, *start.parents):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from posixpath import join
 from typing import TYPE_CHECKING
@@ -31,12 +31,16 @@ _MAGICS = (b"\x7fELF", b"MZ", b"\xcf\xfa\xed\xfe", b"\xca\xfe\xba\xbe")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Executable:
-    """An executable, open for reading, at `path` in its bundle."""
+    """An executable, open for reading, at `path` in its bundle.
+
+    `changed` holds, by their paths in the bundle, the modules that are stored otherwise when it is rebuilt (pyz.stored_code).
+    """
 
     path: str
     file: SharedFile
     archive: CArchive
     pyz: Pyz | None
+    changed: Mapping[str, bytes] = field(default_factory=dict)
 
     @property
     def modules(self) -> list[PyzModule]:
@@ -99,9 +103,10 @@ class Executable:
         if entry.type != PYZ or self.pyz is None:
             return RangeContent(self.file, entry.offset, entry.stored)
         gone = {module.path for path, module in self.paths().items() if path not in paths}
-        if not gone:
+        if not gone and not self.changed:
             return RangeContent(self.file, entry.offset, entry.stored)
-        found, size = pieces(self.pyz, without(self.pyz.modules, gone))
+        changed = {module.path: self.changed[path] for path, module in self.paths().items() if path in self.changed}
+        found, size = pieces(self.pyz, without(self.pyz.modules, gone), changed)
         return JoinedContent([MemoryContent(each) if isinstance(each, bytes) else RangeContent(self.file, *each) for each in found], size)
 
     def _rehoused(self, members: Iterable[tuple[Entry, Content]]) -> JoinedContent:

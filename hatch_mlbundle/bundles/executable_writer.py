@@ -30,13 +30,18 @@ def write_executable(executable: Executable, kept: Collection[str], target: Path
             if result is None or [module.path for module in result.modules] != list(wanted):
                 raise UnsoundResultError(f"{executable.path}: lost modules when it was written")
             for module in result.modules:
-                if _stored_hash(file, module) != _stored_hash(executable.file, wanted[module.path]):
+                if _stored_hash(file, module) != _wanted_hash(executable, wanted[module.path]):
                     raise UnsoundResultError(f"{executable.path}: its module {module.name} changed when it was written")
             added = [(name, SCRIPT, hashlib.sha256(code).hexdigest()) for name, code in scripts]
             if sorted(_entries(result)) != sorted([*_entries(executable), *added]) or _without(result, scripts) != _entries(executable):
                 raise UnsoundResultError(f"{executable.path}: its archive changed when it was written")
     except ArtifactError as error:
         raise UnsoundResultError(f"{executable.path}: cannot be read once written: {error.problem}") from error
+
+
+def _wanted_hash(executable: Executable, module: PyzModule) -> str:
+    changed = executable.changed.get(executable.path_of(module))
+    return _stored_hash(executable.file, module) if changed is None else hashlib.sha256(changed).hexdigest()
 
 
 def save(content: JoinedContent, target: Path) -> None:

@@ -22,12 +22,13 @@ from hatch_mlbundle.bundles.missing_notice import REHEARSAL, LeftOut, Scripts, w
 from hatch_mlbundle.bundles.model_script import is_descriptor, with_model_script
 from hatch_mlbundle.bundles.onefile import check_one_file
 from hatch_mlbundle.bundles.onefile_writer import write_one_file
+from hatch_mlbundle.bundles.pyz import stored_code
 from hatch_mlbundle.cache import Cache
 from hatch_mlbundle.canonical import digest, sha256_of_file
 from hatch_mlbundle.errors import ArtifactError, MlbundleError
 from hatch_mlbundle.importpaths import PYZ, is_in_pyz
 from hatch_mlbundle.manifest import PackedRow
-from hatch_mlbundle.model import Add, Bundle, Change, DiskContent, Drop, File, Keep, Kind
+from hatch_mlbundle.model import Add, Bundle, Change, DiskContent, Drop, File, Keep, Kind, Rewrite
 from hatch_mlbundle.optimizer import ArtifactKind
 
 
@@ -77,17 +78,17 @@ class FrozenArtifact:
         return Side(bundle=self._scanned, account=side.account)
 
     def refuses(self, change: Change) -> str | None:
-        """Refuse to change executables as such, and modules in any way but to drop them, or where their executable cannot be written."""
+        """Refuse to change executables as such, and modules in any way but to drop or rewrite them, or where theirs cannot be written."""
         if isinstance(change, Keep):
             return None
         if change.path in self._executables:
-            return "of an executable only its modules can be dropped"
+            return "of an executable only its modules can be changed"
         if isinstance(change, Add) and needs_loader(change.path):
             return self._why_no_loader(change.path)
         if not is_in_pyz(change.path):
             return None
-        if not isinstance(change, Drop):
-            return "a module in an executable can only be dropped"
+        if not isinstance(change, Drop | Rewrite):
+            return "a module in an executable can only be dropped or made anew"
         holder = change.path.partition(f"{PYZ}/")[0].rpartition("/")[2]
         return self._problems.get(holder)
 
@@ -119,7 +120,7 @@ class FrozenArtifact:
 
         Gives the sizes of the folder that it stands for. Raises ArtifactError where there is not just one executable.
         """
-        executable, scripts = self._startup(self._only_executable(), bundle, left_out)
+        executable, scripts = self._startup(self._with_changes(self._only_executable(), bundle), bundle, left_out)
         plain = self._plain_form(bundle, left_out)
         check_replaceable(target)
         folder = Path(mkdtemp(dir=self._scratch))
@@ -161,15 +162,21 @@ class FrozenArtifact:
     def _written(self, executable: Executable, bundle: Bundle, left_out: Sequence[LeftOut]) -> File:
         """Return the executable as a plain file, with the modules that the bundle has."""
         before = self._plain[executable.path]
+        executable = self._with_changes(executable, bundle)
         bare, scripts = self._startup(executable, bundle, left_out)
-        if not scripts and all(executable.path_of(module) in bundle for module in executable.modules):
+        if not (scripts or executable.changed) and all(executable.path_of(module) in bundle for module in executable.modules):
             return before
-        held = (executable.path, frozenset(file.path for file in self._held(executable.path, bundle)), *scripts)
+        held = (executable.path, frozenset((file.path, file.sha256) for file in self._held(executable.path, bundle)), *scripts)
         if held not in self._made:
             path = Path(mkdtemp(dir=self._scratch)) / executable.path
             write_executable(bare, bundle, path, scripts)
             self._made[held] = replace(before, size=path.stat().st_size, sha256=sha256_of_file(path), content=DiskContent(path))
         return self._made[held]
+
+    def _with_changes(self, executable: Executable, bundle: Bundle) -> Executable:
+        """Return an executable that holds those of its modules that were made anew."""
+        new = [file for file in self._held(executable.path, bundle) if file.sha256 != self._scanned[file.path].sha256]
+        return replace(executable, changed={file.path: stored_code(file.read()) for file in new}) if new else executable
 
     def _why_no_loader(self, path: str) -> str | None:
         """Return why an executable cannot be given what loads a packed file at this path, or None."""

@@ -6,8 +6,13 @@ Format: PyInstaller's `archive/writers.py` (`ZlibArchiveWriter`) and `loader/pyi
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+
+from hatch_mlbundle.importpaths import is_in_pyz
 
 from .carchive import Entry
 from .marshal_table import Value, read_table, write_table
@@ -21,6 +26,7 @@ _HEADER = struct.Struct("!4s4si")
 _HEADER_SIZE = 17
 """PyInstaller leaves some bytes free behind the 12 of its header."""
 _MAGIC = b"PYZ\0"
+_LEVEL = 9
 _LONGEST_NAME = 1 << 12
 _MAX_TABLE = 1 << 25
 """Bytes of a table that no archive has."""
@@ -68,15 +74,32 @@ def read_pyz(file: SharedFile, entry: Entry) -> Pyz:
     return Pyz(offset=entry.offset, size=entry.stored, bytecode=bytecode, modules=modules)
 
 
-def pieces(pyz: Pyz, modules: Sequence[PyzModule]) -> tuple[list[tuple[int, int] | bytes], int]:
-    """Return a PYZ archive of these modules of `pyz` in pieces, and its bytes; a piece is an offset and size in the file, or new bytes."""
+def stored_code(code: bytes) -> bytes:
+    """Return a module's marshalled code as an archive holds it."""
+    return zlib.compress(code, _LEVEL)
+
+
+def size_in_bundle(path: str, place: Path) -> int:
+    """Return the bytes that a file on disk counts for at `path` of a bundle: of a module in an executable, those it takes in there."""
+    return len(stored_code(place.read_bytes())) if is_in_pyz(path) else place.stat().st_size
+
+
+def pieces(
+    pyz: Pyz, modules: Sequence[PyzModule], changed: Mapping[str, bytes] = MappingProxyType({})
+) -> tuple[list[tuple[int, int] | bytes], int]:
+    """Return a PYZ archive of these modules of `pyz` in pieces, and its bytes; a piece is an offset and size in the file, or new bytes.
+
+    `changed` holds, by a module's path, what is stored in the place of what was (`stored_code`).
+    """
     found: list[tuple[int, int] | bytes] = []
     at, rows = _HEADER_SIZE, []
     for module in modules:
-        rows.append(replace(module, offset=at))
-        if module.stored:
-            found.append((module.offset, module.stored))
-        at += module.stored
+        new = changed.get(module.path) if module.type != NAMESPACE else None
+        row = replace(module, offset=at, stored=module.stored if new is None else len(new))
+        rows.append(row)
+        if row.stored:
+            found.append((module.offset, module.stored) if new is None else new)
+        at += row.stored
     table = write_table([(row.name, (row.type, row.offset, row.stored)) for row in rows])
     header = _HEADER.pack(_MAGIC, pyz.bytecode, at).ljust(_HEADER_SIZE, b"\0")
     return [header, *found, table], at + len(table)

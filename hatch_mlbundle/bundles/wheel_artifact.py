@@ -20,6 +20,9 @@ from hatch_mlbundle.importpaths import installed
 from hatch_mlbundle.model import Bundle, Change, Keep, Link
 from hatch_mlbundle.optimizer import ArtifactKind
 
+RECORD_NAME = "mlbundle.json"
+"""The name in dist-info of the record of what was done to a wheel (provenance/record.py)."""
+
 
 def wheel_refusal(change: Change, sacred: Collection[str]) -> str | None:
     """Return why a wheel cannot have a change, or None: wheels carry no links, and `sacred` are the files that make it one."""
@@ -60,7 +63,9 @@ class WheelArtifact:
         return Side(bundle=self._scanned, account=account)
 
     def refuses(self, change: Change) -> str | None:
-        """Refuse links, and any change of the files that make the archive a wheel."""
+        """Refuse links, any change of the files that make the archive a wheel, and of the record of what was done to it."""
+        if change.path == f"{self._source.dist_info}/{RECORD_NAME}" and not isinstance(change, Keep):
+            return "it is the record of what was done to the wheel"
         return wheel_refusal(change, self._sacred)
 
     def on_disk(self, bundle: Bundle) -> Bundle:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,6 +60,24 @@ def write_wheel(source: WheelSource, bundle: Bundle, stream: BinaryIO, *, compre
     return WrittenWheel(bundle=Bundle(files), compressed_sizes=sizes, structure_size=writer.structure_size, size=writer.size)
 
 
+def pack_wheel(files: Iterable[File], dist_info: str, stream: BinaryIO, *, compressor: Compressor, workers: int) -> None:
+    """Write to `stream`, an empty file, a wheel of these files, which lie in no wheel yet; dist-info comes last, and RECORD is made.
+
+    The bytes depend on the files, their order, compressor and SOURCE_DATE_EPOCH alone. Raises ConfigurationError for a wrong
+    SOURCE_DATE_EPOCH, OSError where the stream cannot be written.
+    """
+    arranged = sorted(files, key=lambda file: file.path.startswith(f"{dist_info}/"))
+    path = f"{dist_info}/RECORD"
+    lines = [record_line(file.path, file.sha256, file.size) for file in arranged]
+    arranged.append(_metadata(path, format_record([*lines, own_line(path)]), 0o644, dist_info))
+    stamp = dos_timestamp(source_date_epoch())
+    writer = ZipWriter(stream)
+    with closing(compress_files(arranged, compressor, workers)) as streams:
+        for file, packed in zip(arranged, streams, strict=True):
+            writer.add(_entry(file, packed, None, stamp), packed.stream.chunks())
+    writer.close()
+
+
 def _arranged(source: WheelSource, bundle: Bundle) -> list[File]:
     """Return the files to write, in the order to write them."""
     unchanged = bundle.keys() == source.members.keys() and all(_is_own(source, file) for file in bundle.values())
@@ -78,15 +96,12 @@ def _record(source: WheelSource, files: Sequence[File]) -> File:
     """Return RECORD of these files; the rows of unchanged ones stay as they were written."""
     lines = [source.record[file.path].line if _is_own(source, file) else record_line(file.path, file.sha256, file.size) for file in files]
     data = format_record([*lines, own_line(source.record_path)])
-    return File(
-        path=source.record_path,
-        size=len(data),
-        sha256=hashlib.sha256(data).hexdigest(),
-        mode=source.members[source.record_path].mode,
-        kind=Kind.METADATA,
-        owner=source.owner_of(source.record_path),
-        content=MemoryContent(data),
-    )
+    return _metadata(source.record_path, data, source.members[source.record_path].mode, source.owner_of(source.record_path))
+
+
+def _metadata(path: str, data: bytes, mode: int, owner: str) -> File:
+    sha256, content = hashlib.sha256(data).hexdigest(), MemoryContent(data)
+    return File(path=path, size=len(data), sha256=sha256, mode=mode, kind=Kind.METADATA, owner=owner, content=content)
 
 
 def _check(source: WheelSource, files: Sequence[File]) -> None:

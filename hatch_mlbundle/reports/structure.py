@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 _STRUCTURE = {"wheel": "zip headers", "frozen": "archive headers", "image": "hidden files, headers of layers"}
 
-REMAINDERS: Mapping[str, str] = {"wheel": "RECORD, zip headers", "frozen": "archive headers"}
+REMAINDERS: Mapping[str, str] = {"wheel": "dist-info, zip headers", "frozen": "archive headers"}
 """What is changed by writing an artifact of this kind, whatever the steps did."""
 
 

@@ -19,6 +19,9 @@ Equivalent: TypeAlias = Callable[[File, File], bool]
 """Says whether a file that was made anew serves as well as the one before: the author's own proof."""
 
 
+_SECONDS = 60
+"""Seconds that one call into the optimizer may take, where the options do not say: the files here are small."""
+
 _HELP = "(docs/writing-an-optimizer.md says why, and what helps)"
 
 
@@ -53,7 +56,7 @@ class Case:
 
     def run(self, bundle: Bundle, options: Table | None = None, *, workers: int = 1, cache: Path | None = None) -> Run:
         """Run the optimizer over `bundle`, with `options` laid over the case's."""
-        table = {**self.options, **(options or {})}
+        table = {"timeout": _SECONDS, **self.options, **(options or {})}
         return run(self.optimizer, bundle, table, artifact=self.artifact, project=self.project, workers=workers, cache=cache)
 
 

@@ -13,6 +13,7 @@ from hatch_mlbundle import application
 from hatch_mlbundle.bundles.wheel_artifact import wheel_refusal
 from hatch_mlbundle.cache import Cache
 from hatch_mlbundle.config import read_config
+from hatch_mlbundle.errors import ConfigurationError
 from hatch_mlbundle.job import Job, prepare
 from hatch_mlbundle.manifest import Manifest
 from hatch_mlbundle.model import Bundle, Change, File, Finding, MemoryContent
@@ -21,6 +22,7 @@ from hatch_mlbundle.pipeline import Applied, Services
 from hatch_mlbundle.pipeline import run as run_pipeline
 from hatch_mlbundle.plugins import OURS, Registered, Registry
 from hatch_mlbundle.progress import Silence
+from hatch_mlbundle.sandbox import Rules
 from hatch_mlbundle.session import open_session
 from hatch_mlbundle.testing.given import Files, bundle_from
 from hatch_mlbundle.testing.watching import Misdeed, Watch, watched
@@ -150,7 +152,10 @@ def _job(optimizer: type[Optimizer[Any]], options: Table, project: Path | None, 
     config = read_config(table, registry.option_types())
     if not config.steps:
         raise ValueError(f"{optimizer.__name__} does not run: its options say enabled = false")
-    return prepare(config, registry, project=project)
+    job = prepare(config, registry, project=project)
+    if job.findings:
+        raise ConfigurationError([finding.line() for finding in job.findings])
+    return job
 
 
 @contextmanager
@@ -169,6 +174,7 @@ def _opened(job: Job, files: Source, artifact: ArtifactKind, cache: Cache | None
             progress=Silence(),
             refuses=(lambda change: wheel_refusal(change, sacred)) if artifact == "wheel" else (lambda _: None),
             kind=artifact,
+            rules=Rules(workers=job.config.workers, forbidden=(cache.folder,) if cache else (), project=job.project),
         )
         yield bundle, services
 

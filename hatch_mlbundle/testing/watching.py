@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sysconfig
 import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -43,10 +44,11 @@ class Watch:
         except MlbundleError:
             raise
         except (Exception, SystemExit) as error:
-            self.misdeeds.append(Misdeed(where=where, path=path, what=f"raised {_told(error)}"))
+            if all(source.exists() for source in sources):  # else the call was given up, and its folder is gone
+                self.misdeeds.append(Misdeed(where=where, path=path, what=f"raised {_told(error)}"))
             raise
         finally:
-            if [_digest(source) for source in sources] != before:
+            if any(source.exists() and sha256_of_file(source) != digest for source, digest in zip(sources, before, strict=True)):
                 self.misdeeds.append(Misdeed(where=where, path=path, what="wrote to the file that it was to read"))
 
 
@@ -79,13 +81,15 @@ def watched(optimizer: type[Optimizer[Any]], watch: Watch) -> type[Optimizer[Any
     return Watched
 
 
-def _digest(path: Path) -> str | None:
-    return sha256_of_file(path) if path.exists() else None
-
-
 def _told(error: BaseException) -> str:
-    """Return an error on one line, with the last place in it that is not ours: there the author looks first."""
+    """Return an error on one line, with the last place in it that is the author's own."""
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if "hatch_mlbundle" not in Path(frame.filename).parts] or frames
+    own = [frame for frame in frames if _is_own(Path(frame.filename))] or frames
     place = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
     return " ".join(f"{type(error).__name__}: {error}".split()) + place
+
+
+def _is_own(path: Path) -> bool:
+    """Say whether code is neither ours nor Python's own; what is installed lies in a folder of Python's."""
+    installed = "site-packages" in path.parts
+    return "hatch_mlbundle" not in path.parts and (installed or not path.is_relative_to(sysconfig.get_path("stdlib")))

@@ -53,7 +53,7 @@ def test_a_breach_ends_the_build_in_one_line_and_leaves_the_wheel_as_hatch_built
     assert result.returncode == 1
     (line,) = result.stderr.splitlines()
     assert line.startswith("mlbundle: budget: installed is ")
-    assert re.search(r", \d+ B over the 100 B allowed \(tiny-app \d+ B\)", line)
+    assert re.search(r", [\d.]+ k?B over the 100 B allowed \(tiny-app [\d.]+ k?B\)", line)
     assert line.endswith(f" ({NAME} stays as hatch built it)")
     assert built_wheel(project).read_bytes() == built_wheel(plain).read_bytes()
     assert [path.name for path in (project / "dist").iterdir()] == [NAME]

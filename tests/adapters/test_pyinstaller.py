@@ -7,16 +7,15 @@ from pathlib import Path
 import pytest
 
 from tests.bundles.test_frozen import modules_in, shape
+from tests.docs.snippets import of
 from tests.frozensmith import pyinstaller, says, write_sources
 
 pytest.importorskip("PyInstaller")
 
-_SPEC = """\
-a = Analysis(["app.py"], datas=[("d\u00e4ta", "d\u00e4ta")], excludes=["ssl", "_ssl", "hashlib", "_hashlib"])
-from hatch_mlbundle.adapters.pyinstaller import optimize
-optimize(a)
-pyz = PYZ(a.pure)
-"""
+(_DOCUMENTED,) = (each.text for each in of("python") if each.page == "docs/frozen.md")
+_SPEC = _DOCUMENTED.replace(
+    'Analysis(["app.py"])', 'Analysis(["app.py"], datas=[("d\u00e4ta", "d\u00e4ta")], excludes=["ssl", "_ssl", "hashlib", "_hashlib"])'
+)
 _FOLDER = 'exe = EXE(pyz, a.scripts, exclude_binaries=True, name="app")\ncoll = COLLECT(exe, a.binaries, a.datas, name="app")\n'
 _FILE = 'exe = EXE(pyz, a.scripts, a.binaries, a.datas, name="app")\n'
 _CONFIGURATION = (

@@ -12,6 +12,7 @@ import pytest
 
 from hatch_mlbundle import application
 from hatch_mlbundle.bundles.pyz import NAMESPACE, PyzModule, without
+from hatch_mlbundle.cli import main
 from hatch_mlbundle.config import read_config
 from hatch_mlbundle.errors import MlbundleError
 from hatch_mlbundle.job import Job, prepare
@@ -105,7 +106,7 @@ def test_an_executable_itself_stays(tmp_path: Path) -> None:
     app = frozen_folder(tmp_path)
     manifest = application.optimize(job_for(tmp_path, ["app"]), app).manifest
     assert [finding.code for finding in manifest.findings] == ["MB104"]
-    assert "only its modules can be dropped" in manifest.findings[0].message
+    assert "only its modules can be changed" in manifest.findings[0].message
     assert says(app / "app") == SAID
 
 
@@ -197,6 +198,27 @@ def test_a_former_bundle_is_replaced(tmp_path: Path, former: str, one_file: bool
     if one_file:
         assert target.stat().st_mode & 0o777 == 0o755
         assert [(row.name, row.size) for row in manifest.packed] == [("app", target.stat().st_size)]
+
+
+@pytest.mark.parametrize("one_file", [False, True], ids=["folder", "file"])
+def test_what_was_written_is_proved_by_its_manifest_module_by_module(tmp_path: Path, one_file: bool) -> None:
+    built, target = frozen_folder(tmp_path, "built"), tmp_path / "dist/app"
+    target.parent.mkdir()
+    application.finish_frozen(job_for(tmp_path, DROP[:1]), built, target, one_file=one_file)
+    place = target.with_name("app.mlbundle.json")
+    verify = ["verify", "-q", str(target)]
+    assert main(verify) == 0
+    executable = target if one_file else target / "app"
+    data = executable.read_bytes()
+    module = next(row for row in Manifest.load(place).files if row.path.endswith("app.pyz/pets/cat.pyc"))
+    text = place.read_text()
+    assert module.after
+    place.write_text(text.replace(str(module.after.sha256), "0" * 64))
+    assert main(verify) == 1
+    place.write_text(text)
+    at = data.rindex(b"PYZ\0")
+    executable.write_bytes(data[:at] + b"PYX\0" + data[at + 4 :])
+    assert main(verify) == 1
 
 
 @pytest.mark.parametrize("one_file", [False, True])

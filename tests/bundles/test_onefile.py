@@ -15,6 +15,7 @@ from hatch_mlbundle import application
 from hatch_mlbundle.bundles.executable import find_executable
 from hatch_mlbundle.bundles.onefile_writer import write_one_file
 from hatch_mlbundle.bundles.shared_file import SharedFile
+from hatch_mlbundle.cli import main
 from hatch_mlbundle.errors import ArtifactError, MlbundleError
 from hatch_mlbundle.model import Bundle
 from tests.builders import file_of
@@ -44,6 +45,16 @@ def test_its_binaries_are_made_of_the_same_as_those_of_the_folder(tmp_path: Path
         (row.path.removeprefix("_internal/"), row.view): row.parts for row in folder
     }
     assert not any(row.path in ("app", "one") for row in (*folder, *one))  # the modules in them have rows of their own
+
+
+def test_it_is_proved_by_the_manifest_of_its_analysis(tmp_path: Path) -> None:
+    path = frozen_file(tmp_path)
+    application.analyze(job_for(tmp_path), path).save(tmp_path / "one.mlbundle.json")
+    assert main(["verify", "-q", str(path)]) == 0
+    data = bytearray(path.read_bytes())
+    data[len(data) * 2 // 3] ^= 1
+    path.write_bytes(data)
+    assert main(["verify", "-q", str(path)]) == 1
 
 
 LINK = Item(name=b"a", type=b"n", data=b"x" * 5000)

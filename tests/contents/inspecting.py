@@ -13,7 +13,7 @@ from hatch_mlbundle.contents.models import TorchInspector
 from hatch_mlbundle.contents.rows import Inspecting, contents_of
 from hatch_mlbundle.identify import HEAD, identify
 from hatch_mlbundle.manifest import ContentsRow, View
-from hatch_mlbundle.model import CHUNK, Bundle
+from hatch_mlbundle.model import CHUNK, Bundle, Finding
 from hatch_mlbundle.pipeline import Services
 from hatch_mlbundle.progress import Silence
 from hatch_mlbundle.workspace import temporary_workspace
@@ -28,9 +28,14 @@ def inspecting(*inspectors: Inspector, distribution: str = "mlbundle-mine") -> t
 
 def rows_of(bundle: Bundle, offered: tuple[Inspecting, ...] = OURS) -> tuple[ContentsRow, ...]:
     """Return the rows of a bundle, without a cache or threads."""
+    return told_of(bundle, offered)[0]
+
+
+def told_of(bundle: Bundle, offered: tuple[Inspecting, ...] = OURS) -> tuple[tuple[ContentsRow, ...], tuple[Finding, ...]]:
+    """Return the rows of a bundle, and the findings."""
     with temporary_workspace() as workspace, ThreadPoolExecutor(2) as pool:
         services = Services(workspace=workspace, cache=None, pool=pool, progress=Silence(), refuses=lambda change: None)
-        return contents_of(bundle, offered, services)[0]
+        return contents_of(bundle, offered, services)
 
 
 def parts_of(path: Path, view: str = "sections", offered: tuple[Inspecting, ...] = OURS) -> dict[str, int] | None:

@@ -174,12 +174,12 @@ class FirstCome(Trim):
 
 
 class Stamping(Trim):
-    """Writes the time into its result."""
+    """Writes the year, more or less, into its result."""
 
     def rewrite(self, task: Task, context: Context) -> Detail | None:
         super().rewrite(task, context)
         kept = [line for line in task.target.read_bytes().split(b"\n") if not line.startswith(b"# ")]
-        task.target.write_bytes(b"# %d\n" % time.time() + b"\n".join(kept))
+        task.target.write_bytes(b"# %d\n" % (time.time() // 30_000_000) + b"\n".join(kept))
         return None
 
 
@@ -238,6 +238,23 @@ class Exacting(Trim):
             if b"\0" in bundle[change.path].read():
                 raise ModelError(f"{change.path} is no text")
             yield change
+
+
+class Trespassing(Trim):
+    """Leaves a log in the folder that it was started in."""
+
+    def rewrite(self, task: Task, context: Context) -> Detail | None:
+        Path("trim.log").write_text("trimmed")
+        return super().rewrite(task, context)
+
+
+class Endless(Trim):
+    """Waits for a line that never comes."""
+
+    def rewrite(self, task: Task, context: Context) -> Detail | None:
+        while not task.source.read_bytes():
+            time.sleep(0.01)
+        return super().rewrite(task, context)
 
 
 class Quitting(Trim):

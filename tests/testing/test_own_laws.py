@@ -29,7 +29,6 @@ Made = tuple[Mapping[str, Any] | Bundle, Mapping[str, object]]
 
 PACKAGE = {
     "pkg/__init__.py": "def f():\n    return 1\n",
-    "pkg/tests/__init__.py": "",
     "pkg/tests/test_f.py": "from pkg import f\n\n\ndef test_f():\n    assert f()\n",
     "pkg/tests/data/words.txt": "a b c",
     "pkg/include/pkg.h": "int f(void);\n",
@@ -85,10 +84,14 @@ def tensors(folder: Path) -> Made:
     return {"pkg/model.safetensors": path.read_bytes(), "pkg/config.json": '{\n  "model_type": "bert"\n}\n'}, {"dtype": "int8"}
 
 
+NOTEBOOKS = {
+    path: IPYTHON[path] for path in ("pyz/IPython/__init__.py", "pyz/IPython/core/__init__.py", "IPython/core/profile/startup.txt")
+}
+
 MAKERS: dict[str, Callable[[Path], Made]] = {
     "test_data": lambda _: (PACKAGE, {}),
     "exclude": lambda _: (PACKAGE, {"groups": ["headers"], "paths": ["pkg/tests/data/**"]}),
-    "exclude_modules": lambda _: (frozen({**APP, **IPYTHON}), {"sets": ["notebooks"]}),
+    "exclude_modules": lambda _: (frozen({**APP, **NOTEBOOKS}), {"sets": ["notebooks"]}),
     "python_sources": lambda _: (frozen(both("pkg/__init__.py", "pkg/a.py")), {}),
     "strip": compiled,
     "unused_libraries": unneeded,

@@ -102,6 +102,7 @@ def test_fixtures_are_there_and_a_broken_law_reads_well(project: Path) -> None:
     assert "law.py" not in said.partition("= FAILURES =")[2].partition("short test summary")[0]
 
 
+@pytest.mark.slow
 def test_with_xdist(project: Path) -> None:
     pytest.importorskip("xdist")
     assert "2 passed" in pytest_in(project, "-n", "2", "-k", "factories or running")

@@ -86,4 +86,4 @@ def test_the_laws() -> None:
 
 def test_a_real_wheel(tmp_path: Path) -> None:
     manifest = optimize(NotebookOutputs, wheel_from(tmp_path, FILES))
-    assert manifest.artifact.after.size < manifest.artifact.before.size
+    assert manifest.artifact.after.installed < manifest.artifact.before.installed

@@ -265,7 +265,7 @@ def test_the_steps_lead_from_before_to_after(page_for: Page) -> None:
 def test_the_remainder_is_a_step_of_its_own(page_for: Page) -> None:
     manifest = replace(full_manifest(), remainder=Saved(installed=-2_000, compressed=-1_000))
     rows = table(page_for(manifest), "Bytes installed")
-    assert rows[-2][:3] == ["RECORD, zip headers", "", "+2.00 kB"]
+    assert rows[-2][:3] == ["dist-info, zip headers", "", "+2.00 kB"]
     odd = replace(manifest, artifact=replace(manifest.artifact, kind="constructor"))
     assert table(page_for(odd), "Bytes installed")[-2][0] == "other"
 

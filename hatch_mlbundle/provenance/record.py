@@ -1,0 +1,103 @@
+"""The record in a wheel's dist-info of what was done to it (docs/provenance.md). Nothing in it depends on time, place or machine."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from hatch_mlbundle.decode import decode, foreign_version
+from hatch_mlbundle.errors import ManifestError
+
+FORMAT = "mlbundle-record"
+FORMAT_VERSION = "1.0"
+"""Major and minor: a new minor adds keys, a new major changes what there is."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Author:
+    """Who writes a record or an SBOM, and when: seconds since 1970, None where no moment is to be told."""
+
+    name: str
+    version: str
+    moment: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Input:
+    """The wheel that a run began with: its SHA-256 in hex and its bytes, the number of its files and their bytes as installed.
+
+    Neither RECORD nor this record count among the files.
+    """
+
+    sha256: str
+    size: int
+    files: int
+    installed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """What the steps of a run left, counted as in Input; the wheel that holds the record cannot tell its own hash."""
+
+    files: int
+    installed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedStep:
+    """A step that changed something: its options where they are not the defaults, and the number of files by what became of them."""
+
+    optimizer: str
+    distribution: str
+    version: str
+    lossless: bool
+    options: Mapping[str, Any]
+    changes: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedRun:
+    """One run that changed the wheel."""
+
+    generator: str
+    before: Input
+    after: Output
+    steps: tuple[RecordedStep, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Document:
+    runs: tuple[RecordedRun, ...]
+
+
+def recorded_runs(data: bytes, where: str) -> tuple[RecordedRun, ...]:
+    """Return the runs of a record, the first one first; raises ManifestError, also for a major version other than ours."""
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise ManifestError(f"{where}: is no JSON ({error})") from error
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise ManifestError(f'{where}: is no record of mlbundle (it lacks "format": "{FORMAT}")')
+    if problem := foreign_version(document, FORMAT_VERSION):
+        raise ManifestError(f"{where}: {problem}")
+    return decode(_Document, document, where).runs
+
+
+def record_text(runs: Sequence[RecordedRun]) -> bytes:
+    """Return the record of these runs as UTF-8 JSON, with a line for each step."""
+    told = ",\n".join(_run_text(run) for run in runs)
+    text = f'{{\n "format": "{FORMAT}",\n "format_version": "{FORMAT_VERSION}",\n "runs": [\n{told}\n ]\n}}\n'
+    return text.encode(errors="backslashreplace")
+
+
+def _run_text(run: RecordedRun) -> str:
+    lines = [f'   "{key}": {_line(value)}' for key, value in asdict(run).items() if key != "steps"]
+    steps = ",\n".join(f"    {_line(asdict(step))}" for step in run.steps)
+    lines.append(f'   "steps": [\n{steps}\n   ]')
+    return "  {\n" + ",\n".join(lines) + "\n  }"
+
+
+def _line(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)
