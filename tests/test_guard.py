@@ -403,11 +403,11 @@ class Bad(Optimizer):
 
 IN_A_CONVERSION = {
     "returns nothing": ("return None", "MB125", "gives NoneType for details; the originals stay"),
-    "writes what it did not plan": ("(task.target / 'x').write_text('x'); return {}", "MB103", ".*: it wrote x, which it did not plan, .*"),
-    "makes a pipe": ("made.unlink(); os.mkfifo(made); return {}", "MB103", ".*: it wrote app/both.txt, which .* is no plain file; .*"),
+    "writes what it did not plan": ("(task.target / 'x').write_text('x'); return {}", "MB103", ".*: it wrote x, which it did not plan; .*"),
+    "makes a pipe": ("made.unlink(); os.mkfifo(made); return {}", "MB103", ".*: it wrote app/both.txt, which is no plain file; .*"),
     "removes its folders": ("import shutil; shutil.rmtree(task.target); shutil.rmtree(task.scratch); return {}", "", ""),
     "changes a source": ("task.sources['app/two.txt'].write_text('x'); return {}", "MB123", "changed app/two.txt, .*; the originals stay"),
-    "links its output": ("made.unlink(); made.symlink_to('/etc/passwd'); return {}", "MB103", ".*: it wrote app/both.txt, which .*"),
+    "links its output": ("made.unlink(); made.symlink_to('/etc/passwd'); return {}", "MB103", ".*: it wrote app/both.txt, which is no .*"),
 }
 
 
