@@ -186,6 +186,11 @@ IN_A_PLAN = {
     "plans what is none": ("yield 3", "MB101", r"failed while planning \(TypeError: plan\(\) gave 3, which is no change\); .*"),
     "writes to the artifact": ("(PROJECT / 'dist/application/app/one.txt').write_text('')", "MB122", f"tried to write .*; {OUT}"),
     "writes to where it read": ("context.local(bundle['app/one.txt']).write_text('')", "MB123", f"changed app/one.txt, .*; {OUT}"),
+    "asks for a file that it made up": (
+        "from dataclasses import replace; context.local(replace(bundle['app/one.txt'], path=str(PROJECT / 'precious.txt')))",
+        "MB125",
+        f"asks for .*/project/precious.txt, which is no file of the bundle; {OUT}",
+    ),
     "changes its options": ("object.__setattr__(self.options, 'include', ('nothing',))", "MB123", f"changed its own options; {OUT}"),
     "replaces its options": ("self.options = 3", "MB123", f"changed its own options; {OUT}"),
     "hides a hang": (
@@ -211,6 +216,11 @@ def test_a_step_whose_plan_goes_wrong_is_left_out(project: Project, case: str) -
     only(manifest.findings, code, pattern)
     assert project.contents() == ORIGINAL
     assert (project.folder / "precious.txt").read_text() == "precious"
+
+
+def test_a_folder_that_is_there_may_be_made_once_more(project: Project) -> None:
+    install(project, PLANS, "os.makedirs(PROJECT / 'dist', exist_ok=True)")
+    assert project.build().findings == ()
 
 
 def test_a_plan_that_spoils_the_bundle_spoils_its_own(project: Project) -> None:
@@ -241,6 +251,8 @@ CHANGES = {
     "Convert(path='app/one.txt', reason='x', sources=['app/one.txt'], outputs=())": "a change was refused: its sources, .* no tuples .*",
     "Convert(path='app/one.txt', reason='x', sources=('app/one.txt',), outputs=('../x',))": "convert was refused: ../x: the path leaves .*",
     "__import__('hatch_mlbundle.model').model.Tell(path='a', reason='x', render=repr)": "a change was refused: Tell is no change .*",
+    "Drop.__new__(Drop)": "a change was refused: its path is no line of at most 1,000 characters",
+    "Convert(path='app/one.txt', reason='x', sources=('app/one.txt',), outputs=(), may_grow=3)": "a change was refused: its may_grow .*",
     "type('Mine', (Drop,), {})(path='app/one.txt', reason='x')": "a change was refused: Mine is no change that a plugin may ask for",
 }
 
@@ -365,6 +377,8 @@ def test_a_rewriting_that_hangs_leaves_its_step_out_and_the_others_run(project: 
     ("method", "body"),
     [
         ("__init__(self, options)", "raise ValueError('no')"),
+        ("__init__(self, options)", "self.options = None"),
+        ("__init__(self, options)", "self.options = type('Odd', (Options,), {'__eq__': lambda *_: 1 / 0})()"),
         ("programs(self)", "return {'x': 3}"),
         ("programs(self)", "return 3"),
         ("programs(self)", "sys.exit()"),
