@@ -102,7 +102,7 @@ def only(findings: tuple[Finding, ...], code: str, pattern: str, path: str | Non
     assert re.fullmatch(rf"plugin mlbundle-bad: {pattern}", finding.message), finding.message
 
 
-SHORT = {"timeout": 0.5}
+SHORT = {"timeout": 0.2}
 """For calls that hang; others take less, or end in the same way."""
 
 ONE = "the original stays"
@@ -196,10 +196,10 @@ IN_A_PLAN = {
     "hides a hang": (
         "try: context.examine('x', list(bundle.values()), lambda file: time.sleep(600))\nexcept Exception: pass",
         "MB121",
-        f"took longer than 0.5 seconds in one call and was given up; {OUT}; if it needs more, raise `timeout` in .tool.mlbundle.bad.",
+        f"took longer than 0.2 seconds in one call and was given up; {OUT}; if it needs more, raise `timeout` in .tool.mlbundle.bad.",
     ),
-    "sleeps": ("time.sleep(600)", "MB121", f"took longer than 0.5 seconds in one call and was given up; {OUT}; .*"),
-    "computes for ever": ("while True: pass", "MB121", f"took longer than 0.5 seconds in one call and was given up; {OUT}; .*"),
+    "sleeps": ("time.sleep(600)", "MB121", f"took longer than 0.2 seconds in one call and was given up; {OUT}; .*"),
+    "computes for ever": ("while True: pass", "MB121", f"took longer than 0.2 seconds in one call and was given up; {OUT}; .*"),
     "examines what is no JSON": ("context.examine('x', list(bundle.values()), lambda file: {1})", "MB101", r"failed .*TypeError: .*"),
     "exits while it examines": ("context.examine('x', list(bundle.values()), sys.exit)", "MB101", r"failed .*raised SystemExit: .*"),
 }
@@ -295,7 +295,7 @@ def test_a_new_file_is_read_once(project: Project) -> None:
     ("content", "code", "pattern"),
     [
         ("Endless", "MB125", f"gives more than 256,000,000 bytes for one new file; {OUT}"),
-        ("Stuck", "MB121", f"took longer than 0.5 seconds in one call and was given up; {OUT}; .*"),
+        ("Stuck", "MB121", f"took longer than 0.2 seconds in one call and was given up; {OUT}; .*"),
     ],
 )
 def test_a_new_file_without_an_end_is_given_up(project: Project, content: str, code: str, pattern: str) -> None:
@@ -369,7 +369,7 @@ def test_a_rewriting_that_hangs_leaves_its_step_out_and_the_others_run(project: 
         registry = project.site.registry()
         config = read_config({"optimizers": ["bad", "good"], "bad": SHORT}, registry.option_types())
         manifest = optimize(prepare(config, registry, project=project.folder), project.artifact).manifest
-    only(manifest.findings, "MB121", f"took longer than 0.5 seconds in one call and was given up; {OUT}; .*")
+    only(manifest.findings, "MB121", f"took longer than 0.2 seconds in one call and was given up; {OUT}; .*")
     assert project.contents() == {name: data for name, data in ORIGINAL.items() if name != "app/two.txt"}
 
 
