@@ -187,6 +187,10 @@ def test_docstrings_that_nothing_reads_go(source: str) -> None:
     assert "G." not in minified(files)["app/a.py"]
 
 
+def test_many_docstrings_go() -> None:
+    assert "G." not in minified({"app/a.py": "".join(f'def f{number}():\n    """G."""\n' for number in range(500))})["app/a.py"]
+
+
 def test_keep_and_options() -> None:
     files = {"app/a.py": '"""D."""\nx = 1  # c\n', "app/sub/b.py": '"""E."""\nx = 1  # c\n'}
     assert minified(files, keep=["app.sub"]) == {"app/a.py": "\nx = 1\n", "app/sub/b.py": '"""E."""\nx = 1\n'}
