@@ -327,7 +327,7 @@ def test_an_image_is_compared_by_layer_and_file(home: Path, verify: Verify, form
     assert [each for each in found if each[0] != "artifact"] == [("layer", "changed", "2"), ("file", "changed", "app/b")]
 
 
-@pytest.mark.skipif(not shutil.which("gpg"), reason="gpg is not there")
+@pytest.mark.skipif(not (shutil.which("gpg") and shutil.which("gpg-agent")), reason="gpg or its agent is not there")
 def test_the_artifact_follows_from_a_manifest_that_is_signed(wheel: Path, verify: Verify) -> None:
     def gpg(*arguments: object) -> int:
         command = ["gpg", "--batch", "--quiet", "--passphrase", "", *map(str, arguments)]
