@@ -17,8 +17,8 @@ CORE = """
     budget_presets budget_settings bytecode cache canonical closure compare config contents contents.inspector contents.parts
     contents.totals crash decode entrypoints epoch errors filegroups finished frozenmodules globs guard hookspecs identify image_settings
     importpaths importtime keeprules late libraries librarynames links manifest marshalled_code matching model model_store modulesets.*
-    opcodes optimizer pairing printable profile profilematch programs progress pysource reference releases schema standard_output storage
-    testfiles told_models toml_lines units unmarshal unmarshal_server usage verify_settings writewatch
+    named_digests opcodes optimizer pairing printable profile profilematch programs progress pysource reference releases schema
+    standard_output storage testfiles told_models toml_lines units unmarshal unmarshal_server usage verify_settings writewatch
 """
 LAYERS = [
     ["runtime.*"],
