@@ -93,7 +93,7 @@ def _artifact(path: Path, options: argparse.Namespace) -> Artifact:
     from .initial.artifact import read_artifact
     from .subjects import load_subject
 
-    return read_artifact(load_subject(path, options).manifest)
+    return read_artifact(str(path), load_subject(path, options).manifest)
 
 
 def _refuse_configured(project: Project, proposal: Proposal, *, replace: bool) -> None:

@@ -21,9 +21,10 @@ _WORTH = 0.005
 class Artifact:
     """An artifact as it is: `installed` and `size` in bytes, `groups` the bytes of files that `exclude` has a group for.
 
-    `programs` are the executables of a frozen bundle.
+    `place` is its path as it was given, `programs` are the executables of a frozen bundle.
     """
 
+    place: str
     name: str
     kind: str
     installed: int
@@ -34,11 +35,12 @@ class Artifact:
     groups: Mapping[str, int]
 
 
-def read_artifact(manifest: Manifest) -> Artifact:
-    """Return what the manifest of an analysis with suggestions tells of an artifact."""
+def read_artifact(place: str, manifest: Manifest) -> Artifact:
+    """Return what the manifest of an analysis with suggestions tells of the artifact at a path."""
     there = [row for row in manifest.files if row.after]
     totals = manifest.artifact.after
     return Artifact(
+        place=place,
         name=manifest.artifact.name,
         kind=manifest.artifact.kind,
         installed=totals.installed,

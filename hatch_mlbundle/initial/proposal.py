@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -239,7 +240,7 @@ def _notes(project: Project, artifact: Artifact | None, kind: str, hook: str) ->
     elif kind == "wheel" and project.backend == "other":
         yield f"{project.back_end} knows no hook: after each build, run mlbundle optimize dist/*.whl (docs/other-back-ends.md)"
     else:
-        yield f"mlbundle optimize {artifact.name if artifact else 'ARTIFACT'}"
+        yield f"mlbundle optimize {shlex.quote(artifact.place) if artifact else 'ARTIFACT'}"
 
 
 def _comment(text: str, indent: str = "") -> list[str]:
