@@ -79,8 +79,8 @@ def doubt(change: object, bundle: Bundle) -> str | None:
         return "its sources, outputs and reads are no tuples of paths"
     if isinstance(change, Convert) and type(fields["may_grow"]) is not bool:
         return "its may_grow is neither True nor False"
-    new = change.outputs if isinstance(change, Convert) else (change.path,) if isinstance(change, Add) else ()
-    if odd := [path for path in new if not path.isprintable()]:
+    made = change.outputs if isinstance(change, Convert) else (change.path,) if isinstance(change, Add) else ()
+    if odd := [path for path in made if path not in bundle and not path.isprintable()]:
         return f"{printable(odd[0])} is no name for a new file"
     return _doubted_saving(change, bundle) if isinstance(change, Rewrite | Convert) else None
 
