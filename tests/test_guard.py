@@ -246,6 +246,7 @@ CHANGES = {
     "Add(path='a', reason='x', content=DiskContent(Path('/absent')))": r"add of a was refused: its content cannot be read \(FileNotFound.*",
     "Rewrite(path='app/one.txt', reason='x', saves=10**9)": "a change was refused: it claims to save 1000000000 of 200 bytes",
     "Rewrite(path='app/one.txt', reason='x', saves='all')": "a change was refused: it claims to save 'all' of 200 bytes",
+    "Rewrite(path='app/one.txt', reason='x', key='x' * 1000001)": "a change was refused: its key is no line of at most 1,000,000 .*",
     "Rewrite(path='app/one.txt', reason='x', key=3)": "a change was refused: its key is no line of .*",
     "Link(path='app/one.txt', reason='x', target='/etc/passwd')": "link was refused: its target '/etc/passwd' is no other file of .*",
     "Convert(path='app/one.txt', reason='x', sources=['app/one.txt'], outputs=())": "a change was refused: its sources, .* no tuples .*",
