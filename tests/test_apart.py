@@ -11,6 +11,7 @@ import pytest
 
 from hatch_mlbundle.apart import Apart
 from hatch_mlbundle.bundles.pyz import stored_code
+from hatch_mlbundle.claims import doubt
 from hatch_mlbundle.drafts import Work, draft_of, sealed_from
 from hatch_mlbundle.errors import ClaimError, SpoiltError
 from hatch_mlbundle.model import Bundle, Convert
@@ -79,3 +80,11 @@ def test_a_module_of_an_executable_counts_what_it_takes_there(tmp_path: Path) ->
     place.parent.mkdir()
     place.write_bytes(after)
     assert sealed_from(draft, work, workspace.new_folder()).outputs[file.path].read_bytes() == after
+
+
+def test_a_file_keeps_its_name_however_odd() -> None:
+    (file,) = bundle_from({"model": "model"}).values()
+    odd = "caf\udce9/model"
+    change = Convert(path=odd, reason="shorter", sources=(odd,), outputs=(odd,))
+    assert doubt(change, Bundle([replace(file, path=odd)])) is None
+    assert doubt(change, Bundle([file])) == r"caf\udce9/model is no name for a new file"
