@@ -72,14 +72,16 @@ def doubt(change: object, bundle: Bundle) -> str | None:
     """Return why a change cannot be meant as it is, or None. What it would save may be estimated, but not beyond what there is."""
     if type(change) not in _CHANGES:
         return f"{type(change).__name__} is no change that a plugin may ask for"
-    fields: dict[str, Any] = {name: getattr(change, name) for name in type(change).__dataclass_fields__}  # type: ignore[attr-defined]
+    fields: dict[str, Any] = {name: getattr(change, name, None) for name in type(change).__dataclass_fields__}  # type: ignore[attr-defined]
     for name, longest in (("path", _LONGEST), ("reason", _LONGEST), ("key", _LONGEST_KEY), ("target", _LONGEST)):
         if name in fields and not _is_text(fields[name], longest):
             return f"its {name} is no line of at most {longest:,} characters"
-    if isinstance(change, Add) and not (type(change.mode) is int and 0 <= change.mode <= 0o777):
-        return f"its mode is {change.mode!r}, not from 0 to 0o777"
-    if isinstance(change, Convert) and not all(_are_texts(paths) for paths in (change.sources, change.outputs, change.reads)):
+    if isinstance(change, Add) and not (type(fields["mode"]) is int and 0 <= fields["mode"] <= 0o777):
+        return f"its mode is {fields['mode']!r}, not from 0 to 0o777"
+    if isinstance(change, Convert) and not all(_are_texts(fields[name]) for name in ("sources", "outputs", "reads")):
         return "its sources, outputs and reads are no tuples of paths"
+    if isinstance(change, Convert) and type(fields["may_grow"]) is not bool:
+        return "its may_grow is neither True nor False"
     new = change.outputs if isinstance(change, Convert) else (change.path,) if isinstance(change, Add) else ()
     if odd := [path for path in new if path not in bundle and not path.isprintable()]:
         return f"{printable(odd[0])} is no name for a new file"

@@ -23,13 +23,15 @@ _REFERENCES = frozenset({"dependsOn", "provides", "assemblies", "dependencies", 
 _PATH_PROPERTY = re.compile(r"(?:.*:)?(?:path|location)")
 """Properties by which scanners say where they found a component, as `syft:location:0:path`."""
 _FRAGMENT = re.compile(r"[0-9a-f]{64}")
+_MOST_LINKS = 1 << 20
+"""References that are followed from what went to what stays; linked anew, those of a hostile document would be more than memory holds."""
 
 
 class Updated:
     """A document after the files that it tells of were changed.
 
     `document` is the object that was given, changed in place; `changed` says whether anything of it was; `known` are the paths of all
-    files, dropped ones as well, that its components are about.
+    files, dropped ones as well, that its components are about. Raises ValueError or RecursionError for what cannot be put right.
     """
 
     def __init__(self, document: _Object, changes: FileChanges) -> None:
@@ -37,6 +39,8 @@ class Updated:
         self.changed = False
         self.known: set[str] = set()
         self._changes = changes
+        self._links = _MOST_LINKS
+        self._hashes: dict[tuple[str, str], str | None] = {}
         self._fragments = {
             fragment: path for path in changes.touched if is_grafted(path) for fragment in auditwheel_fragments(path)
         }  # of a few libraries
@@ -105,13 +109,20 @@ class Updated:
         hashes = []
         for each in _objects(component["hashes"]):
             algorithm, content = str(each.get("alg")), str(each.get("content"))
-            if content.lower() != hash_of(before, algorithm):
+            if content.lower() != self._hash(before, algorithm):
                 hashes.append(each)
-            elif new := hash_of(after, algorithm):
+            elif new := self._hash(after, algorithm):
                 hashes.append({**each, "content": new})
         if hashes != component["hashes"]:
             component["hashes"] = hashes
             self.changed = True
+
+    def _hash(self, file: File, algorithm: str) -> str | None:
+        """Return a hash of a file, which is read once for it however many components are about that."""
+        key = file.sha256, algorithm
+        if key not in self._hashes:
+            self._hashes[key] = hash_of(file, algorithm)
+        return self._hashes[key]
 
     def _forget(self, gone: Iterable[_Object]) -> None:
         """Take every reference to components that went out of the document; who depended on one depends on what that one did."""
@@ -121,20 +132,41 @@ class Updated:
         for ref, edge in edges.items():
             targets = edge.get("dependsOn")
             if isinstance(targets, list) and not names.isdisjoint(each for each in targets if isinstance(each, str)):
-                edge["dependsOn"] = _relinked(targets, edges, names, ref)
+                edge["dependsOn"] = self._relinked(targets, edges, names, ref)
         _without(self.document, names)
         about = self.document.get("vulnerabilities")
         if isinstance(about, list):
             self.document["vulnerabilities"] = [each for each in about if _object(each).get("affects") != []]
 
+    def _relinked(self, targets: Iterable[Any], edges: Mapping[str, _Object], gone: Collection[str], start: str) -> list[Any]:
+        """Return what is reached from `targets` by way of those that are gone, in order, each once."""
+        found: dict[str, None] = {}
+        seen: set[str] = set()
+        waiting = [*targets][::-1]
+        while waiting:
+            target = waiting.pop()
+            self._links -= 1
+            if self._links < 0:
+                raise ValueError("too many references to what went")
+            if not isinstance(target, str) or target in seen:
+                continue
+            seen.add(target)
+            if target not in gone:
+                found[target] = None
+                continue
+            further = edges.get(target, {}).get("dependsOn")
+            waiting += further[::-1] if isinstance(further, list) else []
+        found.pop(start, None)
+        return list(found)
+
 
 def updated_text(data: bytes, document: _Object) -> bytes:
-    """Return a document's text, written in the manner of the one that it was read from."""
+    """Return a document's text, written in the manner of the one that it was read from; raises ValueError for what JSON has not (NaN)."""
     indent = None
     if b"\n" in data.strip():
         line = data.strip().split(b"\n")[1]
         indent = max(len(line) - len(line.lstrip()), 1)
-    text = json.dumps(document, indent=indent, ensure_ascii=data.isascii())
+    text = json.dumps(document, indent=indent, ensure_ascii=data.isascii(), allow_nan=False)
     end = "\n" if data.endswith(b"\n") else ""
     return (text + end).encode(errors="backslashreplace")
 
@@ -155,25 +187,6 @@ def _components(document: _Object) -> Iterator[_Object]:
         component = waiting.pop()
         yield component
         waiting += _objects(component.get("components"))
-
-
-def _relinked(targets: Iterable[Any], edges: Mapping[str, _Object], gone: Collection[str], start: str) -> list[Any]:
-    """Return what is reached from `targets` by way of those that are gone, in order, each once."""
-    found: dict[Any, None] = {}
-    seen: set[Any] = set()
-    waiting = list(targets)
-    while waiting:
-        target = waiting.pop(0)
-        if not isinstance(target, str) or target in seen:
-            continue
-        seen.add(target)
-        if target not in gone:
-            found[target] = None
-            continue
-        further = edges.get(target, {}).get("dependsOn")
-        waiting[:0] = further if isinstance(further, list) else []
-    found.pop(start, None)
-    return list(found)
 
 
 def _without(value: Any, names: Collection[str]) -> None:

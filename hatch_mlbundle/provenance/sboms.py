@@ -39,13 +39,14 @@ class Sboms:
                 continue
             try:
                 update = Updated(document, self.changes)
-            except RecursionError:
-                self._warn(path, data, "is nested too deeply, and")
+                text = updated_text(data, document) if update.changed else data
+            except (ValueError, RecursionError):
+                self._warn(path, data, "is nested too deeply, or has more references or other numbers than it may, and")
                 continue
             known |= update.known
             generators += [path] if path.endswith("/auditwheel.cdx.json") else []
             if update.changed:
-                yield path, updated_text(data, document)
+                yield path, text
         self._tell_of_strangers(known, generators)
 
     def _warn(self, path: str, data: bytes, why: str) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from hatch_mlbundle.errors import RebuildError
 from hatch_mlbundle.printable import printable
 
-_LEFT_OUT = frozenset({".git", ".hg", ".svn", "__pycache__", "dist", ".tox", ".nox", ".venv"})
+_LEFT_OUT = frozenset({".git", ".hg", ".svn", "__pycache__", ".tox", ".nox", ".venv"})
 _MARKS = ("pyvenv.cfg", "CACHEDIR.TAG")
 """Files that tell of an environment, or of a cache (bford.info/cachedir)."""
 
@@ -40,7 +40,8 @@ def sources_of(project: Path, scratch: Path) -> Sources:
     """Return the files of a project, a folder or an sdist, which is unpacked to `scratch`; raises RebuildError."""
     if project.is_file():
         project = _unpacked(project, scratch)
-        return Sources(root=project, project=project, files=tuple(_walked(project)), is_repository=False)
+        files = tuple(path.relative_to(project) for path in project.rglob("*") if path.is_symlink() or path.is_file())
+        return Sources(root=project, project=project, files=files, is_repository=False)
     if not any((project / name).is_file() for name in ("pyproject.toml", "setup.py")):
         raise RebuildError(f"{printable(str(project))}: is no project: there is no pyproject.toml; name its folder, or an sdist")
     project = project.resolve()
@@ -114,8 +115,10 @@ def _is_left_out(folder: Path, project: Path) -> bool:
     name = folder.name
     if name in _LEFT_OUT or name.endswith(".egg-info") or any((folder / mark).is_file() for mark in _MARKS):
         return True
+    if folder.parent != project:
+        return False  # a package's own files: `static/dist` is what a web front end is built to
     built = ("lib", "lib.*", "bdist.*", "temp.*")
-    return name == "build" and folder.parent == project and any(found for each in built for found in folder.glob(each))
+    return name == "dist" or (name == "build" and any(found for each in built for found in folder.glob(each)))
 
 
 def _unpacked(sdist: Path, scratch: Path) -> Path:

@@ -237,6 +237,24 @@ def test_a_document_that_is_nested_too_deeply_stays(tmp_path: Path) -> None:
     assert (finding.code, finding.path) == ("MB951", path)
 
 
+def _chained(length: int) -> str:
+    """Return a document in which as many components depend on the first of as many that go, each on the next."""
+    gone = [library(f"d{number}", FIRST) for number in range(length)]
+    edges = [{"ref": f"d{number}", "dependsOn": [f"d{number + 1}"]} for number in range(length)]
+    edges += [{"ref": f"z{number}", "dependsOn": ["d0"]} for number in range(length)]
+    return json.dumps(bom(*gone, dependencies=edges))
+
+
+@pytest.mark.parametrize("text", [json.dumps(bom(library("a", FIRST), score=float("inf"))).replace("Infinity", "1e999"), _chained(1500)])
+def test_a_document_that_could_not_be_written_again_stays(tmp_path: Path, text: str) -> None:
+    path = f"{SBOMS}/x.cdx.json"
+    artifact = wheel(tmp_path, {**LIBRARIES, path: text.encode()})
+    (finding,) = run(artifact, exclude={"paths": ["demo/notes.txt", FIRST]}).findings
+    assert (finding.code, finding.path) == ("MB951", path)
+    with zipfile.ZipFile(artifact) as archive:
+        assert archive.read(path) == text.encode()
+
+
 @pytest.mark.parametrize("indent", [None, 2, 4])
 def test_the_manner_of_writing_stays(tmp_path: Path, indent: int | None) -> None:
     document = bom(library("a", FIRST), library("b\u00e4", SECOND))

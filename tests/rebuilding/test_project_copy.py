@@ -46,9 +46,11 @@ def test_results_of_earlier_builds_and_environments_stay_behind(tmp_path: Path) 
     for folder, mark in ((".venv", "x"), ("env", "pyvenv.cfg"), (".cache", "CACHEDIR.TAG"), ("app.egg-info", "x"), ("build/lib", "x")):
         (source / folder).mkdir(parents=True)
         (source / folder / mark).write_text("")
-    (source / "pkg" / "build").mkdir()
-    (source / "pkg" / "build" / "lib.py").write_text("")
-    assert files(copied(source, tmp_path)) == {"pyproject.toml", "pkg/__init__.py", "pkg/run.sh", "pkg/build/lib.py", "link"}
+    own = {"pkg/build/lib.py", "pkg/static/dist/app.js"}
+    for path in own:
+        (source / path).parent.mkdir(parents=True)
+        (source / path).write_text("")
+    assert files(copied(source, tmp_path)) == {"pyproject.toml", "pkg/__init__.py", "pkg/run.sh", "link", *own}
 
 
 def test_of_a_repository_comes_what_is_tracked_as_it_is_now_with_its_history(tmp_path: Path) -> None:
@@ -85,10 +87,12 @@ def test_modes_follow_the_umask_and_times_are_those_that_are_asked_for(tmp_path:
 
 def test_an_sdist_is_a_project(tmp_path: Path) -> None:
     source = project(tmp_path / "app-1.0")
+    (source / "app.egg-info").mkdir()
+    (source / "app.egg-info" / "SOURCES.txt").write_text("by which setuptools finds data")
     with tarfile.open(tmp_path / "app-1.0.tar.gz", "w:gz") as archive:
-        archive.add(source, "app-1.0", filter=lambda info: None if "dist" in info.name else info)
+        archive.add(source, "app-1.0")
     copy = copied(tmp_path / "app-1.0.tar.gz", tmp_path)
-    assert (copy.name, (copy / "pkg" / "__init__.py").read_text()) == ("app-1.0", "pkg/__init__.py")
+    assert (copy.name, files(copy)) == ("app-1.0", files(source))
 
 
 def test_what_is_no_project_is_refused_in_one_line(tmp_path: Path) -> None:
