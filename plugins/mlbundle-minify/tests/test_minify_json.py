@@ -34,6 +34,7 @@ def test_tokens_stay_as_they_were_written(before: str, after: str) -> None:
     st.recursive(
         st.none() | st.booleans() | st.floats() | st.text() | st.integers(),
         lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+        max_leaves=10,
     )
 )
 def test_any_value(value: object) -> None:

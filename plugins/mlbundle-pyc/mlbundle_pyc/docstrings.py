@@ -84,18 +84,20 @@ def without_docstrings(code: CodeNode, kept: Collection[str]) -> CodeNode:
 
 
 def docstring_size(code: CodeNode, kept: Collection[str]) -> int:
-    """Return the bytes of the docstrings that `without_docstrings` would leave out."""
-    size = 0
+    """Return the bytes of the docstrings that `without_docstrings` would leave out; equal ones are there once."""
+    found = set()
     for each in all_code(code):
         place = None if each.name in kept else docstring_place(each)
         leaf = each.constants[place] if place is not None else NONE
-        size += len(leaf.text) if isinstance(leaf, Leaf) and place is not None else 0
-    return size
+        if isinstance(leaf, Leaf) and place is not None:
+            found.add(leaf.text)
+    return sum(map(len, found))
 
 
 def reads_docstrings(code: CodeNode) -> bool:
     """Say whether a code object, apart from those in it, reads docstrings of anything; to copy one to another place reads nothing."""
-    texts = (each.value for place, each in enumerate(code.constants) if isinstance(each, Leaf) and place != docstring_place(code))
+    own = docstring_place(code)
+    texts = (each.value for place, each in enumerate(code.constants) if isinstance(each, Leaf) and place != own)
     if any(isinstance(text, str) and is_read_by(text) for text in texts) or READING_CALLS.intersection(code.names):
         return True
     named = [(each.code, _name(code, each)) for each in instructions_of(code) if each.code in _NAMES or each.code == _LOAD_CONST]

@@ -16,13 +16,16 @@ from hatch_mlbundle.testing import LAWS
 from hatch_mlbundle.testing.law import Case, case_of
 from hatch_mlbundle.testing.laws import check_here
 
+MANY = [f"{'of_many_words_' * 6}{number}" for number in range(13)]
+"""Names that make a long key together."""
+
 SOURCES = {
     "app/__init__.py": '"""Doc."""\n',
     "app/a.py": 'class A:\n    """A."""\n    def f(self):\n        """F."""\n        return {1, 2}\n',
     "app/b.py": 'import click\n\ndef f():\n    """D."""\n',
     "app/c.py": 'from .a import A\n\ndef show(x):\n    """S."""\n    return x.__doc__\n\nprint(show(A))\n',
-    "app/many.py": "".join(f'def some_function{number}():\n    """D."""\n' for number in range(99)),
-    "app/names.py": f"print([each.__doc__ for each in {[f'some_function{number}' for number in range(98)]}])",
+    "app/many.py": "".join(f'def {name}():\n    """D."""\n' for name in MANY),
+    "app/names.py": f"print([each.__doc__ for each in {MANY[1:]}])",
     "app/bad.py": "def f(:\n",
 }
 QUICK = [name for name in LAWS if name not in ("deterministic", "safe")]
