@@ -88,6 +88,7 @@ def _recorded(data: bytes, where: str) -> dict[str, Any]:
     """Return a record of ours as JSON has it."""
     try:
         document = json.loads(data)
+        json.dumps(document, allow_nan=False)  # 1e999 is JSON, but what it is read as is not
     except (ValueError, RecursionError) as error:
         raise ManifestError(f"{where}: is no JSON ({error})") from error
     if not isinstance(document, dict) or document.get("format") != FORMAT:

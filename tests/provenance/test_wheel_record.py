@@ -154,3 +154,10 @@ def test_what_a_later_minor_version_recorded_stays() -> None:
     later = {**record, "format_version": "1.7", "runs": [{**record["runs"][0], "host": {"os": "x"}}], "signed": [1]}
     extended = json.loads(extended_record(json.dumps(later).encode(), "mlbundle.json", RUN))
     assert extended == {**later, "runs": [*later["runs"], record["runs"][0]]}
+
+
+@pytest.mark.parametrize("number", ["1e999", "NaN"])
+def test_a_number_that_cannot_be_written_again_is_no_record(number: str) -> None:
+    text = f'{{"format": "mlbundle-record", "format_version": "1.7", "new": {number}, "runs": []}}'
+    with pytest.raises(ManifestError, match=r"^mlbundle\.json: is no JSON"):
+        extended_record(text.encode(), "mlbundle.json", RUN)
