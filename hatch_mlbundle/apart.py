@@ -9,26 +9,35 @@ from pathlib import Path
 from stat import S_ISREG
 from typing import TypeAlias
 
-from .errors import SpoiltError, UnsoundResultError
-from .model import CHUNK, File
+from .errors import ClaimError, SpoiltError, UnsoundResultError
+from .model import CHUNK, Bundle, File
 from .printable import printable
 from .workspace import Workspace
 
 _AT_ONCE = 1 << 30
 """Bytes that the system copies in one call."""
 
+_TIME = 315532800
+"""When a copy is said to be made, 1980-01-01: by a time just now, one that is written at once could not be told from it."""
+
 _Stamp: TypeAlias = tuple[int, int, int, int]
 
 
 class Apart(Workspace):
-    """A workspace of copies. Each file's stamp is kept, so that one that was changed is found out."""
+    """A workspace of copies of the files in `bundle`. Each one's stamp is kept, so that one that was changed is found out."""
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)
+        self.bundle = Bundle()
         self._stamps: dict[str, _Stamp | None] = {}
 
     def local(self, file: File) -> Path:
-        """Return the path in `tree` with a copy of the file; raises StorageError, and SpoiltError where there is no place for it."""
+        """Return the path in `tree` with a copy of the file; raises StorageError, SpoiltError where there is no place for it, ClaimError.
+
+        A file that the step made up itself could be laid anywhere.
+        """
+        if file.path not in self.bundle:
+            raise ClaimError(f"asks for {printable(str(file.path))}, which is no file of the bundle")
         try:
             return super().local(file)
         except (FileExistsError, FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
@@ -72,12 +81,13 @@ class Apart(Workspace):
         else:
             copy(original, path)
             path.chmod(file.mode | 0o600)
+            os.utime(path, (_TIME, _TIME))
         self._stamps[file.path] = _stamp(path)
 
 
 def copy(source: Path, target: Path) -> None:
     """Make `target`, a free name, a file of its own with the bytes of `source`: on file systems that can, they share blocks."""
-    with source.open("rb", buffering=0) as original, target.open("xb", buffering=0) as made:
+    with source.open("rb", buffering=0) as original, target.open("xb") as made:
         with suppress(OSError, AttributeError):  # this system cannot, or not from one file system to the other
             while os.copy_file_range(original.fileno(), made.fileno(), _AT_ONCE):
                 pass

@@ -27,6 +27,9 @@ MOST_FINDINGS = 1000
 _LONGEST = 1000
 """Characters of a reason or message."""
 
+_LONGEST_KEY = 10**6
+"""Characters of a change's `key`, which nobody reads: it may list what is to be done in a file."""
+
 _CODE = re.compile("(?!MB[01])[A-Z]{2,10}[0-9]{3}")
 """A finding's code; those that begin with MB0 and MB1 are for what is told of plugins, not by them."""
 
@@ -69,16 +72,18 @@ def doubt(change: object, bundle: Bundle) -> str | None:
     """Return why a change cannot be meant as it is, or None. What it would save may be estimated, but not beyond what there is."""
     if type(change) not in _CHANGES:
         return f"{type(change).__name__} is no change that a plugin may ask for"
-    fields: dict[str, Any] = {name: getattr(change, name) for name in type(change).__dataclass_fields__}  # type: ignore[attr-defined]
-    for name in ("path", "reason", "key", "target"):
-        if name in fields and not _is_text(fields[name]):
-            return f"its {name} is no line of at most {_LONGEST:,} characters"
-    if isinstance(change, Add) and not (type(change.mode) is int and 0 <= change.mode <= 0o777):
-        return f"its mode is {change.mode!r}, not from 0 to 0o777"
-    if isinstance(change, Convert) and not all(_are_texts(paths) for paths in (change.sources, change.outputs, change.reads)):
+    fields: dict[str, Any] = {name: getattr(change, name, None) for name in type(change).__dataclass_fields__}  # type: ignore[attr-defined]
+    for name, longest in (("path", _LONGEST), ("reason", _LONGEST), ("key", _LONGEST_KEY), ("target", _LONGEST)):
+        if name in fields and not _is_text(fields[name], longest):
+            return f"its {name} is no line of at most {longest:,} characters"
+    if isinstance(change, Add) and not (type(fields["mode"]) is int and 0 <= fields["mode"] <= 0o777):
+        return f"its mode is {fields['mode']!r}, not from 0 to 0o777"
+    if isinstance(change, Convert) and not all(_are_texts(fields[name]) for name in ("sources", "outputs", "reads")):
         return "its sources, outputs and reads are no tuples of paths"
+    if isinstance(change, Convert) and type(fields["may_grow"]) is not bool:
+        return "its may_grow is neither True nor False"
     new = change.outputs if isinstance(change, Convert) else (change.path,) if isinstance(change, Add) else ()
-    if odd := [path for path in new if not path.isprintable()]:
+    if odd := [path for path in new if path not in bundle and not path.isprintable()]:
         return f"{printable(odd[0])} is no name for a new file"
     return _doubted_saving(change, bundle) if isinstance(change, Rewrite | Convert) else None
 
@@ -93,8 +98,8 @@ def _doubted_saving(change: Rewrite | Convert, bundle: Bundle) -> str | None:
     return None
 
 
-def _is_text(value: object) -> bool:
-    return type(value) is str and len(value) <= _LONGEST and "\0" not in value
+def _is_text(value: object, longest: int = _LONGEST) -> bool:
+    return type(value) is str and len(value) <= longest and "\0" not in value
 
 
 def _are_texts(values: object) -> bool:

@@ -89,7 +89,7 @@ def sealed_from(draft: Draft, work: Work, folder: Path) -> Taken:
     taken = taken_from(draft)
     outputs = {path: sealed(made, next(places)) for path, made in taken.outputs.items()}
     companions = {each: sealed(made, next(places)) for each, made in taken.companions.items()}
-    if not getattr(work.change, "may_grow", False) and sum(path.stat().st_size for path in outputs.values()) >= work.size:
+    if not getattr(work.change, "may_grow", False) and _size(outputs) >= work.size:
         raise UnsoundResultError("it grew after it was made")
     return Taken(outputs=outputs, details=checked_details(taken.details, outputs), companions=companions)
 
@@ -100,6 +100,11 @@ def _companions(folder: Path) -> dict[str, Path]:
     if odd := [name for name, path in found.items() if not is_plain(path)]:
         raise UnsoundResultError(f"its companion {printable(odd[0])} is no plain file")
     return found
+
+
+def _size(made: Mapping[str, Path]) -> int:
+    """Return the bytes that files on disk count for at these paths of the bundle."""
+    return sum(size_in_bundle(path, place) for path, place in made.items())
 
 
 class _One:
@@ -155,7 +160,7 @@ class _Several:
             raise UnsoundResultError(f"it wrote {printable(min(strange))}, which {problem}")
         if not made:
             return "nothing to gain"
-        if not self._change.may_grow and sum(size_in_bundle(path, place) for path, place in made.items()) >= self._size:
+        if not self._change.may_grow and _size(made) >= self._size:
             return "not smaller when converted"
         return None
 

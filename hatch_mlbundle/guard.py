@@ -305,5 +305,5 @@ class _Work(Generic[T, R]):
 
 def _interrupt(thread: threading.Thread) -> None:
     """Raise an error in a thread at its next step in Python: one that computes for ever ends, one that waits in C does when that ends."""
-    if thread.ident is not None and hasattr(ctypes, "pythonapi"):
+    if thread.ident is not None and thread.is_alive() and hasattr(ctypes, "pythonapi"):  # another may have the number of one that ended
         ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(_GivenUpError))

@@ -68,7 +68,9 @@ def init(options: argparse.Namespace) -> None:
     _write(project.path, text)
     if not options.quiet:
         what = f"build-system.requires has {proposal.requirement}, " if proposal.requirement else ""
-        _print(f"{_near(project.path)}: {what}[tool.mlbundle] is written\n" + "".join(f"next: {note}\n" for note in proposal.notes))
+        _print(
+            f"{_near(project.path)}: {what}[tool.mlbundle] is written\n" + "".join(f"next: {printable(note)}\n" for note in proposal.notes)
+        )
 
 
 def _subject(options: argparse.Namespace) -> tuple[Path, Path | None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import zlib
 from collections.abc import Callable, Iterator, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -122,6 +123,8 @@ class _Made:
 def _made(registered: Registered, step: Step, project: Path) -> _Made:
     def make() -> _Made:
         optimizer = registered.optimizer(step.options)
+        if not isinstance(optimizer.options, Options) or deepcopy(optimizer.options) != optimizer.options:
+            raise TypeError("its options are none, or no longer the same when copied")
         programs, inputs = dict(optimizer.programs()), dict(optimizer.inputs(project))
         if not all(isinstance(each, str) for names in (programs, inputs) for pair in names.items() for each in pair):
             raise TypeError("programs() or inputs() gives something else than strings")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import EntryPoint
@@ -96,4 +96,7 @@ def _registered(hook: pluggy.HookCaller) -> Iterator[Any]:
 
 
 def _distribution(entry_point: EntryPoint) -> tuple[str, str]:
-    return (entry_point.dist.name, entry_point.dist.version) if entry_point.dist else (entry_point.value, "")
+    """Return the distribution's name and version; what is half uninstalled may lack either."""
+    metadata: Mapping[str, str] = entry_point.dist.metadata if entry_point.dist else {}  # type: ignore[assignment]
+    name, version = ((metadata[key] or "") if key in metadata else "" for key in ("Name", "Version"))
+    return name or entry_point.value, version

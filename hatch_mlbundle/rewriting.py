@@ -160,10 +160,9 @@ class Rewriter:
             return Rewritten(kept=value["kept"], findings=findings)
         outputs = outputs_of(work.change)
         files = [self._taken(entry.files[each["place"]], each, outputs[each["number"]], work) for each in value["outputs"]]
-        folder = self.workspace.new_folder()
-        companions = {}
+        folder = self.workspace.new_folder() if value["companions"] else self.workspace.root
+        companions = {name: folder / place for place, name in value["companions"].items()}
         for place, name in value["companions"].items():
-            companions[name] = folder / place
             link_or_copy(entry.files[place], companions[name])
         details = {outputs[number]: detail for number, detail in value["details"]}
         return Rewritten(files=tuple(files), details=details, findings=findings, companions=companions)

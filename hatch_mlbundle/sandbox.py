@@ -70,7 +70,8 @@ class Quarantine(Sandbox):
         super().__init__(self._caution, self._apart, self._pending)
 
     def shown(self, bundle: Bundle) -> Bundle:
-        """Return a bundle of the same files that nobody else looks at."""
+        """Return a bundle of the same files that nobody else looks at; of no others does it get copies."""
+        self._apart.bundle = bundle
         return Bundle(bundle.values())
 
     def asked(self, judge: Judge | None) -> Judge | None:

@@ -169,6 +169,11 @@ def _linked(arguments: tuple[Any, ...]) -> Iterator[str]:
     yield from _named((1, 3))(arguments)
 
 
+def _made(arguments: tuple[Any, ...]) -> Iterator[str]:
+    """Yield a new folder; where there is one, nothing happens: it is often made anew to be sure that it is there."""
+    yield from (path for path in _named((0, 2))(arguments) if not Path(path).is_dir())
+
+
 def _place(path: Any, descriptor: int) -> str | None:
     """Return the path of a name itself, its folder without links; None for an open file, which was seen when it was opened."""
     if isinstance(path, int) or path is None:
@@ -194,7 +199,7 @@ _EVENTS: dict[str, Callable[[tuple[Any, ...]], Iterator[str]]] = {
     "open": _opened,
     "os.remove": _named((0, 1)),
     "os.rmdir": _named((0, 1)),
-    "os.mkdir": _named((0, 2)),
+    "os.mkdir": _made,
     "os.rename": _named((0, 2), (1, 3)),
     "os.symlink": _named((1, 2)),
     "os.link": _linked,

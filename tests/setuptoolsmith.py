@@ -49,7 +49,8 @@ def setuptools_project(
 
 _SERVER = """
 import json, os, runpy, sys
-import setuptools.command.bdist_wheel, hatch_mlbundle.adapters.setuptools, hatch_mlbundle.reports.terminal
+import setuptools.command.bdist_wheel
+import hatch_mlbundle.adapters.setuptools, hatch_mlbundle.adapters.tree_build, hatch_mlbundle.plugins, hatch_mlbundle.reports.terminal
 
 for line in sys.stdin:
     request = json.loads(line)
@@ -92,7 +93,7 @@ def bdist_wheel(project: Path, *arguments: str, **more: str) -> subprocess.Compl
         request = {"folder": str(project), "environment": environment(**more), "arguments": arguments}
         print(json.dumps({**request, "input": os.devnull, "output": str(output), "errors": str(errors)}), file=server.stdin, flush=True)
         code = int(server.stdout.readline())
-        return subprocess.CompletedProcess(request["arguments"], code, output.read_text(), errors.read_text())
+        return subprocess.CompletedProcess(arguments, code, output.read_text(), errors.read_text())
 
 
 def wheel_of(project: Path, *arguments: str, **more: str) -> Path:

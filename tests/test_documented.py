@@ -64,13 +64,12 @@ def rows_of(text: str) -> set[frozenset[str]]:
 
 
 def test_every_step_has_its_section_on_what_it_may_break() -> None:
-    told = headings("what-may-break.md")
-    assert [each.name for each in our_optimizers()] == [name for name in told if name in {each.name for each in our_optimizers()}]
+    assert headings("what-may-break.md") == [each.name for each in our_optimizers()]
 
 
 def test_what_steps_were_measured_to_do_is_said_elsewhere_too() -> None:
     page = DOCS / "what-may-break.md"
-    others = [path for path in [*DOCS.glob("*.md"), DOCS.parent / "README.md"] if path != page]
+    others = [path for each in ("README.md", "docs/*.md", "plugins/*/README.md") for path in DOCS.parent.glob(each) if path != page]
     known = {row for path in others for row in rows_of(path.read_text(encoding="utf-8"))}
     tables = "\n".join(line for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("|"))
     own = rows_of(tables)
@@ -105,3 +104,8 @@ def test_every_hook_is_documented() -> None:
     text = "".join(path.read_text(encoding="utf-8") for path in DOCS.glob("*.md"))
     assert len(hooks) >= 3
     assert [name for name in hooks if f"def {name}(" not in text] == []
+
+
+def test_every_benchmark_is_listed() -> None:
+    listed = re.findall(r"^\| `benchmarks/(\w+\.py)` \|", (DOCS / "contributing.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert sorted(listed) == sorted(path.name for path in (DOCS.parent / "benchmarks").glob("*.py") if path.name != "common.py")

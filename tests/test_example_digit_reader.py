@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import shutil
 import subprocess
@@ -20,7 +21,6 @@ from hatch_mlbundle.manifest import SUFFIX, Manifest
 from tests.projects import REPOSITORY, build, built_wheel, environment
 
 EXAMPLE = REPOSITORY / "examples" / "digit-reader"
-DIGITS = "digit_reader/tests/data/digits.csv"
 EXTENSION = f"digit_reader/_layers{sysconfig.get_config_var('EXT_SUFFIX')}"
 COMPILER = shlex.split(sysconfig.get_config_var("LDSHARED") or "cc")[0]
 
@@ -100,9 +100,8 @@ def test_installed_it_reads_the_held_out_digits_as_the_readme_says(built: Build,
     python = tmp_path / "venv" / "bin" / "python"
     uv = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--offline", "--no-cache"]
     subprocess.run([*uv, "--python", python, built.wheel], check=True)
-    result = subprocess.run(
-        [python, "-m", "digit_reader", EXAMPLE / DIGITS], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60
-    )
+    (words,) = re.findall(r"^\$ python (-I -m digit_reader \S+)", (EXAMPLE / "README.md").read_text(), flags=re.MULTILINE)
+    result = subprocess.run([python, *words.split()], cwd=EXAMPLE, capture_output=True, text=True, check=True, timeout=60)
     digits, verdict = result.stdout.splitlines()
     assert len(digits) == 898
     assert verdict == "880 of 898 right (98.00%)"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
+import venv
 import zipfile
 from pathlib import Path
 
@@ -15,6 +17,16 @@ from tests.projects import REPOSITORY, built_wheel, environment
 from tests.setuptoolsmith import bdist_wheel, hatch_wheel, manifest_of, shipped
 
 EXAMPLE = REPOSITORY / "examples" / "setuptools-cython"
+
+
+def printed_by_the_readme(wheel: Path, project: Path, environment_folder: Path) -> str:
+    """Install the wheel, and run the README's program in the project's folder, where its sources are."""
+    venv.create(environment_folder, with_pip=False)
+    python = environment_folder / "bin" / "python"
+    uv = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--offline", "--no-cache", "--no-deps"]
+    subprocess.run([*uv, "--python", python, wheel], check=True, timeout=60)
+    (program,) = re.findall(r'^\$ python -I -c "(.+)"', (EXAMPLE / "README.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return subprocess.run([python, "-I", "-c", program], cwd=project, capture_output=True, text=True, check=True, timeout=60).stdout
 
 
 @pytest.mark.slow
@@ -33,6 +45,7 @@ def test_the_example_is_small_and_finds_what_is_nearest(tmp_path: Path) -> None:
     manifest = manifest_of(wheel)
     assert {step.optimizer for step in manifest.steps if step.changes} == {"test_data", "exclude", "strip"}
     assert manifest.findings == ()
+    assert printed_by_the_readme(wheel, project, tmp_path / "venv") == "1\n"
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path / "installed")
     shutil.copytree(project / "nearest" / "tests", tmp_path / "installed" / "checks")

@@ -102,7 +102,7 @@ def only(findings: tuple[Finding, ...], code: str, pattern: str, path: str | Non
     assert re.fullmatch(rf"plugin mlbundle-bad: {pattern}", finding.message), finding.message
 
 
-SHORT = {"timeout": 0.5}
+SHORT = {"timeout": 0.2}
 """For calls that hang; others take less, or end in the same way."""
 
 ONE = "the original stays"
@@ -186,15 +186,20 @@ IN_A_PLAN = {
     "plans what is none": ("yield 3", "MB101", r"failed while planning \(TypeError: plan\(\) gave 3, which is no change\); .*"),
     "writes to the artifact": ("(PROJECT / 'dist/application/app/one.txt').write_text('')", "MB122", f"tried to write .*; {OUT}"),
     "writes to where it read": ("context.local(bundle['app/one.txt']).write_text('')", "MB123", f"changed app/one.txt, .*; {OUT}"),
+    "asks for a file that it made up": (
+        "from dataclasses import replace; context.local(replace(bundle['app/one.txt'], path=str(PROJECT / 'precious.txt')))",
+        "MB125",
+        f"asks for .*/project/precious.txt, which is no file of the bundle; {OUT}",
+    ),
     "changes its options": ("object.__setattr__(self.options, 'include', ('nothing',))", "MB123", f"changed its own options; {OUT}"),
     "replaces its options": ("self.options = 3", "MB123", f"changed its own options; {OUT}"),
     "hides a hang": (
         "try: context.examine('x', list(bundle.values()), lambda file: time.sleep(600))\nexcept Exception: pass",
         "MB121",
-        f"took longer than 0.5 seconds in one call and was given up; {OUT}; if it needs more, raise `timeout` in .tool.mlbundle.bad.",
+        f"took longer than 0.2 seconds in one call and was given up; {OUT}; if it needs more, raise `timeout` in .tool.mlbundle.bad.",
     ),
-    "sleeps": ("time.sleep(600)", "MB121", f"took longer than 0.5 seconds in one call and was given up; {OUT}; .*"),
-    "computes for ever": ("while True: pass", "MB121", f"took longer than 0.5 seconds in one call and was given up; {OUT}; .*"),
+    "sleeps": ("time.sleep(600)", "MB121", f"took longer than 0.2 seconds in one call and was given up; {OUT}; .*"),
+    "computes for ever": ("while True: pass", "MB121", f"took longer than 0.2 seconds in one call and was given up; {OUT}; .*"),
     "examines what is no JSON": ("context.examine('x', list(bundle.values()), lambda file: {1})", "MB101", r"failed .*TypeError: .*"),
     "exits while it examines": ("context.examine('x', list(bundle.values()), sys.exit)", "MB101", r"failed .*raised SystemExit: .*"),
 }
@@ -211,6 +216,11 @@ def test_a_step_whose_plan_goes_wrong_is_left_out(project: Project, case: str) -
     only(manifest.findings, code, pattern)
     assert project.contents() == ORIGINAL
     assert (project.folder / "precious.txt").read_text() == "precious"
+
+
+def test_a_folder_that_is_there_may_be_made_once_more(project: Project) -> None:
+    install(project, PLANS, "os.makedirs(PROJECT / 'dist', exist_ok=True)")
+    assert project.build().findings == ()
 
 
 def test_a_plan_that_spoils_the_bundle_spoils_its_own(project: Project) -> None:
@@ -236,11 +246,14 @@ CHANGES = {
     "Add(path='a', reason='x', content=DiskContent(Path('/absent')))": r"add of a was refused: its content cannot be read \(FileNotFound.*",
     "Rewrite(path='app/one.txt', reason='x', saves=10**9)": "a change was refused: it claims to save 1000000000 of 200 bytes",
     "Rewrite(path='app/one.txt', reason='x', saves='all')": "a change was refused: it claims to save 'all' of 200 bytes",
+    "Rewrite(path='app/one.txt', reason='x', key='x' * 1000001)": "a change was refused: its key is no line of at most 1,000,000 .*",
     "Rewrite(path='app/one.txt', reason='x', key=3)": "a change was refused: its key is no line of .*",
     "Link(path='app/one.txt', reason='x', target='/etc/passwd')": "link was refused: its target '/etc/passwd' is no other file of .*",
     "Convert(path='app/one.txt', reason='x', sources=['app/one.txt'], outputs=())": "a change was refused: its sources, .* no tuples .*",
     "Convert(path='app/one.txt', reason='x', sources=('app/one.txt',), outputs=('../x',))": "convert was refused: ../x: the path leaves .*",
     "__import__('hatch_mlbundle.model').model.Tell(path='a', reason='x', render=repr)": "a change was refused: Tell is no change .*",
+    "Drop.__new__(Drop)": "a change was refused: its path is no line of at most 1,000 characters",
+    "Convert(path='app/one.txt', reason='x', sources=('app/one.txt',), outputs=(), may_grow=3)": "a change was refused: its may_grow .*",
     "type('Mine', (Drop,), {})(path='app/one.txt', reason='x')": "a change was refused: Mine is no change that a plugin may ask for",
 }
 
@@ -283,7 +296,7 @@ def test_a_new_file_is_read_once(project: Project) -> None:
     ("content", "code", "pattern"),
     [
         ("Endless", "MB125", f"gives more than 256,000,000 bytes for one new file; {OUT}"),
-        ("Stuck", "MB121", f"took longer than 0.5 seconds in one call and was given up; {OUT}; .*"),
+        ("Stuck", "MB121", f"took longer than 0.2 seconds in one call and was given up; {OUT}; .*"),
     ],
 )
 def test_a_new_file_without_an_end_is_given_up(project: Project, content: str, code: str, pattern: str) -> None:
@@ -357,7 +370,7 @@ def test_a_rewriting_that_hangs_leaves_its_step_out_and_the_others_run(project: 
         registry = project.site.registry()
         config = read_config({"optimizers": ["bad", "good"], "bad": SHORT}, registry.option_types())
         manifest = optimize(prepare(config, registry, project=project.folder), project.artifact).manifest
-    only(manifest.findings, "MB121", f"took longer than 0.5 seconds in one call and was given up; {OUT}; .*")
+    only(manifest.findings, "MB121", f"took longer than 0.2 seconds in one call and was given up; {OUT}; .*")
     assert project.contents() == {name: data for name, data in ORIGINAL.items() if name != "app/two.txt"}
 
 
@@ -365,6 +378,8 @@ def test_a_rewriting_that_hangs_leaves_its_step_out_and_the_others_run(project: 
     ("method", "body"),
     [
         ("__init__(self, options)", "raise ValueError('no')"),
+        ("__init__(self, options)", "self.options = None"),
+        ("__init__(self, options)", "self.options = type('Odd', (Options,), {'__eq__': lambda *_: 1 / 0})()"),
         ("programs(self)", "return {'x': 3}"),
         ("programs(self)", "return 3"),
         ("programs(self)", "sys.exit()"),
@@ -403,11 +418,11 @@ class Bad(Optimizer):
 
 IN_A_CONVERSION = {
     "returns nothing": ("return None", "MB125", "gives NoneType for details; the originals stay"),
-    "writes what it did not plan": ("(task.target / 'x').write_text('x'); return {}", "MB103", ".*: it wrote x, which it did not plan, .*"),
-    "makes a pipe": ("made.unlink(); os.mkfifo(made); return {}", "MB103", ".*: it wrote app/both.txt, which .* is no plain file; .*"),
+    "writes what it did not plan": ("(task.target / 'x').write_text('x'); return {}", "MB103", ".*: it wrote x, which it did not plan; .*"),
+    "makes a pipe": ("made.unlink(); os.mkfifo(made); return {}", "MB103", ".*: it wrote app/both.txt, which is no plain file; .*"),
     "removes its folders": ("import shutil; shutil.rmtree(task.target); shutil.rmtree(task.scratch); return {}", "", ""),
     "changes a source": ("task.sources['app/two.txt'].write_text('x'); return {}", "MB123", "changed app/two.txt, .*; the originals stay"),
-    "links its output": ("made.unlink(); made.symlink_to('/etc/passwd'); return {}", "MB103", ".*: it wrote app/both.txt, which .*"),
+    "links its output": ("made.unlink(); made.symlink_to('/etc/passwd'); return {}", "MB103", ".*: it wrote app/both.txt, which is no .*"),
 }
 
 

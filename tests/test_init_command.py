@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,7 +16,7 @@ import pytest
 
 from hatch_mlbundle.adapters.project import project_config
 from hatch_mlbundle.cli import main
-from hatch_mlbundle.initial.toml_file import added
+from hatch_mlbundle.initial.toml_file import added, without_table
 from hatch_mlbundle.manifest import SUFFIX, Manifest
 from hatch_mlbundle.plugins import load_registry
 from tests.bundles.wheelsmith import build_wheel
@@ -194,6 +195,22 @@ def test_what_is_written_for_a_frozen_application_builds(tmp_path: Path, init: I
     assert main(["check", str(bundle)]) == 0
 
 
+def test_names_that_no_toml_and_no_line_can_hold_are_left_out(tmp_path: Path, init: Init) -> None:
+    (tmp_path / os.fsdecode(b"bad\x1b[31m\xff.spec")).write_text("Analysis([])\n")
+    done = init(tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert r"next: bad\x1b[31m\udcff.spec: add two lines" in done.stdout
+    assert "bad" not in (tmp_path / "pyproject.toml").read_text()
+
+
+def test_scripts_whose_names_no_toml_can_hold_are_left_out(tmp_path: Path, init: Init) -> None:
+    points = r'{"console_scripts": ["a\x7f=a:b", "\ud800=a:b"]}'
+    (tmp_path / "setup.py").write_text(f"from setuptools import setup\nsetup(name='a', entry_points={points})\n")
+    done = init(tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert '"--help"' not in (tmp_path / "pyproject.toml").read_text()
+
+
 def test_a_spec_file_is_told_of(tmp_path: Path, init: Init) -> None:
     (tmp_path / "app.spec").write_text("a = Analysis(['app.py'])\npyz = PYZ(a.pure)\n")
     assert "next: app.spec: add two lines before PYZ" in init(tmp_path).stdout
@@ -261,6 +278,20 @@ def test_a_configuration_stays_unless_it_is_to_be_replaced(tmp_path: Path, init:
     once = (project / "pyproject.toml").read_bytes()
     assert init(project, "--replace").returncode == 0
     assert tomllib.loads(once.decode()) == written(project)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("last", ["", "end"])
+def test_what_is_replaced_takes_no_comment_of_another_table_with_it(end: str, last: str) -> None:
+    ours = "[tool.mlbundle] # mine\n# mine\nstrict = true\n\n# mine\n\n"
+    others = "# of x\n# more of x\n[tool.x]\ny = [\n  # of it\n  [1],\n]\n# of the list\n[[tool.list]]\n"
+    text = f"# first\n\n{ours}{others}[tool.mlbundle.strip]\n# of the second\n[[tool.list]]\n# {last}".replace("\n", end)
+    assert without_table(text) == f"# first\n\n{others}# of the second\n[[tool.list]]\n# {last}".replace("\n", end)
+
+
+def test_replacing_again_changes_nothing() -> None:
+    once = added(without_table("[tool.x]\n\n[tool.mlbundle]\nstrict = true\n"), "", "[tool.mlbundle]\n")
+    assert added(without_table(once), "", "[tool.mlbundle]\n") == once == "[tool.x]\n\n[tool.mlbundle]\n"
 
 
 def test_a_hook_with_options_is_a_configuration(tmp_path: Path, init: Init) -> None:

@@ -323,3 +323,16 @@ def test_an_inspector_that_cannot_be_made_is_named(site: Installed) -> None:
     odd = "class Odd(Tells):\n    def __init__(self): raise OSError('no\\nway')"
     site.add("mlbundle-odd", f"{HEAD}{INSPECTOR}\n{odd}\n{registering('Odd', 'inspectors')}")
     assert site.fault("MB106") == "plugin mlbundle-odd cannot be loaded (OSError: no way); reinstall or uninstall it"
+
+
+def test_a_distribution_without_a_name_is_told_of(site: Site) -> None:
+    site.add("mlbundle-good", HEAD + registering("Demo"))
+    for name, files in {"half": {}, "nameless": {"METADATA": "Metadata-Version: 2.1\n"}}.items():
+        info = site.folder / f"{name}-1.0.dist-info"
+        info.mkdir()
+        for each, text in {**files, "entry_points.txt": f"[mlbundle]\nmain = absent_{name}\n"}.items():
+            (info / each).write_text(text)
+    registry = site.registry()
+    assert registry["demo"].distribution == "mlbundle-good"
+    assert [fault.code for fault in registry.faults] == ["MB106", "MB106"]
+    assert [name in fault.line for name, fault in zip(["absent_half", "absent_nameless"], registry.faults, strict=True)] == [True, True]

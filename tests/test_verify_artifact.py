@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -323,6 +325,27 @@ def test_an_image_is_compared_by_layer_and_file(home: Path, verify: Verify, form
     assert verify(first)[0] == 0
     found = verify.differences(second, manifest_of(first))
     assert [each for each in found if each[0] != "artifact"] == [("layer", "changed", "2"), ("file", "changed", "app/b")]
+
+
+@pytest.mark.skipif(not (shutil.which("gpg") and shutil.which("gpg-agent")), reason="gpg or its agent is not there")
+def test_the_artifact_follows_from_a_manifest_that_is_signed(wheel: Path, verify: Verify) -> None:
+    def gpg(*arguments: object) -> int:
+        command = ["gpg", "--batch", "--quiet", "--passphrase", "", *map(str, arguments)]
+        return subprocess.run(command, env={**os.environ, "GNUPGHOME": keys}, capture_output=True, check=False, timeout=60).returncode
+
+    manifest = manifest_of(wheel)
+    signature = f"{manifest}.asc"
+    with tempfile.TemporaryDirectory(prefix="gpg") as keys:  # a socket's path may have 107 bytes
+        try:
+            assert gpg("--quick-generate-key", "release@example.org", "ed25519", "sign", "never") == 0
+            assert gpg("--detach-sign", "--armor", manifest) == 0
+            assert (gpg("--verify", signature, manifest), verify(wheel)[0]) == (0, 0)
+            rezipped(wheel, lambda members: members.update({"pkg/__init__.py": b"x = 2\n"}))
+            assert (gpg("--verify", signature, manifest), verify(wheel)[0]) == (0, 1)
+            tamper(wheel, lambda document: document.update(generator="another"))
+            assert gpg("--verify", signature, manifest) == 1
+        finally:
+            subprocess.run(["gpgconf", "--homedir", keys, "--kill", "all"], check=False, timeout=60)
 
 
 def test_the_report_fits_a_terminal(wheel: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,12 +9,14 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hatch_mlbundle import crash
-from hatch_mlbundle.application import Result
-from hatch_mlbundle.beside import COMPANIONS, TELLING, beside, saved_manifest_path
 from hatch_mlbundle.errors import MlbundleError
-from hatch_mlbundle.job import Job
+
+if TYPE_CHECKING:
+    from hatch_mlbundle.application import Result
+    from hatch_mlbundle.job import Job
 
 
 @contextmanager
@@ -46,6 +48,8 @@ def ended_by_termination() -> Iterator[None]:
 
 def remove_what_tells(job: Job, wheel: Path) -> None:
     """Remove the manifest, reports and companions of a wheel that is no more, or is another by now."""
+    from hatch_mlbundle.beside import COMPANIONS, TELLING, beside
+
     for suffix in TELLING:
         beside(job, wheel, suffix).unlink(missing_ok=True)
     shutil.rmtree(beside(job, wheel, COMPANIONS), ignore_errors=True)
@@ -53,6 +57,7 @@ def remove_what_tells(job: Job, wheel: Path) -> None:
 
 def summary_lines(job: Job, result: Result, artifact: Path) -> list[str]:
     """Return what was saved, as a terminal of 80 columns shows it; the manifest's path is relative where it lies in the project."""
+    from hatch_mlbundle.beside import saved_manifest_path
     from hatch_mlbundle.reports.terminal import as_text, summary  # not before there is something to show
 
     place = saved_manifest_path(job, artifact)

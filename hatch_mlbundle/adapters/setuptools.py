@@ -11,32 +11,35 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from setuptools import Distribution
-from setuptools.errors import ModuleError
 
 from hatch_mlbundle.adapters.ending import ended_by_termination, one_line, summary_lines
-from hatch_mlbundle.adapters.project import project_config
-from hatch_mlbundle.adapters.tree_build import TreeBuild, work_folder
 from hatch_mlbundle.atomic import make_folder
 from hatch_mlbundle.cache import link_or_copy
 from hatch_mlbundle.epoch import source_date_epoch
-from hatch_mlbundle.job import Job, prepare
-from hatch_mlbundle.plugins import load_registry
 
 if TYPE_CHECKING:
     from setuptools.command.bdist_wheel import bdist_wheel
+
+    from hatch_mlbundle.adapters.tree_build import TreeBuild
+    from hatch_mlbundle.job import Job
 else:
     bdist_wheel = object  # the distribution's own class, whatever that is, comes in when there is one
 
 _LOG = logging.getLogger(__name__)
-_FRONT_ENDS_OWN = re.compile(r"\.tmp-\w{8}")
-"""The folder that `setuptools.build_meta` builds in, within the one that it was asked for, and carries only the wheel out of."""
+_BUILD_METAS_OWN = re.compile(r"(\.tmp-|tmp)\w{8}")
+"""The folder that `setuptools.build_meta` builds in, within the one that it was asked for, and carries only the wheel out of.
+
+Its name begins with a dot since setuptools 65.6.
+"""
 
 
 def install(dist: Distribution) -> None:
     """Let the distribution's `bdist_wheel`, whatever other plugins and setup.py made of it, optimize; a second time changes nothing."""
+    from distutils.errors import DistutilsModuleError  # setuptools.errors has it since 59.1; once setuptools is there, this is its own
+
     try:
         command = dist.get_command_class("bdist_wheel")
-    except (ImportError, ModuleError):  # a setuptools before 70.1 builds wheels only where `wheel` is installed
+    except (ImportError, DistutilsModuleError):  # a setuptools before 70.1 builds wheels only where `wheel` is installed
         return
     if not issubclass(command, OptimizingWheel):
         dist.cmdclass["bdist_wheel"] = type("bdist_wheel", (OptimizingWheel, command), {})
@@ -49,11 +52,13 @@ class OptimizingWheel(bdist_wheel):
 
     def run(self) -> None:
         """Check configuration and tools, then build; what `bdist_wheel` puts into `dist_dir` is exchanged for our wheel."""
+        from hatch_mlbundle.adapters.tree_build import TreeBuild, work_folder  # most commands are others: editable installs, egg_info
+
         with one_line(_abort):
             job = _prepared()
         given, compression = Path(cast("str", self.dist_dir)), self.compression
         bdist: Any = self.get_finalized_command("bdist")
-        with work_folder(Path(bdist.bdist_base, "mlbundle")) as folder:
+        with work_folder(Path(bdist.bdist_base, "mlbundle-work.tmp")) as folder:
             build = TreeBuild(job, folder, _asked_for(given))
             self._tree_build, self.dist_dir = build, str(build.zipped)
             try:
@@ -107,10 +112,15 @@ class OptimizingWheel(bdist_wheel):
 def _asked_for(dist_dir: Path) -> Path:
     """Return the folder that whoever asked for the build named, which is not always that which `bdist_wheel` is given."""
     folder = dist_dir.absolute()
-    return folder.parent if _FRONT_ENDS_OWN.fullmatch(folder.name) else folder
+    own = "setuptools.build_meta" in sys.modules and _BUILD_METAS_OWN.fullmatch(folder.name)
+    return folder.parent if own else folder
 
 
 def _prepared() -> Job:
+    from hatch_mlbundle.adapters.project import project_config
+    from hatch_mlbundle.job import prepare
+    from hatch_mlbundle.plugins import load_registry
+
     source_date_epoch()
     registry = load_registry()
     root = Path.cwd()

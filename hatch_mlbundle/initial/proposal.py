@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from hatch_mlbundle.config import DEFAULT_OPTIMIZERS
 from hatch_mlbundle.plugins import OURS, Registry, optimizer_entries
+from hatch_mlbundle.printable import printable
 from hatch_mlbundle.reference import OptimizerEntry
 from hatch_mlbundle.units import format_size
 
@@ -175,7 +176,7 @@ def _roomy(size: int) -> str:
 
 def _verify(project: Project, artifact: Artifact | None, kind: str) -> list[str]:
     """Return the commands that run before and after: those that are sure to work, and as comments those to be seen to."""
-    sure, unsure = _commands(project, artifact, kind)
+    sure, unsure = (_writable(commands) for commands in _commands(project, artifact, kind))
     large = sorted(project.requires & _LARGE) if kind == "wheel" else []
     if large:
         sure, unsure = [], [*sure, *unsure]
@@ -191,6 +192,11 @@ def _verify(project: Project, artifact: Artifact | None, kind: str) -> list[str]
     for command in unsure:
         lines += _out(["[[tool.mlbundle.verify.commands]]", f"run = {_list(command)}"])
     return lines
+
+
+def _writable(commands: Iterable[list[str]]) -> list[list[str]]:
+    """Return the commands that TOML can hold, and that a person can read: a file's name may be neither."""
+    return [command for command in commands if all(part.isprintable() for part in command)]
 
 
 def _commands(project: Project, artifact: Artifact | None, kind: str) -> tuple[list[list[str]], list[list[str]]]:
@@ -239,7 +245,7 @@ def _notes(project: Project, artifact: Artifact | None, kind: str, hook: str) ->
 def _comment(text: str, indent: str = "") -> list[str]:
     prefix = f"{indent}# "
     return textwrap.fill(
-        text, _WIDTH, initial_indent=prefix, subsequent_indent=prefix, break_long_words=False, break_on_hyphens=False
+        printable(text), _WIDTH, initial_indent=prefix, subsequent_indent=prefix, break_long_words=False, break_on_hyphens=False
     ).split("\n")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import tomlkit
@@ -34,12 +34,15 @@ def added(text: str, requirement: str, tables: str) -> str:
 
 
 def without_table(text: str) -> str:
-    """Return the file's text without [tool.mlbundle] and the tables below it; raises ConfigurationError where that cannot be done."""
+    """Return the file's text without [tool.mlbundle] and the tables below it; raises ConfigurationError where that cannot be done.
+
+    Comments right above another table stay with it; empty lines at the end go.
+    """
     before = tomllib.loads(text)
     try:
         document: Any = tomlkit.parse(text)
         document["tool"].remove("mlbundle")
-        new = tomlkit.dumps(document)
+        new = _with_comments_above_tables(tomlkit.dumps(document), text)
         kept = tomllib.loads(new)
     except (TOMLKitError, tomllib.TOMLDecodeError, KeyError, AttributeError, TypeError) as error:
         raise ConfigurationError(
@@ -52,6 +55,35 @@ def without_table(text: str) -> str:
     ):
         raise ConfigurationError(["pyproject.toml: [tool.mlbundle] cannot be taken out by itself; remove it, and run this again"])
     return new
+
+
+def _with_comments_above_tables(text: str, before: str) -> str:
+    """Return the text with the comments that stood right above its tables before, and without empty lines at its end.
+
+    To tomlkit these comments are part of the table that is gone.
+    """
+    stood, result = _commented_headers(before), list[str]()
+    for line in text.splitlines(keepends=True):
+        if _is_header(line):
+            comments = next((above for above, header in stood if header == line), [])
+            result += comments if comments != result[len(result) - len(comments) :] else []
+        result.append(line)
+    while result and not result[-1].strip():
+        result.pop()
+    return "".join(result)
+
+
+def _commented_headers(text: str) -> Iterator[tuple[list[str], str]]:
+    """Yield what opens each table, with the comments in the lines right above it."""
+    comments: list[str] = []
+    for line in text.splitlines(keepends=True):
+        if _is_header(line):
+            yield comments, line
+        comments = [*comments, line] if line.lstrip().startswith("#") else []
+
+
+def _is_header(line: str) -> bool:
+    return line.lstrip().startswith("[")
 
 
 def configuration(text: str) -> object:

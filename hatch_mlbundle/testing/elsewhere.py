@@ -67,7 +67,8 @@ def records_elsewhere(cases: Sequence[Case]) -> list[tuple[Record, ...]]:
     requests = [_request(case) for case in cases]
     with tempfile.TemporaryDirectory(prefix="mlbundle-testing-") as folder:
         started = [_start(requests, each, Path(folder) / str(number)) for number, each in enumerate(SURROUNDINGS)]
-        return list(zip(*[_finish(cases[0], process, place) for process, place in started], strict=True))
+        ended = [(process.communicate()[0], process.returncode, place) for process, place in started]
+        return list(zip(*[_records(cases[0], *each) for each in ended], strict=True))
 
 
 def _request(case: Case) -> _Request:
@@ -96,11 +97,10 @@ def _start(requests: Sequence[_Request], surroundings: Surroundings, folder: Pat
     return process, folder / "records"
 
 
-def _finish(case: Case, process: subprocess.Popen[str], place: Path) -> list[Record]:
-    output, _ = process.communicate()
-    if process.returncode:
+def _records(case: Case, output: str, exit_code: int, place: Path) -> list[Record]:
+    if exit_code:
         last = output.strip().rpartition("\n")[2]
-        raise broken("deterministic", case, f"the same run failed in another process (exit code {process.returncode}: {last})")
+        raise broken("deterministic", case, f"the same run failed in another process (exit code {exit_code}: {last})")
     records: list[Record] = pickle.loads(place.read_bytes())  # noqa: S301 - written by the process that we started
     return records
 

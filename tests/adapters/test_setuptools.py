@@ -242,6 +242,40 @@ def test_later_commands_find_the_wheel_where_it_was_to_be(tmp_path: Path) -> Non
     assert result.stdout.splitlines()[-1] == "told ['out/wheels/tiny_app-1.0-py3-none-any.whl'] out/wheels"
 
 
+@pytest.mark.parametrize("folder", ["out/.tmp-a1b2c3_9", "out/tmpa1b2c3_9"])
+def test_what_lies_beside_the_wheel_outlives_the_folder_that_build_meta_makes_in_the_one_it_was_given(tmp_path: Path, folder: str) -> None:
+    project = setuptools_project(tmp_path, setup="import setuptools.build_meta\n" + SETUP)
+    (project / folder).mkdir(parents=True)
+    result = bdist_wheel(project, f"--dist-dir={folder}")
+    (wheel,) = (project / folder).iterdir()
+    assert result.stdout.splitlines()[-1] == f"manifest: out/{wheel.name}{SUFFIX}"
+    assert (project / "out" / f"{wheel.name}{SUFFIX}").is_file()
+
+
+def test_a_package_of_our_name_where_bdist_works_stays(tmp_path: Path) -> None:
+    project = setuptools_project(tmp_path)
+    package = tiny_package(project / "mlbundle")
+    (project / "setup.cfg").write_text("[bdist]\nbdist_base = .\n")
+    wheel_of(project)
+    assert (package / "tiny_app" / "__init__.py").is_file()
+
+
+def test_a_folder_that_is_only_called_like_build_metas_is_the_one_asked_for(tmp_path: Path) -> None:
+    project = setuptools_project(tmp_path)
+    bdist_wheel(project, "--dist-dir=out/tmpa1b2c3_9")
+    assert [path.name for path in (project / "out").iterdir()] == ["tmpa1b2c3_9"]
+    assert len(list((project / "out" / "tmpa1b2c3_9").iterdir())) == 2
+
+
+def test_commands_that_build_no_wheel_import_none_of_the_work(tmp_path: Path) -> None:
+    ours = "\nimport sys\nprint('ours', sum(name.startswith('hatch_mlbundle') for name in sys.modules), 'rich' in sys.modules)\n"
+    project = setuptools_project(tmp_path, setup=SETUP + ours)
+    result = subprocess.run([*SETUP_PY, "-q", "egg_info"], cwd=project, env=environment(), capture_output=True, text=True, check=True)
+    count, rich = result.stdout.splitlines()[-1].removeprefix("ours ").split()
+    assert 2 < int(count) < 20
+    assert rich == "False"
+
+
 def test_a_project_without_the_table_is_left_alone_and_imports_nothing_of_ours(tmp_path: Path) -> None:
     ours = "\nimport sys\nprint('ours', sorted(name for name in sys.modules if name.startswith('hatch_mlbundle')))\n"
     project = setuptools_project(tmp_path, "[tool.other]\nneeds = 'mlbundle'\n", setup=SETUP + ours)

@@ -7,9 +7,11 @@ FROZEN = "tests/test_examples_frozen.py"
 IMAGE = "tests/bundles/images"
 READER = "tests/test_example_digit_reader.py"
 REBUILD = "tests/rebuilding/test_rebuild_command.py"
+RELEASE = f"{REBUILD}::test_a_release_is_compared_with_what_the_project_gives_now_and_the_examples_of_the_help_work"
 CYTHON = "tests/test_example_setuptools_cython.py::test_the_example_is_small_and_finds_what_is_nearest"
 TRACE = "tests/tracing/test_trace_frozen.py::test_runs_are_united_and_what_is_gone_leaves"
 STORE = "tests/runtime/test_model_store.py"
+VERIFY = "tests/test_verify_artifact.py"
 
 BREACH = "tests/test_check_command.py::test_the_table_goes_to_standard_output_and_breaches_to_standard_error"
 ONNX = "plugins/mlbundle-onnx/tests/test_onnx_quantize.py"
@@ -46,14 +48,14 @@ RUN_ELSEWHERE: dict[str, str] = {
     r"dist/frozen-onnx/frozen-onnx ": f"{FROZEN}::test_onnx",
     # installs or builds
     r"pip install \. build$": READER,
-    r"pip install -e \S+ -e plugins/": CI,
+    r"pip install -r tests/requirements\.txt": CI,
     r"pytest -n auto": CI,
     r"(ruff|mypy|sphinx-build)\b": CI,
     r"python docs/update\.py$": "tests/test_documented.py::test_the_tables_of_options_are_up_to_date",
     r"python -m build --wheel --no-isolation": f"{READER}::build_copy",
     r"pip install \.\./\.\. build$": f"{READER}::build_copy",
     r"pip install dist/": f"{READER}::test_installed_it_reads_the_held_out_digits_as_the_readme_says",
-    r"python -m digit_reader ": f"{READER}::test_installed_it_reads_the_held_out_digits_as_the_readme_says",
+    r"python -I -m digit_reader ": f"{READER}::test_installed_it_reads_the_held_out_digits_as_the_readme_says",
     r"pip install editables pytest$": f"{READER}::test_its_own_tests_pass_where_it_is_editable",
     r"pip install --no-build-isolation -e \.$": f"{READER}::test_its_own_tests_pass_where_it_is_editable",
     r"python -m pytest digit_reader$": f"{READER}::test_its_own_tests_pass_where_it_is_editable",
@@ -68,11 +70,13 @@ RUN_ELSEWHERE: dict[str, str] = {
     # goes on, or elsewhere
     r"mlbundle rebuild --check": f"{REBUILD}::test_a_project_that_is_optimized_is_reproducible",
     r"SOURCE_DATE_EPOCH=\d+ mlbundle rebuild ": f"{REBUILD}::test_the_umask_is_found_to_be_what_makes_the_difference",
-    r"(pip download|mlbundle rebuild --against) ": f"{REBUILD}::test_a_release_is_compared_with_what_the_project_gives_now",
+    r"(pip download|mlbundle rebuild --against) ": RELEASE,
     r"pip install \.\./\.\. build cython": CYTHON,
-    r"python -c from nearest import": CYTHON,
+    r"python -I -c from nearest import": CYTHON,
     r"mlbundle init$": "tests/test_init_command.py::test_a_hatch_project_gets_requirement_hook_steps_and_a_command",
     r"python -m build --wheel$": "tests/test_other_back_ends.py::test_pure_python",
+    r"mlbundle verify downloads/app\.tar\.zst ": f"{VERIFY}::test_an_archive_is_compared_with_its_folder_s_manifest",
+    r"gpg --verify ": f"{VERIFY}::test_the_artifact_follows_from_a_manifest_that_is_signed",
     r"gdb -ex": "tests/binaries/test_elf_debug.py::test_gdb_finds_source_lines_and_local_functions",
     r"debuginfod -F ": "tests/binaries/test_elf_debug.py::test_it_lies_where_debuggers_look",
     r"rsync -a --delete ": "tests/test_models_beside.py::test_a_further_run_tells_of_models_that_left_before_and_takes_them_along",
@@ -85,6 +89,9 @@ RUN_ELSEWHERE: dict[str, str] = {
     r"for root in before after": "tests/test_example_container.py",
 }
 """By a pattern of a simple command, the test that runs such a one."""
+
+NOT_RUN: dict[str, str] = {"cosign": "it asks an identity provider and a certificate authority on the network"}
+"""By its program, why no test runs a command."""
 
 WITHOUT: dict[str, tuple[str, ...]] = {
     "docs/containers.md": ("verify",),  # runs the image's own Python

@@ -19,13 +19,21 @@ FOLDERS = {
     "plain": "frozen-onnx",
 }
 WHEELS = [
+    "app-1.0-py3-none-any.whl",
     "dist/my_app-1.0-py3-none-any.whl",
     "dist/app-1.0-py3-none-any.whl",
     "dist/app-1.1-py3-none-any.whl",
     "numpy-2.3.5-py3-none-any.whl",
     "numpy-2.4.0-py3-none-any.whl",
 ]
-MANIFESTS = ["sizes/app.mlbundle.json", "old.whl.mlbundle.json", "my-app-1.0.mlbundle.json", "last.mlbundle.json"]
+MANIFESTS = [
+    "sizes/app.mlbundle.json",
+    "old.whl.mlbundle.json",
+    "my-app-1.0.mlbundle.json",
+    "last.mlbundle.json",
+    "app-1.0-py3-none-any.whl.mlbundle.json",
+    "dist/app-1.0-py3-none-any.whl.mlbundle.json",
+]
 IMAGES = ["app", "image"]
 ARCHIVES = ["app.tar", "next.tar"]
 

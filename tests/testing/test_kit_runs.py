@@ -100,7 +100,7 @@ def test_artifacts_on_disk_are_made_small(tmp_path: Path) -> None:
 
 
 def test_laws_are_tried_on_artifacts_on_disk(tmp_path: Path) -> None:
-    without = dict.fromkeys(["safe", "deterministic"], "tried elsewhere")
+    without = dict.fromkeys(["safe", "deterministic", "parallel", "cacheable"], "tried elsewhere")
     assert_laws(Trim, wheel_from(tmp_path, FILES), without=without)
     assert_laws(Trim, folder_from(tmp_path / "folder", FILES), without=without)
 

@@ -23,12 +23,12 @@ def test_one_that_keeps_them_all() -> None:
 
 def test_the_input_has_to_show_something() -> None:
     with pytest.raises(AssertionError, match="Idle changes none of the files given, and says nothing of them"):
-        assert_laws(misbehaving.Idle, FILES, without=dict.fromkeys(["safe", "deterministic"], "show nothing here"))
+        assert_laws(misbehaving.Idle, FILES, without=dict.fromkeys(["safe", "deterministic", "parallel", "cacheable"], "show nothing here"))
 
 
 def test_all_broken_laws_are_told_at_once() -> None:
     with pytest.raises(BrokenLawError) as caught:
-        assert_laws(misbehaving.Careless, FILES, without=dict.fromkeys(["safe", "deterministic"], "tried below"))
+        assert_laws(misbehaving.Careless, FILES, without=dict.fromkeys(["safe", "deterministic", "parallel", "cacheable"], "tried below"))
     assert str(caught.value) == (
         "Careless breaks the laws 'documented' and 'honest':\n"
         "  documented: the class has no docstring; its first line is what `mlbundle plugins` shows\n"

@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Iterator
 from typing import TypeAlias
 
-from hatch_mlbundle.errors import KeptError, ModelError, UnsoundResultError
+from hatch_mlbundle.errors import KeptError, ModelError
 
 from .pixels import same_pixels
 
@@ -52,7 +52,7 @@ def recompressed(data: bytes, level: int, max_pixels: int) -> bytes:
     if len(made) >= len(data):
         raise KeptError("oxipng makes it no smaller")
     if _told(before) != _told(list(chunks(made))):
-        raise UnsoundResultError("what it says beside its pixels is another")
+        raise KeptError("oxipng would change what it says beside its pixels")
     same_pixels(data, made, "PNG")
     return made
 
@@ -83,11 +83,12 @@ def _refuse(found: list[Chunk], max_pixels: int) -> None:
     unknown = sorted({kind for kind, _ in found} - _KNOWN)
     if unknown:
         raise KeptError(f"its chunk {unknown[0].decode('ascii', 'replace')!r} may depend on how the pixels are stored")
-    if int.from_bytes(head[:4], "big") * int.from_bytes(head[4:8], "big") > max_pixels:
+    frames = sum(kind == b"fcTL" for kind, _ in found)
+    if int.from_bytes(head[:4], "big") * int.from_bytes(head[4:8], "big") * max(frames, 1) > max_pixels:
         raise KeptError("it has more pixels than `max-pixels`")
     if head[8] == 16 and _CHANNELS.get(head[9], 0) > 1:
         raise KeptError("its channels have 16 bits each, of which Pillow would compare eight")
-    if sum(kind == b"fcTL" for kind, _ in found) > _MOST_FRAMES:
+    if frames > _MOST_FRAMES:
         raise KeptError(f"it has more than {_MOST_FRAMES} frames")
 
 

@@ -1,7 +1,6 @@
 """Take out of an SVG what nobody sees, by scour, and prove that its elements are the same.
 
-Groups, identifiers, classes, styles, titles and descriptions stay: scripts and style sheets of the page reach them. Numbers keep all
-their digits.
+Groups, attributes, titles and descriptions stay: scripts and style sheets of the page reach them. Numbers keep all their digits.
 """
 
 from __future__ import annotations
@@ -9,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from typing import Any
+from xml.dom import minidom
 from xml.etree import ElementTree as ET
 
 from hatch_mlbundle.errors import KeptError, UnsoundResultError
@@ -36,10 +36,20 @@ _EDITORS = (
 )
 """How the namespaces of drawing programs begin, whose elements and attributes only these read."""
 
-_SAID = ("id", "class", "href", "{http://www.w3.org/1999/xlink}href")
 _ALIVE = re.compile(
-    rb"<!ENTITY|<\?xml-stylesheet|<(?:\w+:)?(?:script|foreignObject|animate\w*|set|handler)\b|\son\w+\s*=|xml:space", re.IGNORECASE
+    rb"<!ENTITY|<\?xml-stylesheet|<(?:\w+:)?(?:script|foreignObject|animate\w*|set|handler)\b|\son\w+\s*=|xml:space|white-space",
+    re.IGNORECASE,
 )
+_SHAPES = frozenset({"d", "points", "transform"})
+_NUMBERS = _SHAPES | {"gradientTransform", "height", "patternTransform", "version", "viewBox", "width"}
+_SEEN = _NUMBERS | {"class", "href", "id", "xmlns"}
+"""The attributes whose numbers are written otherwise, and all that scour sees. It would move others up to groups, and leave those out that
+have their default value: both changes what is shown where a style sheet has a rule for them, or where `use` shows the element elsewhere."""
+_HIDDEN = "data-mlbundle-"
+_CAPS = ("round", "square")
+"""One of these line caps is put on every path, in turn, for scour moves up what all in a group have: segments without length are seen
+then, or by markers on them, and scour lets them be."""
+
 _LICENCE = re.compile(rb"copyright|licen[cs]e|SPDX|\(c\)|\xc2\xa9|all rights reserved", re.IGNORECASE)
 _DECLARED = re.compile(rb"(?:\xef\xbb\xbf)?\s*<\?xml[^>]*?encoding\s*=\s*[\"']([\w.-]+)")
 _COMMENT = re.compile(rb"<!--(.*?)-->", re.DOTALL)
@@ -53,11 +63,13 @@ def minified(text: bytes) -> bytes:
         raise KeptError(f"it holds more than a drawing: {alive[0].decode('ascii', 'replace').strip()}")
     if _encoding_of(text) != "utf-8":
         raise KeptError("it is not in UTF-8")
+    if _HIDDEN.encode() in text:
+        raise KeptError(f"it has attributes called {_HIDDEN}...")
     before = _elements(text, KeptError)
     licensed = any(_LICENCE.search(comment) for comment in _COMMENT.findall(text))
     options = scour.parse_args([*_OPTIONS, *(() if licensed else ("--enable-comment-stripping",))])
     try:
-        made: bytes = scour.scourString(text, options).encode()
+        made = _shown(scour.scourString(_hidden(text), options)).encode()
     except Exception as error:  # scour raises whatever comes up
         raise KeptError(f"scour cannot read it ({type(error).__name__}: {' '.join(str(error).split())})") from error
     if len(made) >= len(text):
@@ -77,8 +89,28 @@ def _encoding_of(text: bytes) -> str:
     return declared[1].decode().lower() if declared else "utf-8"
 
 
+def _hidden(text: bytes) -> bytes:
+    """Return the drawing with other names for the attributes that scour is not to see."""
+    document = minidom.parseString(text)  # noqa: S318 -- no entities: _ALIVE
+    for number, element in enumerate(document.getElementsByTagName("*")):
+        for name, value in element.attributes.items():
+            if ":" not in name and name not in _SEEN:
+                element.removeAttribute(name)
+                element.setAttribute(_HIDDEN + name, value)
+        if element.localName == "path":
+            element.setAttribute("stroke-linecap", _CAPS[number % 2])
+    return document.toxml().encode()
+
+
+def _shown(text: str) -> str:
+    """Return a drawing of `_hidden` with its own attributes again."""
+    for cap in _CAPS:
+        text = text.replace(f' stroke-linecap="{cap}"', "")
+    return text.replace(f" {_HIDDEN}", " ")
+
+
 def _elements(text: bytes, fault: type[KeptError | UnsoundResultError]) -> list[Any]:
-    """Return each element in order: its depth, name, identifier, class, size and text, but for those of drawing programs."""
+    """Return each element in order, but for those of drawing programs: its depth, name, attributes and text."""
     try:
         return list(_walk(ET.fromstring(text), 0))  # noqa: S314 -- no entities: _ALIVE
     except (ET.ParseError, ValueError, LookupError) as error:
@@ -91,9 +123,10 @@ def _walk(element: ET.Element, depth: int) -> Iterator[tuple[Any, ...]]:
     name = str(element.tag)
     if _is_editors(name):
         return
-    said = tuple(element.get(key) for key in _SAID)
+    said = {key: value for key, value in element.items() if key not in _NUMBERS and not _is_editors(key)}
     sizes = tuple(element.get(key, "100%") for key in ("width", "height"))
-    yield depth, name, said, sizes, _numbers(element.get("viewBox", "")), " ".join((element.text or "").split())
+    text = "".join(element.itertext()) if name.endswith("}text") else element.text or ""
+    yield depth, name, said, _SHAPES.intersection(element.keys()), sizes, _numbers(element.get("viewBox", "")), " ".join(text.split())
     for child in element:
         yield from _walk(child, depth + 1)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import pytest
 from mlbundle_images.minify_svg import MinifySvg
@@ -23,6 +24,28 @@ def test_a_drawing() -> None:
     assert b"by hand" not in made
 
 
+@pytest.mark.parametrize(
+    "inside",
+    [
+        '<style>g{stroke:red}</style><g><path style="stroke:none" d="M 0 0 L 1.0 1.0"/></g>',
+        '<g><path id="a" fill="blue" d="M 0 0 L 1.0 1.0"/><path fill="blue" d="M 0 0 L 2.0 2.0"/></g><use href="#a"/>',
+        '<path id="a" stroke="none" fill="black" d="M 0 0 L 1.0 1.0"/><use href="#a" stroke="red"/>',
+        '<rect x="0" opacity="1" rx="0.0"/>',
+    ],
+)
+def test_attributes_stay_where_they_are(inside: str) -> None:
+    drawing = DRAWING.replace(b"<title>", f"{inside}<title>".encode())
+    told = [[dict(each.items()) for each in ET.fromstring(text).iter()] for text in (drawing, minified(drawing))]
+    numbers = ("d", "width", "height", "viewBox", "{http://www.inkscape.org/namespaces/inkscape}label")
+    one, other = ([{key: value for key, value in each.items() if key not in numbers} for each in text] for text in told)
+    assert one == other
+
+
+def test_points_stay_that_are_seen_by_their_ends_alone() -> None:
+    made = minified(DRAWING.replace(b"<title>", b'<g stroke-linecap="round"><path d="M 1.0 2.0 L 1.0 2.0"/><path d="M0 0"/></g><title>'))
+    assert b'<g stroke-linecap="round"><path d="m1 2v0"/><path d="m0 0"/></g>' in made
+
+
 def test_a_licence_stays() -> None:
     assert b"Copyright me" in minified(DRAWING.replace(b"drawn by hand", b"Copyright me"))
 
@@ -34,6 +57,8 @@ def test_a_licence_stays() -> None:
         (DRAWING.replace(b"<title>", b"<animate/><title>"), "more than a drawing"),
         (DRAWING.replace(b"<svg ", b'<!DOCTYPE svg [<!ENTITY a "aa">]><svg '), "more than a drawing"),
         (DRAWING.replace(b"<g id", b'<g onclick="x()" id'), "more than a drawing"),
+        (DRAWING.replace(b"<title>", b'<text style="white-space: pre">a  b</text><title>'), "more than a drawing"),
+        (DRAWING.replace(b"<title>", b"<text>one\n<tspan>two</tspan>\n<tspan>three</tspan></text><title>"), "change its elements"),
         (DRAWING.replace(b"UTF-8", b"ISO-8859-1"), "not in UTF-8"),
         (DRAWING.decode().encode("utf-16"), "not in UTF-8"),
         (DRAWING[:-10], "no XML"),

@@ -80,6 +80,8 @@ GREY = png("L")
         (with_chunk(png(), b"iDOT", bytes(28)), "'iDOT'"),
         (GREY[:8] + with_chunk(GREY, b"CgBI", bytes(4))[33:49] + GREY[8:], "another format"),
         (huge(100_000, 100_000), "max-pixels"),
+        (with_chunk(with_chunk(huge(7_000, 7_000), b"fcTL", bytes(26)), b"fcTL", bytes(26)), "max-pixels"),
+        (with_chunk(GREY, b"IHDR", GREY[16:29]), "beside its pixels"),
         (jpeg(), "not what its name says"),
         (b"GIF89a" + bytes(20), "not what its name says"),
     ],

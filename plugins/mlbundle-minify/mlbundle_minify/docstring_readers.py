@@ -6,9 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from hatch_mlbundle.modulesets.docstrings import why_shown
 from hatch_mlbundle.optimizer import Json
-
-from .python_facts import FRAMEWORKS
 
 
 @dataclass(slots=True)
@@ -51,8 +50,8 @@ class Readers:
         """Return why all docstrings of a module stay, or None."""
         if self.found.get(path):
             return "it reads docstrings, or sources"
-        if frameworks := sorted(FRAMEWORKS.intersection(facts["imports"])):
-            return f"{frameworks[0]} may show or parse them"
+        if shown := why_shown(self.top[path], facts["imports"]):
+            return shown
         packages = (self.top[path], *facts["imports"])
         if used := [name for name in facts["uses"] if any(name in self._functions[package] for package in packages)]:
             return f"it uses {used[0]}, which reads docstrings"

@@ -7,27 +7,13 @@ import re
 from collections.abc import Collection, Iterable, Iterator
 
 from hatch_mlbundle.model import File
+from hatch_mlbundle.modulesets.docstrings import DOCSTRING, READING_CALLS, READING_MODULES, READS, is_read_by
 from hatch_mlbundle.optimizer import Json
 from hatch_mlbundle.pysource import parse
 
 from .python_text import BOM, docstrings, encoding_of
 
-_READS = re.compile(
-    rb"__doc__|\b(?:getdoc|cleandoc|getsource|getcomments|findsource|getblock)"
-    rb"|^[ \t]*(?:import|from)[ \t]+(?:docopt|doctest|pydoc)\b",
-    re.MULTILINE,
-)
-_CALLS = frozenset({"getdoc", "cleandoc", "getcomments", "docopt", "getsource", "getsourcelines", "findsource", "getblock"})
 _MAKING = frozenset({"__call__", "__get__", "__init__", "__init_subclass__", "__new__", "__set_name__"})
-_MODULES = frozenset({"docopt", "doctest", "pydoc"})
-
-_FRAMEWORKS = """
-absl apispec autogen celery click cmd cyclopts dspy docopt fastapi fastmcp fire flasgger flask_restx gradio graphene instructor invoke
-langchain langchain_core langgraph llama_index luigi marshmallow mcp nose openai_agents plac ply prefect pydantic pydantic_ai rest_framework
-semantic_kernel smolagents spark_parser strawberry traitlets typer
-"""
-FRAMEWORKS = frozenset(_FRAMEWORKS.split())
-"""Packages that show the docstrings of what they are given, or run by them: help of commands, schemas, tools and prompts, grammars."""
 
 _HARMLESS = """
 abstractmethod abstractclassmethod abstractproperty asynccontextmanager cache cached_property classmethod contextmanager coroutine dataclass
@@ -48,14 +34,17 @@ def examine_reader(file: File) -> Json:
     own. `names` are those of whatever it may read.
     """
     source = file.read()
-    if not _READS.search(source):
+    if not READS.search(source):
         return None
     try:
         tree = parse(source.removeprefix(BOM))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
-    copied = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Assign) and all(map(_is_doc, node.targets))}
-    scopes = [(kind, name) for kind, name, scope in _scopes(tree.body) if any(_is_read(each, copied) for each in ast.walk(scope))]
+    nodes = list(ast.walk(tree))
+    silent = {id(node.value) for node in nodes if isinstance(node, ast.Assign) and all(map(_is_doc, node.targets))}
+    silent |= {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
+    calls = READING_CALLS | {node.asname for node in nodes if isinstance(node, ast.alias) and node.name in READING_CALLS and node.asname}
+    scopes = [(kind, name) for kind, name, scope in _scopes(tree.body) if any(_is_read(each, silent, calls) for each in ast.walk(scope))]
     if not scopes:
         return None
     return {
@@ -143,10 +132,7 @@ def imported(tree: ast.Module) -> Iterator[str]:
 
 def _row(owner: ast.AST, line: int) -> tuple[int, str, str, bool, list[str]]:
     if isinstance(owner, ast.ClassDef):
-        bases = [
-            name for base in owner.bases for node in [base.value if isinstance(base, ast.Subscript) else base] if (name := _name(node))
-        ]
-        return line, owner.name, "class", _is_marked(owner) or bool(owner.keywords), bases
+        return line, owner.name, "class", _is_marked(owner) or bool(owner.keywords), _bases(owner)
     if isinstance(owner, ast.FunctionDef | ast.AsyncFunctionDef):
         return line, owner.name, "function", _is_marked(owner) or _GRAMMAR.match(owner.name) is not None, []
     return line, "", "module", False, []
@@ -162,22 +148,25 @@ def _is_marked(owner: ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> 
 
 
 def _is_doc(node: ast.AST) -> bool:
-    return (isinstance(node, ast.Attribute) and node.attr == "__doc__") or (isinstance(node, ast.Name) and node.id == "__doc__")
+    return (isinstance(node, ast.Attribute) and node.attr == DOCSTRING) or (isinstance(node, ast.Name) and node.id == DOCSTRING)
 
 
-def _is_read(node: ast.AST, copied: Collection[int]) -> bool:
-    """Say whether a node takes a docstring, or a source, to do something with it; `copied` are those that only become another's."""
+def _is_read(node: ast.AST, silent: Collection[int], calls: Collection[str]) -> bool:
+    """Say whether a node takes a docstring, or a source, to do something with it, by one of `calls` for one.
+
+    `silent` are docstrings that only become another's, and strings that stand alone.
+    """
     if isinstance(node, ast.AugAssign):
         return _is_doc(node.target)
     if _is_doc(node):
-        return isinstance(node.ctx, ast.Load) and id(node) not in copied  # type: ignore[attr-defined]
+        return isinstance(node.ctx, ast.Load) and id(node) not in silent  # type: ignore[attr-defined]
     if isinstance(node, ast.Constant):
-        return node.value == "__doc__"
+        return isinstance(node.value, str) and id(node) not in silent and is_read_by(node.value)
     if isinstance(node, ast.Import):
-        return any(alias.name in _MODULES for alias in node.names)
+        return any(alias.name in READING_MODULES for alias in node.names)
     if isinstance(node, ast.ImportFrom):
-        return node.module in _MODULES
-    return isinstance(node, ast.Name | ast.Attribute) and _name(node) in _CALLS
+        return node.module in READING_MODULES
+    return isinstance(node, ast.Name | ast.Attribute) and _name(node) in calls
 
 
 def _name(node: ast.AST) -> str:

@@ -23,6 +23,9 @@ _TEMPLATES = frozenset({"template_string"})
 _STAND_IN = b"@mlbundle: a template literal@"
 _OWN_COMMENTS = re.compile(rb"\\/\\\*")
 """The expression for a comment's begin: with `toString` it may be that a function reads its own, where its author put a text."""
+_MARKUP = (b"<!--", b"</script")
+"""What must not come to stand together: `a<!--b` is `a`, where HTML-like comments are known (ECMA-262, section B.1.1)."""
+_OPERAND_ENDS = re.compile(rb"[\w$)\]}'\"`/\x80-\xff]\Z")
 
 
 def minified_script(text: bytes) -> bytes:
@@ -37,14 +40,31 @@ def minified_script(text: bytes) -> bytes:
     before = _tree(text)
     if before.root_node.has_error:
         raise KeptError("the parser of JavaScript does not know what stands in it")
+    if any(_says_something(node, text) for node in _nodes(before, _COMMENTS)):
+        raise KeptError("one of its comments ends a statement, or may be a text")
     try:
         text.decode()
     except UnicodeDecodeError as error:
         raise KeptError("it is not in UTF-8") from error
     made = b"".join(line + b"\n" for line in _licences(before)) + _without_white_space(text, before)
-    if not _is_same(before, text, _tree(made), made):
+    if not _is_same(before, text, _tree(made), made) or any(made.count(mark) > text.count(mark) for mark in _MARKUP):
         raise KeptError("rjsmin would make other syntax of it")
     return made
+
+
+def _says_something(comment: Node, text: bytes) -> bool:
+    """Say whether a comment of several lines is all that a function holds, as texts for `toString` are, or ends a statement.
+
+    It counts as the end of a line (ECMA-262, section 12.4): `a /* ... */ ++b` is two statements then. The parser does not know that.
+    """
+    if comment.start_point.row == comment.end_point.row:
+        return False
+    body = comment.parent
+    if body is not None and body.type == "statement_block" and body.named_child_count == 1 and "function" in (body.parent or body).type:
+        return True
+    before = text[text.rfind(b"\n", 0, comment.start_byte) + 1 : comment.start_byte].rstrip()
+    after = text[comment.end_byte :].lstrip(b" \t\f\v")[:1]
+    return _OPERAND_ENDS.search(before) is not None and after not in b"\r\n"
 
 
 def _without_white_space(text: bytes, tree: Tree) -> bytes:

@@ -22,6 +22,11 @@ _SEPARATORS = frozenset(",/!:;<>=")
 """Delimiters beside which white space says nothing, in selectors (Selectors Level 4, section 15) and in values; `+` and `-` are not
 among the latter: `calc` asks for it (CSS Values and Units Level 4, section 10.8)."""
 
+_SELECTING = frozenset({"scope", "selector"})
+"""The rule and the function that hold selectors where others hold values (CSS Cascading Level 6, section 2.5; Conditional Rules 4, 2.1)."""
+_CHARSET = b"@charset"
+"""What says an encoding at the very beginning of a file, and nothing anywhere else (CSS Syntax Level 3, section 3.2)."""
+
 
 def minified_style(text: bytes) -> bytes:
     """Return CSS without white space and comments, but for those that hold a licence; raises KeptError."""
@@ -31,7 +36,7 @@ def minified_style(text: bytes) -> bytes:
         before, after = text.decode(), made.decode()
     except UnicodeDecodeError as error:
         raise KeptError("it is not in UTF-8") from error
-    if _rules(before) != _rules(after):
+    if _rules(before) != _rules(after) or made.startswith(_CHARSET) != text.startswith(_CHARSET):
         raise KeptError("rcssmin would make other rules of it")
     return made
 
@@ -55,7 +60,8 @@ def _item(node: Any) -> tuple[Any, ...]:
         case "qualified-rule":
             return "rule", _tokens(node.prelude, _COMBINATORS), _block(node.content)
         case "at-rule":
-            return "at", node.lower_at_keyword, _tokens(node.prelude, _SEPARATORS), _block(node.content)
+            apart = _COMBINATORS if node.lower_at_keyword in _SELECTING else _SEPARATORS
+            return "at", node.lower_at_keyword, _tokens(node.prelude, apart), _block(node.content)
         case "declaration":
             value = _exactly(node.value) if node.name.startswith("--") else _tokens(node.value, _SEPARATORS)
             return "declaration", node.name, node.important, value
@@ -83,7 +89,8 @@ def _token(node: Any, apart: frozenset[str]) -> Any:
     if node.type not in _BLOCKS:
         return node.type, node.serialize()
     inside = node.arguments if node.type == "function" else node.content
-    return node.type, getattr(node, "name", ""), _tokens(inside, apart)
+    name = getattr(node, "name", "")
+    return node.type, name, _tokens(inside, _COMBINATORS if name.lower() in _SELECTING else apart)
 
 
 def _is_in(token: Any, delimiters: frozenset[str]) -> bool:

@@ -150,6 +150,16 @@ READER = (
         ),
         ({"app/a.py": 'READ = getattr(m, "late").__doc__\n', "app/b.py": 'def late():\n    """L."""\n'}, ["L."]),
         ({"app/a.py": 'import pydoc\ndef f():\n    """H."""\n'}, ["H."]),
+        ({"app/a.py": 'import sys, pydoc\ndef f():\n    """H."""\n'}, ["H."]),
+        ({"app/a.py": 'def f():\n    """F."""\nprint("{0.__doc__}".format(f))\n'}, ["F."]),
+        (
+            {
+                "app/a.py": "from inspect import getdoc as told\ndef show(x):\n    return told(x)\n",
+                "app/b.py": 'from .a import show\ndef f():\n    """F."""\nshow(f)\n',
+            },
+            ["F."],
+        ),
+        ({"click/a.py": 'from .core import command\ndef f():\n    """C."""\n'}, ["C."]),
         ({"app/a.py": 'def p_expression(p):\n    """expression : NUMBER"""\n'}, ["expression : NUMBER"]),
         ({"app/a.py": 'from x import tool\n@tool\ndef f():\n    """T."""\n'}, ["T."]),
         ({"app/a.py": 'class A(metaclass=Meta):\n    """M."""\n'}, ["M."]),
@@ -169,11 +179,16 @@ def test_docstrings_that_may_be_read_stay(files: dict[str, str], kept: list[str]
         'class A:\n    @property\n    def x(self):\n        """G."""\n',
         'def f():\n    """G."""\ndef g(): ...\ng.__doc__ = f.__doc__\n',
         'class A:\n    """G."""\n    def copy(self): ...\n',
+        'def f():\n    """G. Its `{x.__doc__}` is for people."""\n',
     ],
 )
 def test_docstrings_that_nothing_reads_go(source: str) -> None:
     files = {"app/a.py": source, "other/reader.py": READER}
     assert "G." not in minified(files)["app/a.py"]
+
+
+def test_many_docstrings_go() -> None:
+    assert "G." not in minified({"app/a.py": "".join(f'def f{number}():\n    """G."""\n' for number in range(500))})["app/a.py"]
 
 
 def test_keep_and_options() -> None:

@@ -56,6 +56,7 @@ def test_a_program_says_the_same(tmp_path: Path) -> None:
         ("// Copyright me\n// and more\n\n// gone\na = 1 ;", "// Copyright me\n// and more\na=1;"),
         ("'use strict';\n/* @license MIT */ a = 1 ;", "/* @license MIT */\n'use strict';a=1;"),
         ("x = `a  b ${ `c  d` }` ;", "x=`a  b ${ `c  d` }`;"),
+        ("f( /* one\n */ a, // c\n b) /*\n*/\n;", "f(a,b);"),
         ("import  a  from 'a' ; export  {  a } ;", "import a from'a';export{a};"),
     ],
 )
@@ -71,6 +72,10 @@ def test_scripts(before: str, after: str) -> None:
         (b"{% if x %} a = 1 ; {% endif %}", "does not know"),
         (b"a = '\xff' ;  // c", "UTF-8"),
         (b"f.toString().split(/\\/\\*/) ;  // c", "own comments"),
+        (b"a = function(){/*\n a text\n*/} ;", "may be a text"),
+        (b"a /*\n*/ ++\n b  ;", "ends a statement"),
+        (b"function* g(){ yield /*\n*/ x  }", "ends a statement"),
+        (b"a = b < ! --c  ;", "other syntax"),
         (b'a = "@mlbundle: a template literal@" ;', "stands in"),
     ],
 )
@@ -107,7 +112,17 @@ def test_styles(before: str, after: str) -> None:
     assert minified_style(before.encode()).decode() == after
 
 
-@pytest.mark.parametrize("style", [b"a { b : c } }", b"a b ;", b"a { b : '\xff' }", b"a { ; } x"])
+@pytest.mark.parametrize(
+    "style",
+    [
+        b"a { b : c } }",
+        b"a b ;",
+        b"@supports selector(a :hover) { b { c : d } }",
+        b"/* x */ @charset 'x'; a { b : c }",
+        b"a { b : '\xff' }",
+        b"a { ; } x",
+    ],
+)
 def test_styles_that_stay(style: bytes) -> None:
     with pytest.raises(KeptError):
         minified_style(style)

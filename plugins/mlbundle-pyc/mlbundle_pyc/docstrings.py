@@ -12,7 +12,7 @@ import sys
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from hatch_mlbundle.modulesets.docstrings import DOCSTRING, READING_CALLS, READING_MODULES
+from hatch_mlbundle.modulesets.docstrings import DOCSTRING, READING_CALLS, READING_MODULES, is_read_by
 
 from .marshal_tree import NONE, CodeNode, Leaf, Node
 
@@ -95,7 +95,8 @@ def docstring_size(code: CodeNode, kept: Collection[str]) -> int:
 
 def reads_docstrings(code: CodeNode) -> bool:
     """Say whether a code object, apart from those in it, reads docstrings of anything; to copy one to another place reads nothing."""
-    if any(isinstance(each, Leaf) and each.value == DOCSTRING for each in code.constants) or READING_CALLS.intersection(code.names):
+    texts = (each.value for place, each in enumerate(code.constants) if isinstance(each, Leaf) and place != docstring_place(code))
+    if any(isinstance(text, str) and is_read_by(text) for text in texts) or READING_CALLS.intersection(code.names):
         return True
     named = [(each.code, _name(code, each)) for each in instructions_of(code) if each.code in _NAMES or each.code == _LOAD_CONST]
     if any(opcode.opname[number] == "IMPORT_NAME" and name.partition(".")[0] in READING_MODULES for number, name in named):

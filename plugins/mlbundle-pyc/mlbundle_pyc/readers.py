@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from hatch_mlbundle.errors import KeptError
 from hatch_mlbundle.model import File
-from hatch_mlbundle.modulesets.docstrings import FRAMEWORKS
+from hatch_mlbundle.modulesets.docstrings import READS, why_shown
 from hatch_mlbundle.optimizer import Json
 
 from .compiling import compiled
@@ -18,7 +18,6 @@ from .docstrings import all_code, docstring_size, imports_of, names_in, reads_do
 from .marshal_tree import CodeNode, read_tree
 from .pyc_file import code_in
 
-_READS = re.compile(rb"__doc__|getdoc|cleandoc|getsource|getcomments|findsource|getblock|docopt|doctest|pydoc")
 _WORD = re.compile(rb"[A-Za-z_]\w*")
 
 
@@ -51,7 +50,7 @@ def _facts(code: CodeNode) -> Json:
 def examine_source(file: File) -> Json:
     """Return the same of a source, by its words: whose definitions those are that read docstrings is not told."""
     source = file.read()
-    if not _READS.search(source):
+    if not READS.search(source):
         return {"readers": None}
     return {"readers": [], "imports": [], "names": sorted({word.decode() for word in _WORD.findall(source)})}
 
@@ -77,8 +76,8 @@ class Readers:
         facts = self.facts[path]
         if facts["readers"] is not None:
             return "it reads docstrings, or sources"
-        if shown := sorted(FRAMEWORKS.intersection((*facts["imports"], self.tops[path]))):
-            return f"{shown[0]} may show or parse them"
+        if shown := why_shown(self.tops[path], facts["imports"]):
+            return shown
         near: set[str] = set().union(*(self._reading[package] for package in {self.tops[path], *facts["imports"]}))
         if called := sorted(near.intersection(facts["names"])):
             return f"{called[0]}, which reads docstrings, is named in it"

@@ -13,11 +13,12 @@ from hatch_mlbundle.pysource import parse
 _READING = frozenset(
     {
         *("getsource", "getsourcelines", "getsourcefile", "findsource", "getblock", "getcomments", "get_source", "linecache", "run_path"),
+        *("co_filename", "getfile"),
         *("SourceFileLoader", "spec_from_file_location", "source_from_cache", "doctest", "torch", "numba", "triton"),
     }
 )
 """Names by which sources are read: through inspect, by what compiles them (torch may be given any module to script, numba looks for the
-file of what it caches), by their paths."""
+file of what it caches), by their paths. Bytecode alone keeps the path that it was compiled under, which leads nowhere."""
 _LISTING = frozenset({"listdir", "scandir", "iterdir", "glob", "iglob", "rglob", "walk", "contents"})
 _OWN_PLACE = frozenset({"__file__", "__path__", "__spec__", "resources"})
 """What a module needs that lists its own folder. `pkgutil` is no danger: it finds bytecode as well."""
@@ -57,7 +58,7 @@ def _named(tree: ast.Module) -> tuple[set[str], set[str], bool]:
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             texts.add(node.value)
             names.update([node.value] if node.value in _READING else [])
-        opens = opens or (isinstance(node, ast.Call) and _opens_itself(node))
+        opens = opens or _opens_itself(node)
     return names, texts, opens
 
 
@@ -76,6 +77,14 @@ def _is_idle(node: ast.AST) -> bool:
     return isinstance(node, ast.If) and "__main__" in ast.dump(node.test) and not node.orelse
 
 
-def _opens_itself(node: ast.Call) -> bool:
-    is_open = isinstance(node.func, ast.Name) and node.func.id == "open"
-    return is_open and any(isinstance(each, ast.Name) and each.id == "__file__" for each in node.args[:1])
+def _opens_itself(node: ast.AST) -> bool:
+    """Say whether a node opens its module's own file, or cuts the suffix off its path."""
+    if isinstance(node, ast.Subscript):
+        return _is_own_file(node.value)
+    return (
+        isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "open" and any(map(_is_own_file, node.args[:1]))
+    )
+
+
+def _is_own_file(node: ast.expr) -> bool:
+    return isinstance(node, ast.Name) and node.id == "__file__"

@@ -135,6 +135,8 @@ def _why_not_module(path: str, bundle: Bundle, paths: ImportPaths) -> str | None
     name = basename(path)
     if name in _SCRIPTS:
         return _SCRIPTS[name]
+    if not path.isprintable():
+        return "its name is no text, which new files need"
     if module_of(path) is None or installed(path).partition("/")[0].endswith(".data"):
         return "it is no module that can be imported"
     folder = dirname(installed(path))

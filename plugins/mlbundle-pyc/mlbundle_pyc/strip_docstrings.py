@@ -65,7 +65,8 @@ class StripDocstrings(Optimizer[StripDocstringsOptions]):
             if "error" in each:
                 yield Keep(path=path, reason=f"it cannot be read: {each['error']}")
             elif each["size"]:
-                yield self._change(path, names[path], readers, each["size"])
+                saves = min(each["size"], bundle[path].size)  # equal ones are there once, and modules of executables are compressed
+                yield self._change(path, names[path], readers, saves)
 
     def convert(self, task: ConvertTask, context: Context) -> Mapping[str, Detail]:
         """Write the bytecode without docstrings; raises UnsoundResultError where it is not the same but for them."""
@@ -107,7 +108,7 @@ class StripDocstrings(Optimizer[StripDocstringsOptions]):
             context.report(Finding(code="MB941", message=message))
         return ours
 
-    def _change(self, path: str, name: str, readers: Readers, size: int) -> Change:
+    def _change(self, path: str, name: str, readers: Readers, saves: int) -> Change:
         if is_below(name, self.options.keep):
             return Keep(path=path, reason="the configuration keeps its docstrings")
         forced = is_below(name, self.options.packages)
@@ -115,7 +116,7 @@ class StripDocstrings(Optimizer[StripDocstringsOptions]):
             return Keep(path=path, reason=f"its docstrings stay: {reason}")
         kept = [] if forced else list(readers.kept_names(path))
         reason = "without docstrings" if forced else "without docstrings; nothing is known to read them"
-        return Convert(path=path, reason=reason, sources=(path,), outputs=(path,), saves=size, key=json.dumps(kept))
+        return Convert(path=path, reason=reason, sources=(path,), outputs=(path,), saves=saves, key=json.dumps(kept))
 
     def _report_unknown(self, names: Iterable[str], context: Context) -> None:
         known = set(names)

@@ -102,6 +102,9 @@ def test_what_is_not_only_imported_stays(tmp_path: Path) -> None:
         "import pkgutil\ndef f(): return pkgutil.get_data('pkg', 'mod.py')\n",
         "import glob\ndef f(here): return glob.glob(here + '/*.py')\n" + "x = '*.py'\n",
         "def f(): return open(__file__)\n",
+        "DATA = __file__[:-3] + '.json'\n",
+        "import inspect, os\nHERE = os.path.dirname(inspect.getfile(inspect.currentframe()))\n",
+        "import os, sys\nHERE = os.path.dirname(sys._getframe().f_code.co_filename)\n",
         "import runpy\ndef f(path): return runpy.run_path(path)\n",
     ],
 )
