@@ -369,8 +369,8 @@ def test_quiet_says_what_is_wrong_alone(wheel: Path, capsys: pytest.CaptureFixtu
 
 
 def test_a_wheel_that_is_written_to_meanwhile(home: Path, verify: Verify) -> None:
-    """Reading 200 MB takes longer than it takes the child to write."""
-    big = build_wheel(home, {"pkg/__init__.py": b"", "pkg/big.bin": bytes(1 << 20) * 200})
+    """Reading 100 MB takes longer than it takes the child to write."""
+    big = build_wheel(home, {"pkg/__init__.py": b"", "pkg/big.bin": bytes(1 << 20) * 100})
     assert main(["optimize", "-q", str(big)]) == 0
     writer = "import os, sys, time\nend = time.monotonic() + 20\nwhile time.monotonic() < end: os.utime(sys.argv[1]); time.sleep(0.005)"
     child = subprocess.Popen([sys.executable, "-c", writer, str(big)], env=environment())

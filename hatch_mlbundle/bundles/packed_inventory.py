@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import lzma
 import tarfile
 import zipfile
 import zlib
@@ -19,7 +20,8 @@ from hatch_mlbundle.manifest import FileRow, FileState, Manifest
 
 _EMPTY = hashed(iter(()))
 _PIECE = 1 << 18
-_UNREADABLE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)
+UNREADABLE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError, ValueError)
+"""What the standard library raises for an archive that is damaged, encrypted, or of a kind that it does not know, beside OSError."""
 
 
 def packed_files(path: Path, archive_format: str, pool: Executor) -> dict[str, FileState]:
@@ -34,7 +36,7 @@ def packed_files(path: Path, archive_format: str, pool: Executor) -> dict[str, F
             if below in found:
                 raise ArtifactError(str(path), f"holds {name!a} twice")
             found[below] = state
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise ArtifactError(str(path), f"cannot be read as {archive_format}: {error}") from error
     except OSError as error:
         raise ArtifactError(str(path), f"cannot be read: {error.strerror or error}") from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -72,29 +72,36 @@ class _Document:
     runs: tuple[RecordedRun, ...]
 
 
-def recorded_runs(data: bytes, where: str) -> tuple[RecordedRun, ...]:
-    """Return the runs of a record, the first one first; raises ManifestError, also for a major version other than ours."""
+def extended_record(data: bytes, where: str, run: RecordedRun) -> bytes:
+    """Return a record, as UTF-8 JSON, with one more run; `data` is the record there is, empty where there is none.
+
+    Keys of a later minor version stay. Raises ManifestError for what is no record, also for a major version other than ours.
+    """
+    document = _recorded(data, where) if data else {"format": FORMAT, "format_version": FORMAT_VERSION, "runs": []}
+    head = [f" {_line(key)}: {_line(value)}" for key, value in document.items() if key != "runs"]
+    runs = ",\n".join(_run_text(each) for each in (*document["runs"], asdict(run)))
+    text = "{\n" + ",\n".join([*head, f' "runs": [\n{runs}\n ]']) + "\n}\n"
+    return text.encode(errors="backslashreplace")
+
+
+def _recorded(data: bytes, where: str) -> dict[str, Any]:
+    """Return a record of ours as JSON has it."""
     try:
         document = json.loads(data)
+        json.dumps(document, allow_nan=False)  # 1e999 is JSON, but what it is read as is not
     except (ValueError, RecursionError) as error:
         raise ManifestError(f"{where}: is no JSON ({error})") from error
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise ManifestError(f'{where}: is no record of mlbundle (it lacks "format": "{FORMAT}")')
     if problem := foreign_version(document, FORMAT_VERSION):
         raise ManifestError(f"{where}: {problem}")
-    return decode(_Document, document, where).runs
+    decode(_Document, document, where)
+    return document
 
 
-def record_text(runs: Sequence[RecordedRun]) -> bytes:
-    """Return the record of these runs as UTF-8 JSON, with a line for each step."""
-    told = ",\n".join(_run_text(run) for run in runs)
-    text = f'{{\n "format": "{FORMAT}",\n "format_version": "{FORMAT_VERSION}",\n "runs": [\n{told}\n ]\n}}\n'
-    return text.encode(errors="backslashreplace")
-
-
-def _run_text(run: RecordedRun) -> str:
-    lines = [f'   "{key}": {_line(value)}' for key, value in asdict(run).items() if key != "steps"]
-    steps = ",\n".join(f"    {_line(asdict(step))}" for step in run.steps)
+def _run_text(run: Mapping[str, Any]) -> str:
+    lines = [f"   {_line(key)}: {_line(value)}" for key, value in run.items() if key != "steps"]
+    steps = ",\n".join(f"    {_line(step)}" for step in run["steps"])
     lines.append(f'   "steps": [\n{steps}\n   ]')
     return "  {\n" + ",\n".join(lines) + "\n  }"
 

@@ -12,7 +12,7 @@ from hatch_mlbundle.bundles.artifact import Side
 from hatch_mlbundle.config import options_to_dict
 from hatch_mlbundle.pipeline import Done, Outcome
 
-from .record import Author, Input, Output, RecordedRun, RecordedStep, record_text, recorded_runs
+from .record import Author, Input, Output, RecordedRun, RecordedStep, extended_record
 
 _HEADERS = 30 + 46
 """Bytes of a member's two headers in a zip archive, without its name (APPNOTE.TXT, 4.3.7 and 4.3.12)."""
@@ -35,7 +35,7 @@ class Recorder:
         earlier = before.bundle.get(path)
         old = earlier.read() if earlier else b""
         run = self._run(path, before, outcome)
-        data = record_text([*(recorded_runs(old, path) if old else ()), run])
+        data = extended_record(old, path, run)
         installed, packed = len(data) - len(old), len(zlib.compress(data, 9)) - len(zlib.compress(old, 9))
         new = 0 if earlier else 1
         takes = installed + new * (_ROW + len(path)), packed + new * (_HEADERS + _ROW + 2 * len(path))

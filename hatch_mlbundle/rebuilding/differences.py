@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import tarfile
-import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -11,6 +9,7 @@ from itertools import count
 from pathlib import Path
 from typing import BinaryIO
 
+from hatch_mlbundle.bundles.packed_inventory import UNREADABLE
 from hatch_mlbundle.errors import RebuildError
 from hatch_mlbundle.manifest import SUFFIX, Manifest
 from hatch_mlbundle.model import CHUNK
@@ -60,7 +59,7 @@ def differences(first: Path, second: Path, clues: Clues) -> list[Difference]:
     """Return how two artifacts differ, nothing where they are the same; what tells most comes first. Raises RebuildError."""
     try:
         found = list(_compared(first, second, (first.name,), clues))
-    except (OSError, zipfile.BadZipFile, tarfile.TarError, EOFError) as error:
+    except (OSError, *UNREADABLE) as error:
         raise RebuildError(f"{first.name}: cannot be compared: {printable(str(error))}") from error
     return sorted(found, key=lambda each: (each.follows, each.trait is not None))
 
@@ -121,23 +120,41 @@ def _member_compared(first: Member, second: Member, where: tuple[str, ...], clue
 def _contents_compared(first: Source, second: Source, where: tuple[str, ...], clues: Clues) -> Iterator[Difference]:
     """Yield how two files differ that are not the same, an archive in one by its members."""
     if isinstance(first, bytes) and isinstance(second, bytes) and first[:4] == second[:4] == b"PK\3\4" and len(where) < _DEEPEST:
-        inside = list(_compared(first, second, where, clues))
+        inside = _inside(first, second, where, clues)
         if inside:
             yield from inside
             return
     if _alike(first, second):
         return
     one, other = _bytes(first), _bytes(second)
-    headers = gzip_header(one), gzip_header(other)
-    if headers[0] and headers[1]:
-        one_inside, other_inside = ungzipped(one).read(_WHOLE), ungzipped(other).read(_WHOLE)
+    one_inside, other_inside = _ungzipped(one), _ungzipped(other)
+    if one_inside is not None and other_inside is not None:
         if one_inside == other_inside:
+            headers = gzip_header(one), gzip_header(other)
             yield _header(where, *headers) if headers[0] != headers[1] else _rest(where)
             return
         one, other = one_inside, other_inside
     yield (
         _content(one, other, where, clues) if one != other else Difference(where=where, what=f"beyond byte {_WHOLE:,}", first="", second="")
     )
+
+
+def _inside(first: bytes, second: bytes, where: tuple[str, ...], clues: Clues) -> list[Difference]:
+    """Return how the members of two archives differ, nothing where one only begins as such."""
+    try:
+        return list(_compared(first, second, where, clues))
+    except (OSError, *UNREADABLE):
+        return []
+
+
+def _ungzipped(data: bytes) -> bytes | None:
+    """Return what a gzip file unpacks to, None for any other file, and one that only begins as such."""
+    if gzip_header(data) is None:
+        return None
+    try:
+        return ungzipped(data).read(_WHOLE)
+    except (OSError, *UNREADABLE):
+        return None
 
 
 def _content(first: bytes, second: bytes, where: tuple[str, ...], clues: Clues) -> Difference:

@@ -15,9 +15,15 @@ from hatch_mlbundle.bundles.wheel import WheelSource
 from hatch_mlbundle.bundles.wheel_artifact import WheelArtifact
 from hatch_mlbundle.errors import ManifestError
 from hatch_mlbundle.model import Drop, Keep
-from hatch_mlbundle.provenance.record import recorded_runs
+from hatch_mlbundle.provenance.record import Input, Output, RecordedRun, extended_record
 from tests.provenance.wheels import DIST_INFO, NOISE, RECORD, SBOMS, names, read, run, wheel
 
+RUN = RecordedRun(
+    generator="hatch-mlbundle 1",
+    before=Input(sha256="ab", size=9, files=2, installed=9),
+    after=Output(files=1, installed=5),
+    steps=(),
+)
 SCHEMA = json.loads(resources.files("hatch_mlbundle").joinpath("schemas/record-1.json").read_text(encoding="utf-8"))
 
 
@@ -140,4 +146,18 @@ def test_a_file_of_this_name_that_is_no_record_of_ours_stays(tmp_path: Path, tex
 )
 def test_a_damaged_record_is_told_with_the_place(runs: str) -> None:
     with pytest.raises(ManifestError, match=r"^mlbundle\.json: runs"):
-        recorded_runs(f'{{"format": "mlbundle-record", "format_version": "1.0", "runs": {runs}}}'.encode(), "mlbundle.json")
+        extended_record(f'{{"format": "mlbundle-record", "format_version": "1.0", "runs": {runs}}}'.encode(), "mlbundle.json", RUN)
+
+
+def test_what_a_later_minor_version_recorded_stays() -> None:
+    record = json.loads(extended_record(b"", "mlbundle.json", RUN))
+    later = {**record, "format_version": "1.7", "runs": [{**record["runs"][0], "host": {"os": "x"}}], "signed": [1]}
+    extended = json.loads(extended_record(json.dumps(later).encode(), "mlbundle.json", RUN))
+    assert extended == {**later, "runs": [*later["runs"], record["runs"][0]]}
+
+
+@pytest.mark.parametrize("number", ["1e999", "NaN"])
+def test_a_number_that_cannot_be_written_again_is_no_record(number: str) -> None:
+    text = f'{{"format": "mlbundle-record", "format_version": "1.7", "new": {number}, "runs": []}}'
+    with pytest.raises(ManifestError, match=r"^mlbundle\.json: is no JSON"):
+        extended_record(text.encode(), "mlbundle.json", RUN)

@@ -200,3 +200,28 @@ def test_what_is_no_archive_and_damaged_ones(tmp_path: Path) -> None:
     for name in ("bad.tar.gz", "bad.whl"):
         with pytest.raises(RebuildError, match=f"^{name}: cannot be compared: "):
             differences(tmp_path / "1" / name, tmp_path / "2" / name, CLUES)
+
+
+def _spoilt(path: Path, offset: int, value: bytes) -> None:
+    """Write over a field of the only member's central header."""
+    data = bytearray(path.read_bytes())
+    place = data.index(b"PK\1\2") + offset
+    data[place : place + len(value)] = value
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("offset", "value"), [(8, b"\1"), (10, b"\x63"), (10, b"\x08"), (10, b"\x0e")], ids=["encrypted", "unknown", "deflate", "lzma"]
+)
+def test_an_archive_that_cannot_be_read_is_told_in_one_line(tmp_path: Path, offset: int, value: bytes) -> None:
+    for name in ("1", "2"):
+        zipped(tmp_path / name / "app.whl", {"a": b"\xff" * 40 + name.encode()})
+        _spoilt(tmp_path / name / "app.whl", offset, value)
+    with pytest.raises(RebuildError, match=r"^app\.whl: cannot be compared: "):
+        differences(tmp_path / "1" / "app.whl", tmp_path / "2" / "app.whl", CLUES)
+
+
+@pytest.mark.parametrize("start", [b"\x1f\x8b\x08\x00" + b"\xff" * 20, b"PK\3\4" + b"x" * 20 + b"PK\5\6" + b"\1\0" * 9])
+def test_a_file_that_only_begins_as_an_archive_is_told_by_the_byte(tmp_path: Path, start: bytes) -> None:
+    (each,) = found(tmp_path, {"a.bin": start[:12] + b"1" + start[12:]}, {"a.bin": start[:12] + b"2" + start[12:]})
+    assert told(each)[:2] == (("app.whl", "a.bin"), "byte 12")
