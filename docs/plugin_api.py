@@ -71,7 +71,7 @@ def reference() -> str:
 def hook_reference(name: str) -> str:
     """Return what the page says of a hook."""
     entry = hooks()[name]
-    return f"```py\n@hookspec\n{entry.signature}\n```\n\n{entry.doc}"
+    return f"```text\n@hookspec\n{entry.signature}\n```\n\n{entry.doc}"
 
 
 @cache
@@ -155,8 +155,8 @@ def _written(entry: Entry) -> str:
     fields = [each for each in entry.members if not each.doc or "def " not in each.signature]
     methods = [each for each in entry.members if each not in fields]
     lines = [entry.signature, *(f"    {each.signature}" for each in fields)]
-    told = [f"### `{entry.name}`", "```py\n" + "\n".join(lines) + "\n```", entry.doc]
+    told = [f"### `{entry.name}`", "```text\n" + "\n".join(lines) + "\n```", entry.doc]
     if options := [each for each in fields if each.doc]:
         told.append("\n".join(f"- `{each.name}`: {each.doc}" for each in options))
-    told += [f"```py\n{each.signature}\n```\n\n{each.doc}" for each in methods]
+    told += [f"```text\n{each.signature}\n```\n\n{each.doc}" for each in methods]
     return "\n\n".join(each for each in told if each)
