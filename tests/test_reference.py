@@ -48,6 +48,7 @@ def test_a_default_is_written_as_in_toml() -> None:
         "enabled": "true",
         "include": "[]",
         "exclude": "[]",
+        "timeout": "3600.0",
         "max-size": '"100 GB"',
         "maybe": "unset",
         "words": '["gr\u00fc\u00df", "b"]',

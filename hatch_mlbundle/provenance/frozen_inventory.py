@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from importlib.metadata import Distribution, distributions
 from pathlib import Path
 
+from packaging.utils import canonicalize_name
+
 from hatch_mlbundle.bundles.record import recorded_files
 from hatch_mlbundle.frozenmodules import FrozenModules
 from hatch_mlbundle.importpaths import installed, is_compiled, module_of
@@ -45,16 +47,18 @@ def _python() -> Component:
 
 
 def _installed(bundle: Bundle) -> Iterator[Component]:
-    """Yield the installed distributions that a bundle has something of."""
+    """Yield the installed distributions that a bundle has something of; of several of one name the first, which is the one imported."""
     contents = FrozenModules(bundle).contents
     bootloader = {"pyinstaller"} if bundle.of_kind(Kind.FROZEN) else set()
     places = {installed(path).removeprefix(contents) for path in bundle}
     modules = {module for path in places if (module := module_of(path))}
+    seen: set[str] = set()
     for each in distributions():
         said = distribution((each.read_text("METADATA") or "").encode())
-        if not said:
+        if not said or (name := canonicalize_name(said["name"])) in seen:
             continue
-        if said["name"].lower() in bootloader or any(path in places or module_of(path) in modules for path in _files(each)):
+        seen.add(name)
+        if name in bootloader or any(path in places or module_of(path) in modules for path in _files(each)):
             yield {"type": "library", "bom-ref": said["purl"], **said}
 
 

@@ -174,17 +174,11 @@ def test_same_bytes_in_varied_surroundings(tmp_path: Path) -> None:
 def test_a_crash_of_ours_is_one_line_with_a_log(tmp_path: Path) -> None:
     project = tiny_project(tmp_path / "project")
     site = tmp_path / "site"
-    (site / "evil-1.0.dist-info").mkdir(parents=True)
-    (site / "evil-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: evil\nVersion: 1.0\n")
-    (site / "evil-1.0.dist-info" / "entry_points.txt").write_text("[mlbundle]\nevil = evil\n")
-    (site / "evil.py").write_text(
-        "from hatch_mlbundle.hookspecs import hookimpl\nfrom hatch_mlbundle.optimizer import Optimizer\n\n\n"
-        "class Evil(Optimizer):\n    name = 'evil'\n    version = '1'\n\n"
-        "    def programs(self):\n        raise ZeroDivisionError('oops')\n\n    def plan(self, bundle, context):\n        return []\n\n\n"
-        "@hookimpl\ndef mlbundle_register_optimizers():\n    return [Evil]\n"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text(
+        "from hatch_mlbundle.adapters import hatch\n\n\ndef load_registry():\n    raise ZeroDivisionError('oops')\n\n\n"
+        "hatch.load_registry = load_registry\n"
     )
-    text = (project / "pyproject.toml").read_text()
-    (project / "pyproject.toml").write_text(text + 'optimizers = ["evil"]\n')
     result = build(project, PYTHONPATH=str(site), TMPDIR=str(tmp_path))
     assert result.returncode == 3
     (line,) = result.stderr.splitlines()

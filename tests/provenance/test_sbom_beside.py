@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
@@ -67,6 +69,16 @@ def test_of_what_was_frozen_here_the_distributions_that_have_something_in_it_are
     ]
     assert (system["name"], library["name"]) == ("libz.so.1", "libgomp.so.1")
     assert len(document["dependencies"][0]["dependsOn"]) == 6
+
+
+def test_of_a_distribution_that_is_there_twice_the_one_that_is_imported_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    info = tmp_path / "packaging-0.1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: packaging\nVersion: 0.1\n")
+    (info / "RECORD").write_text("packaging/version.py,,\n")
+    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
+    document = sound(frozen_inventory(BUNDLE, "app", AUTHOR, made_here=True))
+    assert [each["version"] for each in document["components"] if each["name"] == "packaging"] == [version("packaging")]
 
 
 def test_of_any_other_only_what_it_says_itself() -> None:
