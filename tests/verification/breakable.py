@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from importlib.metadata import distribution
 from pathlib import Path
 from tempfile import mkdtemp
 
@@ -123,12 +124,7 @@ def _compile(folder: Path) -> None:
 
 
 def _make_certificate(path: Path) -> None:
-    from importlib.util import find_spec
-
-    spec = find_spec("pip._vendor.certifi")
-    assert spec is not None
-    assert spec.submodule_search_locations is not None
-    pem = (Path(spec.submodule_search_locations[0]) / "cacert.pem").read_text(encoding="utf-8")
+    pem = Path(str(distribution("pip").locate_file("pip/_vendor/certifi/cacert.pem"))).read_text(encoding="utf-8")
     begin = pem.index("-----BEGIN")
     end = "-----END CERTIFICATE-----\n"
     path.write_text(pem[begin : pem.index(end, begin)] + end, encoding="ascii")

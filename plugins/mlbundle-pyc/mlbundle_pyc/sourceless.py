@@ -89,7 +89,7 @@ class Sourceless(Optimizer[SourcelessOptions]):
 
     def remedy(self, path: str, module: str | None) -> str:
         """Return how a module's source stays."""
-        return f'add "{module or path}" to `keep` in [tool.mlbundle.{self.name}]'
+        return f'add "{module}" to `keep` in [tool.mlbundle.{self.name}]' if module else super().remedy(path, module)
 
     def _conversion(self, path: str, target: str, kept: list[str] | None) -> Convert:
         reason = f"compiled for CPython {OURS}" + (", without docstrings that nothing is known to read" if kept is not None else "")

@@ -90,7 +90,7 @@ class StripDocstrings(Optimizer[StripDocstringsOptions]):
 
     def remedy(self, path: str, module: str | None) -> str:
         """Return how a module's docstrings stay."""
-        return f'add "{module or path}" to `keep` in [tool.mlbundle.{self.name}]'
+        return f'add "{module}" to `keep` in [tool.mlbundle.{self.name}]' if module else super().remedy(path, module)
 
     def _of_this_python(self, files: list[File], bundle: Bundle, context: Context) -> list[File]:
         """Return the files that are bytecode of the running Python, and tell of the others, once."""
