@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -136,7 +137,7 @@ def test_the_umask_is_found_to_be_what_makes_the_difference(tmp_path: Path) -> N
     project = setuptools_project(tmp_path / "project")
     run = rebuild(project, "--check", "--why", "-t", "wheel", SOURCE_DATE_EPOCH="1700000000")
     assert run.returncode == 1, run.stderr
-    assert ": mode, and of 3 more (the umask of who builds); it comes with umask" in run.stderr
+    assert re.search(r": mode, and of \d more \(the umask of who builds\); it comes with umask$", run.stderr, flags=re.MULTILINE)
 
 
 @pytest.mark.slow

@@ -249,7 +249,9 @@ print(int(status.partition("VmHWM:")[2].split()[0]) * 1024 // 10**6)
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak of one process is read from Linux's /proc")
-@pytest.mark.parametrize(("archive_format", "megabytes"), [("tar.zst", 240), ("tar.gz", 80), ("zip", 150)])
+@pytest.mark.parametrize(
+    ("archive_format", "megabytes"), [pytest.param("tar.zst", 240, marks=pytest.mark.very_slow), ("tar.gz", 80), ("zip", 150)]
+)
 def test_large_trees_are_packed_in_bounded_memory(tmp_path: Path, archive_format: ArchiveFormat, megabytes: int) -> None:
     (tmp_path / "app").mkdir()
     source = random.Random(0)

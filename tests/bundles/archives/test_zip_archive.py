@@ -62,6 +62,7 @@ def test_a_file_that_changes_is_noticed(tree: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.very_slow
 @pytest.mark.skipif(not shutil.which("unzip"), reason="needs unzip")
 def test_more_files_than_16_bits_count(tmp_path: Path) -> None:
     root = tmp_path / "many"
@@ -75,6 +76,7 @@ def test_more_files_than_16_bits_count(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.very_slow
 @pytest.mark.skipif(not shutil.which("unzip"), reason="needs unzip")
 def test_a_file_above_4_gib(tmp_path: Path) -> None:
     root = tmp_path / "large"
