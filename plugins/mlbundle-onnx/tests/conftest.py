@@ -8,10 +8,8 @@ import pytest
 
 
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path_factory.mktemp("cache")
-    monkeypatch.setenv("MLBUNDLE_CACHE_DIR", str(folder))
-    return folder
+def own_cache(mlbundle_cache: Path) -> Path:
+    return mlbundle_cache
 
 
 @pytest.fixture
