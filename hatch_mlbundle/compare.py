@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
+from .json_rows import document_text, rows
 from .manifest import FileState, Manifest
 from .pairing import Pair, Present, pair_files, present
 from .releases import distributions, pythons
@@ -164,8 +165,7 @@ class Comparison:
             "kinds": [self._row(group) for group in self.kinds],
             "files": [self._row(change) for change in self.files],
         }
-        text = "{\n" + ",\n".join(f"  {_line(key)}: {_rows(value)}" for key, value in parts.items()) + "\n}\n"
-        return text.encode(errors="backslashreplace").decode()  # JSON's own escape for file names that UTF-8 cannot hold
+        return document_text({key: _text(value) for key, value in parts.items()})
 
     def _row(self, change: FileChange | GroupChange) -> dict[str, Any]:
         return {**_fields(change), "growth": self._growth(change)}
@@ -308,9 +308,8 @@ def _system(manifest: Manifest) -> dict[str, str]:
     return {name: ", ".join(sorted(versions)) for name, versions in found.items()}
 
 
-def _rows(value: Any) -> str:
-    rows = ",\n".join(f"    {_line(row)}" for row in value) if isinstance(value, list) else ""
-    return f"[\n{rows}\n  ]" if rows else _line(value)
+def _text(value: Any) -> str:
+    return rows(map(_line, value)) if isinstance(value, list) else _line(value)
 
 
 def _line(value: Any) -> str:

@@ -14,14 +14,13 @@ from typing import Any, Literal, TypeAlias
 from .atomic import make_folder, replace_atomically
 from .decode import decode, foreign_version
 from .errors import ManifestError
+from .json_rows import document_text, line, rows
 from .model import Finding
 from .printable import printable
 
 FORMAT = "mlbundle-manifest"
 FORMAT_VERSION = "1.4"
 """Major and minor: a new minor adds keys, a new major changes what there is."""
-
-_ONE_LINE = json.JSONEncoder(ensure_ascii=False)
 
 SUFFIX = ".mlbundle.json"
 """What is appended to an artifact's file name to name its manifest."""
@@ -297,9 +296,7 @@ class Manifest:
         """Return the manifest's JSON text: one line for each file, so that two of them compare well. Any UTF-8 stream takes it."""
         head = {"format": FORMAT, "format_version": FORMAT_VERSION}
         parts = {**head, **{field.name: getattr(self, field.name) for field in fields(self)}}
-        lines = (f"  {json.dumps(key)}: {_text(key, value)}" for key, value in parts.items())
-        text = "{\n" + ",\n".join(lines) + "\n}\n"
-        return text.encode(errors="backslashreplace").decode()  # JSON's own escape for file names that UTF-8 cannot hold
+        return document_text({key: _text(key, value) for key, value in parts.items()})
 
     def save(self, path: Path) -> None:
         """Write the JSON to `path`, whole or not at all; raises StorageError."""
@@ -360,25 +357,20 @@ def _plain(value: Any) -> Any:
 
 def _text(key: str, value: Any) -> str:
     if key in ("files", "details", "contents", "layers", "components"):
-        write = _detail_text if key == "details" else _line
-        rows = ",\n".join(f"    {write(_plain(row))}" for row in value)
-        return f"[\n{rows}\n  ]" if rows else "[]"
+        write = _detail_text if key == "details" else line
+        return rows(write(_plain(row)) for row in value)
     return json.dumps(_plain(value), indent=2, ensure_ascii=False).replace("\n", "\n  ")
 
 
 def _detail_text(row: Mapping[str, Any]) -> str:
     """Return a detail with a line for each of its keys, and for each object of a list: a tensor, a trial."""
-    keys = ",\n".join(f"      {_line(key)}: {_table(value)}" for key, value in row["detail"].items())
+    keys = ",\n".join(f"      {line(key)}: {_table(value)}" for key, value in row["detail"].items())
     opened = f"{{\n{keys}\n    }}" if keys else "{}"
-    return f'{{"step": {_line(row["step"])}, "path": {_line(row["path"])}, "detail": {opened}}}'
+    return f'{{"step": {line(row["step"])}, "path": {line(row["path"])}, "detail": {opened}}}'
 
 
 def _table(value: Any) -> str:
     if not (isinstance(value, list | tuple) and value and all(isinstance(each, Mapping) for each in value)):
-        return _line(value)
-    rows = ",\n".join(f"        {_line(each)}" for each in value)
-    return f"[\n{rows}\n      ]"
-
-
-def _line(value: Any) -> str:
-    return _ONE_LINE.encode(value)
+        return line(value)
+    lines = ",\n".join(f"        {line(each)}" for each in value)
+    return f"[\n{lines}\n      ]"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from .errors import ArtifactError, ManifestError
 from .importpaths import is_in_pyz
+from .json_rows import document_text, line, rows
 from .manifest import FileState, Manifest
 from .printable import printable
 
@@ -95,19 +95,17 @@ class Match:
         """Return the match as a document of its own: a line for each difference. Any UTF-8 stream takes it."""
         head = {"format": FORMAT, "format_version": FORMAT_VERSION, "same": self.same}
         told = {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in ("differences", "unchecked")}
-        lines = [f"  {json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}" for key, value in {**head, **told}.items()]
-        lines.append(f'  "unchecked": {_rows(self.unchecked)}')
-        lines.append(f'  "differences": {_rows(map(asdict, self.differences))}')
-        return ("{\n" + ",\n".join(lines) + "\n}\n").encode(errors="backslashreplace").decode()
+        lists = {"unchecked": rows(map(line, self.unchecked)), "differences": rows(line(asdict(each)) for each in self.differences)}
+        return document_text({**{key: line(value) for key, value in {**head, **told}.items()}, **lists})
 
 
 def check_provable(manifest: Manifest, where: str) -> None:
     """Raise ManifestError for a manifest by which nothing can be proved: one of sizes alone, or with two rows for one file."""
-    rows = [row for row in manifest.files if row.after]
-    if manifest.artifact.after.sha256 is None or any(row.after and row.after.sha256 is None for row in rows):
+    listed = [row for row in manifest.files if row.after]
+    if manifest.artifact.after.sha256 is None or any(row.after and row.after.sha256 is None for row in listed):
         raise ManifestError(f"{where}: has sizes but no hashes (--no-hashes), which prove nothing; make it anew without that")
     seen: set[str] = set()
-    for row in rows:
+    for row in listed:
         if row.path in seen:
             raise ManifestError(f"{where}: has two rows for {printable(row.path)!r}; make it anew")
         seen.add(row.path)
@@ -203,8 +201,3 @@ def _brief(value: object) -> str:
     """Return a value for a line: of a hash, as many digits as tell it from another."""
     text = f"{value:,}" if isinstance(value, int) else printable(str(value))
     return f"{text[:19]}..." if len(text) >= 64 and " " not in text else text
-
-
-def _rows(rows: Iterable[Any]) -> str:
-    lines = ",\n".join(f"    {json.dumps(row, ensure_ascii=False)}" for row in rows)
-    return f"[\n{lines}\n  ]" if lines else "[]"

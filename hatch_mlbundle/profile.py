@@ -6,13 +6,14 @@ Nothing in it depends on time, place or machine, and every file has a line of it
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 from .atomic import replace_atomically
 from .decode import foreign_version
 from .errors import ProfileError
+from .json_rows import document_text, line, rows
 
 FORMAT = "mlbundle-profile"
 FORMAT_VERSION = "1.0"
@@ -58,13 +59,11 @@ class Profile:
 
     def to_json(self) -> str:
         """Return the profile's JSON text: everything sorted, one run or file a line. Any UTF-8 stream takes it."""
-        rows = {
-            "runs": (json.dumps({"command": run}, ensure_ascii=False) for run in sorted(set(self.runs))),
-            **{name: (json.dumps(path, ensure_ascii=False) for path in sorted(getattr(self, name))) for name in _LISTS},
+        lists = {
+            "runs": rows(line({"command": run}) for run in sorted(set(self.runs))),
+            **{name: rows(map(line, sorted(getattr(self, name)))) for name in _LISTS},
         }
-        head = f'{{\n  "format": "{FORMAT}",\n  "format_version": "{FORMAT_VERSION}",\n'
-        text = head + ",\n".join(f'  "{name}": {_lines(each)}' for name, each in rows.items()) + "\n}\n"
-        return text.encode(errors="backslashreplace").decode()  # JSON's own escape for file names that UTF-8 cannot hold
+        return document_text({"format": line(FORMAT), "format_version": line(FORMAT_VERSION), **lists})
 
     def save(self, path: Path) -> None:
         """Write the JSON to `path`, whole or not at all; raises StorageError."""
@@ -131,8 +130,3 @@ def _texts(values: list[object], where: str) -> tuple[str, ...]:
 
 def _wrong(where: str, expected: str, value: object) -> ProfileError:
     return ProfileError(f"{where}: must be {expected}, not {str(value)[:40]!r}; {_ANEW}")
-
-
-def _lines(rows: Iterable[str]) -> str:
-    text = ",\n".join(f"    {row}" for row in rows)
-    return f"[\n{text}\n  ]" if text else "[]"

@@ -15,10 +15,11 @@ PACKAGE = Path(hatch_mlbundle.__file__).parent
 CORE = """
     __init__ accuracy accuracy.evaluator accuracy_settings api atomic budget budget_baseline budget_groups budget_limits budget_measure
     budget_presets budget_settings bytecode cache canonical closure compare config contents contents.inspector contents.parts
-    contents.totals crash decode entrypoints epoch errors filegroups finished frozenmodules globs guard hookspecs identify image_settings
-    importpaths importtime keeprules late libraries librarynames links manifest marshalled_code matching model model_store modulesets.*
-    named_digests opcodes optimizer pairing printable profile profilematch programs progress pysource reference releases schema
-    standard_output storage testfiles told_models toml_lines units unmarshal unmarshal_server usage verify_settings writewatch
+    contents.totals crash decode entrypoints epoch errors filegroups finished frozenmodules globs guard hookspecs identify
+    image_settings importpaths importtime json_rows keeprules late libraries librarynames links manifest marshalled_code matching model
+    model_store modulesets.* named_digests opcodes optimizer pairing printable profile profilematch programs progress pysource reference
+    releases schema standard_output storage testfiles told_models toml_lines units unmarshal unmarshal_server usage verify_settings
+    writewatch
 """
 LAYERS = [
     ["runtime.*"],
