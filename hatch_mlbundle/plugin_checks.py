@@ -19,7 +19,7 @@ _NAME = re.compile("[a-z][a-z0-9_]*")
 
 def optimizer_problem(cls: Any) -> str | None:
     """Return why a class is no optimizer, or None."""
-    return _class_problem(cls) or _name_problem(cls) or _attribute_problem(cls) or _options_problem(cls)
+    return _port_problem(cls, Optimizer, "plan()") or _name_problem(cls) or _attribute_problem(cls) or _options_problem(cls)
 
 
 def evaluator_problem(cls: Any) -> str | None:
@@ -54,17 +54,7 @@ def _wanted_problem(cls: type[Inspector]) -> str | None:
     return None
 
 
-def _class_problem(cls: Any) -> str | None:
-    if not (inspect.isclass(cls) and issubclass(cls, Optimizer)):
-        return f"{cls!r} is no subclass of hatch_mlbundle.optimizer.Optimizer"
-    if not all(isinstance(getattr(cls, attribute, None), str) for attribute in ("name", "version")):
-        return f"{cls.__name__} lacks a name or a version"
-    return f"{cls.__name__} does not define plan()" if inspect.isabstract(cls) else None
-
-
 def _name_problem(cls: type[Optimizer[Any]]) -> str | None:
-    if not _NAME.fullmatch(cls.name):
-        return f"{cls.__name__}.name is {cls.name!r}, which is no lower-case identifier"
     if cls.name.replace("_", "-") in toml_names(Settings):
         return f"{cls.__name__}.name is {cls.name!r}, which is a key of [{TABLE}]"
     return None

@@ -95,21 +95,14 @@ def law(check: Callable[[Case], None]) -> Law:
     """Make an `assert_NAME` of a function that tries the law NAME on a case."""
     name = check.__name__.removeprefix("assert_")
 
-    def assert_law(
-        optimizer: type[Optimizer[Any]],
-        files: Source,
-        options: Table | None = None,
-        *,
-        artifact: ArtifactKind | None = None,
-        project: Path | None = None,
-        equivalent: Equivalent | None = None,
-    ) -> None:
+    def assert_law(*arguments: Any, **keywords: Any) -> None:
         __tracebackhide__ = True  # pytest shows the author's own line
-        check(case_of(optimizer, files, options, artifact=artifact, project=project, equivalent=equivalent))
+        check(case_of(*arguments, **keywords))
 
     for attribute in ("__doc__", "__module__", "__name__", "__qualname__"):
         setattr(assert_law, attribute, getattr(check, attribute))
-    vars(assert_law).update(law=name, check=check)
+    signature = inspect.signature(case_of).replace(return_annotation=None)
+    vars(assert_law).update(law=name, check=check, __signature__=signature)
     made: Law = assert_law  # type: ignore[assignment]
     LAWS[name] = made
     return made
