@@ -23,12 +23,13 @@ from common import describe_machine, row
 
 from hatch_mlbundle.adapters.project import FROZEN, project_config
 from hatch_mlbundle.application import optimize
+from hatch_mlbundle.applied import Applied
 from hatch_mlbundle.binaries.elf import read_elf
 from hatch_mlbundle.binaries.reader import Reader
 from hatch_mlbundle.importpaths import module_of
 from hatch_mlbundle.job import Job, prepare
 from hatch_mlbundle.model import Bundle, File, Kind
-from hatch_mlbundle.pipeline import Applied, Done, Outcome, Stage, run
+from hatch_mlbundle.pipeline import Done, Outcome, Stage, run
 from hatch_mlbundle.plugins import load_registry
 from hatch_mlbundle.proof import start_proof
 from hatch_mlbundle.session import Session, open_session

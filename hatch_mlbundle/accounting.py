@@ -6,11 +6,12 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
+from .applied import Applied
 from .bundles.artifact import Side
 from .config import options_to_dict
 from .manifest import ArtifactRow, ChangeRow, DetailRow, FileRow, FileState, Saved, StepRow, Totals
 from .model import File
-from .pipeline import Applied, Done
+from .pipeline import Done
 
 Measure = Callable[[File], int]
 """Returns the compressed bytes of a file that one step made and a later one replaced."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+from .applied import leaves_of
 from .atomic import leftovers, make_folder, temporary_name
 from .bundles.atomic_folder import FORMER, put_in_place, recover, remove_folder
 from .bundles.images.model_image import ModelForm, model_files, write_model
@@ -19,7 +20,7 @@ from .manifest import CompanionRow
 from .model import File, Finding
 from .models.external import BundledModel
 from .models.left_models import entry_beside, model_of, models_folder
-from .pipeline import Done, Stage, leaves_of
+from .pipeline import Done, Stage
 from .runtime.models.descriptor import FILE_NAME, Model, parse, text_of
 from .runtime.models.errors import ModelFileError
 from .storage import storage_errors

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, TypeVar, get_args
 
+from .applied import Applied, applied_by, bundle_after, leaves_of, told
 from .cache import Cache
 from .claims import believed, most_changes
 from .drafts import Work
@@ -18,13 +19,12 @@ from .errors import ClaimError, DistrustError, HangError, StorageError
 from .examine import examine
 from .globs import selector
 from .guard import OURS, Trust, error_line
-from .identify import HEAD, identify
-from .model import Add, Bundle, Change, Convert, Drop, File, Finding, Kind, Leave, Link, MemoryContent, Rewrite, Tell
+from .model import Add, Bundle, Change, Convert, Drop, File, Finding, Kind, Leave, Rewrite, Tell
 from .objections import objection, parts_of, touched
-from .optimizer import ArtifactKind, Detail, Json, Judge, Optimizer
+from .optimizer import ArtifactKind, Json, Judge, Optimizer
 from .printable import printable
 from .progress import Progress
-from .rewriting import NATIVE, Rewriter, Rewritten, add_finding
+from .rewriting import NATIVE, Rewriter, add_finding
 from .sandbox import Quarantine, Rules, Sandbox
 from .storage import fatal_storage_error
 from .workspace import Workspace
@@ -50,26 +50,6 @@ class Stage:
     def name(self) -> str:
         """The optimizer's name."""
         return self.optimizer.name
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Applied:
-    """What became of one file: as it was before (None where it was added) and is after (None where it was dropped).
-
-    What was made together, by one Convert or Leave, has the change's path as its `group`: it is put back together, too. `detail` is what
-    the optimizer says of how the file was made. `leave` is the change by which a model left, `tell` the one that says so: a file of these
-    follows from the others' and is made again with them.
-    """
-
-    action: Literal["drop", "keep", "rewrite", "add", "link"]
-    path: str
-    reason: str
-    before: File | None
-    after: File | None
-    group: str | None = None
-    detail: Detail | None = None
-    leave: Leave | None = None
-    tell: Tell | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,12 +158,8 @@ def run(bundle: Bundle, stages: Iterable[Stage], services: Services) -> Outcome:
     findings: list[Finding] = []
     for stage in stages:
         services.workspace.follow(bundle)
-
-        def work(context: StageContext, stage: Stage = stage, bundle: Bundle = bundle) -> list[Applied]:
-            return _carry_out(_plan_stage(bundle, stage, context, services), bundle, stage, context, services)
-
-        applied, found = _in_sandbox(work, stage, services)
-        bundle = _after(bundle, applied)
+        applied, found = _in_sandbox(partial(_run_stage, bundle, stage, services), stage, services)
+        bundle = bundle_after(bundle, applied)
         done.append(Done(stage=stage, changes=tuple(applied)))
         findings += found
     return Outcome(bundle=bundle, stages=tuple(done), findings=tuple(findings))
@@ -197,11 +173,7 @@ def plan(bundle: Bundle, stages: Iterable[Stage], services: Services) -> tuple[l
     planned: list[Planned] = []
     findings: list[Finding] = []
     for stage in stages:
-
-        def work(context: StageContext, stage: Stage = stage, bundle: Bundle = bundle) -> list[Change]:
-            return _plan_stage(bundle, stage, context, services)
-
-        changes, found = _in_sandbox(work, stage, services)
+        changes, found = _in_sandbox(partial(_plan_stage, bundle, stage, services), stage, services)
         bundle = bundle.without(path for change in changes if isinstance(change, Drop | Leave) for path in touched(change))
         planned.append(Planned(stage=stage, changes=tuple(changes)))
         findings += found
@@ -234,11 +206,15 @@ def _sandbox(stage: Stage, services: Services) -> Sandbox:
     return Quarantine(stage.optimizer, stage.distribution, services.workspace, services.cache, services.rules)
 
 
-def _plan_stage(bundle: Bundle, stage: Stage, context: StageContext, services: Services) -> list[Change]:
+def _run_stage(bundle: Bundle, stage: Stage, services: Services, context: StageContext) -> list[Applied]:
+    return _carry_out(_plan_stage(bundle, stage, services, context), bundle, stage, services, context)
+
+
+def _plan_stage(bundle: Bundle, stage: Stage, services: Services, context: StageContext) -> list[Change]:
     services.progress.start(f"{stage.name}: planning", 0)
     allowed: dict[str, Change] = {}
     taken: dict[str, Change] = {}
-    for change in _ask(bundle, stage, context, services):
+    for change in _ask(bundle, stage, services, context):
         if not context.selects(change.path) and not isinstance(change, Add | Tell):
             continue
         problem = _refusal(change, services) or objection(change, bundle, taken)
@@ -255,7 +231,7 @@ def _refusal(change: Change, services: Services) -> str | None:
     return next((problem for part in parts_of(change) if (problem := services.refuses(part))), None)
 
 
-def _ask(bundle: Bundle, stage: Stage, context: StageContext, services: Services) -> list[Change]:
+def _ask(bundle: Bundle, stage: Stage, services: Services, context: StageContext) -> list[Change]:
     sandbox = context.sandbox
     try:
         changes = sandbox.guard.call(lambda: list(islice(stage.optimizer.plan(sandbox.shown(bundle), context), most_changes(bundle))))
@@ -284,7 +260,7 @@ def _verb(change: Change) -> str:
     return type(change).__name__.lower()
 
 
-def _carry_out(changes: Iterable[Change], bundle: Bundle, stage: Stage, context: StageContext, services: Services) -> list[Applied]:
+def _carry_out(changes: Iterable[Change], bundle: Bundle, stage: Stage, services: Services, context: StageContext) -> list[Applied]:
     rewriter = Rewriter(
         optimizer=stage.optimizer,
         identity=stage.identity,
@@ -301,7 +277,7 @@ def _carry_out(changes: Iterable[Change], bundle: Bundle, stage: Stage, context:
     for change in changes:
         context.findings += results[change.path].findings if change.path in results else ()
         try:
-            applied += _applied(change, bundle, results)
+            applied += applied_by(change, bundle, results)
         except Exception as error:  # the content of an Add is a third party's code
             fatal = fatal_storage_error(error, services.workspace.tree)
             if fatal:
@@ -311,91 +287,8 @@ def _carry_out(changes: Iterable[Change], bundle: Bundle, stage: Stage, context:
     return [*applied, *(tale for each in changes if isinstance(each, Tell) and (tale := told(each, bundle.get(each.path), leaves)))]
 
 
-def leaves_of(applied: Iterable[Applied]) -> list[Leave]:
-    """Return how models left by these changes, each model once."""
-    return list({each.leave.name: each.leave for each in applied if each.leave}.values())
-
-
-def left(change: Leave, files: Mapping[str, File]) -> list[Applied]:
-    """Return what becomes of each file of a model that leaves."""
-    return [
-        Applied(action="drop", path=path, reason=change.reason, before=files[path], after=None, group=change.path, leave=change)
-        for path in change.paths
-    ]
-
-
-def told(change: Tell, before: File | None, leaves: Collection[Leave]) -> Applied | None:
-    """Return what becomes of the file that tells of the models that left; None where it is not to be, or stays as it is."""
-    data = change.render(leaves)
-    if data is None or (before is not None and before.sha256 == hashlib.sha256(data).hexdigest()):
-        return None
-    new = _added(Add(path=change.path, reason=change.reason, content=MemoryContent(data)))
-    after = new if before is None else replace(before, size=new.size, sha256=new.sha256, content=new.content)
-    return Applied(action="rewrite" if before else "add", path=change.path, reason=change.reason, before=before, after=after, tell=change)
-
-
 def _work(change: Rewrite | Convert, bundle: Bundle) -> Work:
     if isinstance(change, Rewrite):
         return Work(change=change, sources=(bundle[change.path],))
     sources, reads = (tuple(bundle[path] for path in paths) for paths in (change.sources, change.reads))
     return Work(change=change, sources=sources, reads=reads)
-
-
-def _applied(change: Change, bundle: Bundle, results: Mapping[str, Rewritten]) -> list[Applied]:
-    before, reason = bundle.get(change.path), change.reason
-    match change:
-        case Drop():
-            return [Applied(action="drop", path=change.path, reason=reason, before=before, after=None)]
-        case Add():
-            return [Applied(action="add", path=change.path, reason=reason, before=None, after=_added(change))]
-        case Link() if before:
-            return [Applied(action="link", path=change.path, reason=reason, before=before, after=_linked(before, change.target))]
-        case Leave():
-            return left(change, bundle)
-        case Tell():
-            return []  # when all others are carried out
-        case Rewrite() | Convert() if results[change.path].kept is None:
-            return list(_made(change, bundle, results[change.path]))
-        case Rewrite() | Convert():
-            reason = str(results[change.path].kept)
-    return [Applied(action="keep", path=change.path, reason=reason, before=before, after=before)]
-
-
-def _made(change: Rewrite | Convert, bundle: Bundle, result: Rewritten) -> Iterator[Applied]:
-    """Yield what became of each file that a change touches."""
-    group = change.path if isinstance(change, Convert) else None
-    after = {file.path: file for file in result.files}
-    sources = change.sources if isinstance(change, Convert) else (change.path,)
-    for path in dict.fromkeys((*sources, *after)):
-        before, detail = bundle.get(path), result.details.get(path)
-        if path not in after:
-            yield Applied(action="drop", path=path, reason=_gone(change, after), before=before, after=None, group=group)
-            continue
-        action: Literal["rewrite", "add"] = "rewrite" if before else "add"
-        yield Applied(action=action, path=path, reason=change.reason, before=before, after=after[path], group=group, detail=detail)
-
-
-def _gone(change: Change, after: Iterable[str]) -> str:
-    return f"{change.reason}: now in {', '.join(sorted(after))}"
-
-
-def _added(change: Add) -> File:
-    data = b"".join(change.content.chunks())
-    return File(
-        path=change.path,
-        size=len(data),
-        sha256=hashlib.sha256(data).hexdigest(),
-        mode=change.mode,
-        kind=identify(change.path, data[:HEAD]),
-        owner=change.path.partition("/")[0],
-        content=change.content,
-    )
-
-
-def _linked(file: File, target: str) -> File:
-    return replace(file, size=0, sha256=hashlib.sha256(b"").hexdigest(), kind=Kind.LINK, content=MemoryContent(b""), link=target)
-
-
-def _after(bundle: Bundle, applied: Iterable[Applied]) -> Bundle:
-    dropped = [each.path for each in applied if each.after is None]
-    return bundle.without(dropped).replacing(each.after for each in applied if each.after is not None)

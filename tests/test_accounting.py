@@ -8,11 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hatch_mlbundle.accounting import Ledger
+from hatch_mlbundle.applied import Applied
 from hatch_mlbundle.bundles.artifact import Account, Side
 from hatch_mlbundle.manifest import FileRow, Saved, StepRow
 from hatch_mlbundle.model import Bundle, Change, File
 from hatch_mlbundle.optimizer import Context, Optimizer, Options
-from hatch_mlbundle.pipeline import Applied, Done, Stage
+from hatch_mlbundle.pipeline import Done, Stage
 from tests.builders import file_of
 
 PATHS = ["RECORD", "a.py", "b/c.so", "b/d.bin"]

@@ -31,8 +31,8 @@ LAYERS = [
         *("freezing.*", "models.*", "tracing.*", "trials.*"),
     ],
     [
-        *("accounting", "apart", "claims", "contents.rows", "drafts", "examine", "judging", "models_beside", "objections", "pipeline"),
-        *("provenance.*", "rewriting", "sandbox", "workspace"),
+        *("accounting", "apart", "applied", "claims", "contents.rows", "drafts", "examine", "judging", "models_beside", "objections"),
+        *("pipeline", "provenance.*", "rewriting", "sandbox", "workspace"),
     ],
     ["rebuilding.*", "verification.*"],
     ["optimizers.*", "reports.*"],

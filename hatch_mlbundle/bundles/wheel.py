@@ -22,6 +22,9 @@ _LARGEST_WHEEL = 1 << 20
 _LARGEST_RECORD = 1 << 28
 _IMPORTABLE = ("purelib", "platlib")
 
+REQUIRED = ("WHEEL", "METADATA", "RECORD")
+"""The files in dist-info that make an archive a wheel (PEP 427, "The .dist-info directory")."""
+
 
 class WheelSource(AbstractContextManager["WheelSource"]):
     """A wheel open for reading; use it in a `with` statement, for the files of its bundle are read from it.
@@ -141,7 +144,7 @@ class WheelSource(AbstractContextManager["WheelSource"]):
             found = None
         if found != expected:
             raise self.fault(f"holds {folders[0]}, which is not what its file name says; give it back the name it was built with")
-        for required in ("WHEEL", "METADATA", "RECORD"):
+        for required in REQUIRED:
             if f"{folders[0]}/{required}" not in self.members:
                 raise self.fault(f"is no wheel: it has no {folders[0]}/{required}; build it again")
         return folders[0]

@@ -11,7 +11,7 @@ from pathlib import Path
 from hatch_mlbundle.atomic import replace_atomically
 from hatch_mlbundle.bundles.artifact import Account, Side, Written
 from hatch_mlbundle.bundles.compressor import Compressor
-from hatch_mlbundle.bundles.wheel import WheelSource
+from hatch_mlbundle.bundles.wheel import REQUIRED, WheelSource
 from hatch_mlbundle.bundles.wheel_scan import export_facts, import_facts
 from hatch_mlbundle.bundles.wheel_writer import write_wheel
 from hatch_mlbundle.cache import Cache
@@ -44,7 +44,7 @@ class WheelArtifact:
         self._workers = workers
         self._cache = cache
         self._folder = folder
-        self._sacred = {f"{source.dist_info}/{name}" for name in ("RECORD", "WHEEL", "METADATA")} | set(source.signatures)
+        self._sacred = {f"{source.dist_info}/{name}" for name in REQUIRED} | set(source.signatures)
         self._scanned = Bundle()
 
     def scan(self) -> Side:

@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
 
+from hatch_mlbundle.applied import Applied
 from hatch_mlbundle.model import Bundle, Convert, File, Rewrite
 from hatch_mlbundle.optimizer import Options
-from hatch_mlbundle.pipeline import Applied
 from hatch_mlbundle.reference import option_entries
 from hatch_mlbundle.testing.elsewhere import SURROUNDINGS, records_elsewhere
 from hatch_mlbundle.testing.hostile import hostile_bundles

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from hatch_mlbundle import application
+from hatch_mlbundle.applied import Applied
+from hatch_mlbundle.bundles.wheel import REQUIRED
 from hatch_mlbundle.bundles.wheel_artifact import wheel_refusal
 from hatch_mlbundle.cache import Cache
 from hatch_mlbundle.config import read_config
@@ -18,7 +20,7 @@ from hatch_mlbundle.job import Job, prepare
 from hatch_mlbundle.manifest import Manifest
 from hatch_mlbundle.model import Bundle, Change, File, Finding, MemoryContent
 from hatch_mlbundle.optimizer import ArtifactKind, Optimizer, Options
-from hatch_mlbundle.pipeline import Applied, Services
+from hatch_mlbundle.pipeline import Services
 from hatch_mlbundle.pipeline import run as run_pipeline
 from hatch_mlbundle.plugins import OURS, Registered, Registry
 from hatch_mlbundle.progress import Silence
@@ -35,7 +37,7 @@ Table: TypeAlias = Mapping[str, object]
 """An optimizer's options, as they would stand in TOML."""
 
 _CACHE_SIZE = 10**9
-_NOT_FILES = (".dist-info/RECORD", ".dist-info/WHEEL", ".dist-info/METADATA")
+_SACRED = tuple(f".dist-info/{name}" for name in REQUIRED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,7 +167,7 @@ def _opened(job: Job, files: Source, artifact: ArtifactKind, cache: Cache | None
             yield session.artifact.scan().bundle, session.services
         return
     bundle = files if isinstance(files, Bundle) else bundle_from(files)
-    sacred = {path for path in bundle if path.endswith(_NOT_FILES)} if artifact == "wheel" else set()
+    sacred = {path for path in bundle if path.endswith(_SACRED)} if artifact == "wheel" else set()
     with temporary_workspace() as workspace, ThreadPoolExecutor(job.config.workers) as pool:
         services = Services(
             workspace=workspace,

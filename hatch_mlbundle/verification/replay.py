@@ -6,9 +6,10 @@ import posixpath
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from hatch_mlbundle.applied import Applied, leaves_of, left, told
 from hatch_mlbundle.model import Bundle, File
 from hatch_mlbundle.models.left_models import leaving_again
-from hatch_mlbundle.pipeline import Applied, Done, leaves_of, left, told
+from hatch_mlbundle.pipeline import Done
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from posixpath import basename
 from typing import TypeAlias
 
+from hatch_mlbundle.applied import Applied
 from hatch_mlbundle.importpaths import ImportPaths, installed
 from hatch_mlbundle.model import Kind
-from hatch_mlbundle.pipeline import Applied
 
 from .replay import Site
 

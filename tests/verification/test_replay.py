@@ -4,9 +4,10 @@ from collections.abc import Collection
 from dataclasses import replace
 from typing import Literal
 
+from hatch_mlbundle.applied import Applied, left, told
 from hatch_mlbundle.model import Bundle, File, Kind, Leave, Tell
 from hatch_mlbundle.optimizer import Optimizer, Options
-from hatch_mlbundle.pipeline import Applied, Done, Stage, left, told
+from hatch_mlbundle.pipeline import Done, Stage
 from hatch_mlbundle.verification.replay import Site, changes, replay
 from tests.builders import bundle_of, file_of
 

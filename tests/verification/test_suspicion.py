@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
+from hatch_mlbundle.applied import Applied
 from hatch_mlbundle.importpaths import ImportPaths
 from hatch_mlbundle.model import Kind
-from hatch_mlbundle.pipeline import Applied
 from hatch_mlbundle.verification.replay import Site
 from hatch_mlbundle.verification.suspicion import Clues, by_folder, weigh
 from tests.builders import file_of
