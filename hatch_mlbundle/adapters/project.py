@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from hatch_mlbundle.config import TABLE, Config, Settings, read_config, read_settings
 from hatch_mlbundle.errors import ConfigurationError
+from hatch_mlbundle.printable import printable
 
 if TYPE_CHECKING:
     from hatch_mlbundle.plugins import Registry
@@ -81,13 +82,21 @@ def find_project(start: Path) -> Path:
 
 def _load(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return parsed_toml(path, path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as error:
         raise ConfigurationError([f"{path}: cannot be read: {error.strerror}"]) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise ConfigurationError([f"{path}: is no TOML: {error}"]) from error
+
+
+def parsed_toml(path: Path, text: str) -> dict[str, Any]:
+    """Return what the text of the file at `path` says; raises ConfigurationError."""
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError([f"{printable(str(path))}: is no TOML: {error}"]) from error
 
 
 def _overlay(root: Path, pyproject: Mapping[str, Any], places: Places) -> tuple[str, Mapping[str, Any]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,18 +11,13 @@ from typing import Any, Literal, TypeAlias
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
-from hatch_mlbundle.adapters.project import FROZEN, WHEEL
+from hatch_mlbundle.adapters.project import FROZEN, WHEEL, parsed_toml
 from hatch_mlbundle.config import TABLE
 from hatch_mlbundle.errors import ConfigurationError
 from hatch_mlbundle.printable import printable
 
 from .packages import import_name
 from .setuptools_files import LegacyProject, legacy_project
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 Backend: TypeAlias = Literal["hatchling", "setuptools", "other", "none"]
 """What builds the wheel; `other` are those that know no hook of ours, `none` is a folder that nothing is built from."""
@@ -79,10 +73,10 @@ class Project:
 def read_project(folder: Path) -> Project:
     """Return what the project in a folder says; raises ConfigurationError for a file that cannot be read or is no TOML."""
     text = _text(folder / PYPROJECT)
-    document = _parsed(folder / PYPROJECT, text) if text is not None else {}
+    document = parsed_toml(folder / PYPROJECT, text) if text is not None else {}
     beside = _text(folder / "hatch.toml")
     legacy = legacy_project(folder)
-    hatch = {**(_table(document, "tool", "hatch") or {}), **(_parsed(folder / "hatch.toml", beside) if beside is not None else {})}
+    hatch = {**(_table(document, "tool", "hatch") or {}), **(parsed_toml(folder / "hatch.toml", beside) if beside is not None else {})}
     back_end = _back_end(document)
     backend = _backend(back_end, legacy)
     name = _name(document) or legacy.name
@@ -124,13 +118,6 @@ def _text(path: Path) -> str | None:
     except UnicodeDecodeError as error:
         if path.suffix != ".toml":
             return None
-        raise ConfigurationError([f"{printable(str(path))}: is no TOML: {error}"]) from error
-
-
-def _parsed(path: Path, text: str) -> dict[str, Any]:
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
         raise ConfigurationError([f"{printable(str(path))}: is no TOML: {error}"]) from error
 
 
