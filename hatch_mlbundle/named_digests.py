@@ -1,4 +1,4 @@
-"""Which files of a bundle another one names by checksum: a list of checksums, a page that pins its scripts, a catalogue of test data."""
+"""Single files made anew, but for those that another one names by checksum: a list of them, a page that pins its scripts, test data."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import base64
 import binascii
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from .model import Bundle, File, Kind
+from .model import Bundle, Change, File, Keep, Kind
 from .optimizer import Context, Json
+
+NAMED = "another file names its checksum"
+"""Why such a file stays."""
 
 _TELLING = (Kind.DATA, Kind.METADATA, Kind.OTHER, Kind.PYTHON, Kind.TEXT)
 _LARGEST = 5_000_000
@@ -21,6 +24,19 @@ _INTEGRITY = re.compile(rb"sha(?:256|384|512)-([A-Za-z0-9+/]{43,86}={0,2})")
 """What a page says of a script that it loads (W3C, Subresource Integrity, section 3.1)."""
 
 _ALGORITHMS = ("md5", "sha1", "sha256", "sha384", "sha512")
+
+
+def files_called(suffixes: tuple[str, ...], bundle: Bundle, context: Context) -> list[File]:
+    """Return the files that a step may change whose names end so, in any case, by path; links and empty files are none."""
+    found = (file for path, file in sorted(bundle.items()) if path.lower().endswith(suffixes) and context.selects(path))
+    return [file for file in found if file.link is None and file.size]
+
+
+def unless_named(files: Sequence[File], bundle: Bundle, context: Context, change_of: Callable[[File], Change]) -> Iterator[Change]:
+    """Yield the change of each file, a Keep for one whose checksum another file names."""
+    named = named_digests(files, bundle, context)
+    for file in files:
+        yield Keep(path=file.path, reason=NAMED) if file.path in named else change_of(file)
 
 
 def named_digests(files: Sequence[File], bundle: Bundle, context: Context) -> set[str]:

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
 from hatch_mlbundle.libraries import library_versions
-from hatch_mlbundle.model import Bundle, Change, Keep, Rewrite
-from hatch_mlbundle.named_digests import named_digests
+from hatch_mlbundle.model import Bundle, Change, File, Keep, Rewrite
+from hatch_mlbundle.named_digests import files_called, unless_named
 from hatch_mlbundle.optimizer import Context, Optimizer, Options, Risk, Task
 
 from .recompress import INSTALL
@@ -30,19 +30,16 @@ class MinifySvg(Optimizer[Options]):
 
     def plan(self, bundle: Bundle, context: Context) -> Iterable[Change]:
         """Yield a Rewrite for each drawing, or a Keep with its reason, in the order of the paths."""
-        candidates = [file for path, file in sorted(bundle.items()) if path.lower().endswith(".svg") and context.selects(path)]
-        files = [file for file in candidates if file.link is None and file.size]
-        named = named_digests(files, bundle, context)
-        for file in files:
-            if file.path in named:
-                yield Keep(path=file.path, reason="another file names its checksum")
-            elif file.size > _LARGEST:
-                yield Keep(path=file.path, reason="it is too large to be read")
-            else:
-                yield Rewrite(path=file.path, reason="drawing without white space and the notes of drawing programs")
+        return unless_named(files_called((".svg",), bundle, context), bundle, context, _change)
 
     def rewrite(self, task: Task, context: Context) -> None:
         """Write the smaller drawing; raises KeptError, UnsoundResultError."""
         from .svg import minified
 
         task.target.write_bytes(minified(task.source.read_bytes()))
+
+
+def _change(file: File) -> Change:
+    if file.size > _LARGEST:
+        return Keep(path=file.path, reason="it is too large to be read")
+    return Rewrite(path=file.path, reason="drawing without white space and the notes of drawing programs")

@@ -9,7 +9,7 @@ from typing import ClassVar
 from hatch_mlbundle.errors import ConfigurationError, ModelError
 from hatch_mlbundle.libraries import library_versions
 from hatch_mlbundle.model import Bundle, Change, File, Finding, Keep, Rewrite
-from hatch_mlbundle.named_digests import named_digests
+from hatch_mlbundle.named_digests import files_called, unless_named
 from hatch_mlbundle.optimizer import Context, Optimizer, Options, Risk, Task, option
 
 INSTALL = "mlbundle-images"
@@ -95,19 +95,14 @@ class RecompressJpeg(Optimizer[RecompressJpegOptions]):
 
 
 def _plan(bundle: Bundle, context: Context, suffixes: tuple[str, ...], signature: bytes, reason: str) -> Iterable[Change]:
-    files = [file for path, file in sorted(bundle.items()) if path.lower().endswith(suffixes) and context.selects(path)]
-    files = [file for file in files if file.link is None and file.size]
-    named = named_digests(files, bundle, context)
-    for file in files:
-        if kept := _why_kept(file, named, signature):
-            yield Keep(path=file.path, reason=kept)
-        else:
-            yield Rewrite(path=file.path, reason=reason)
+    def change(file: File) -> Change:
+        kept = _why_kept(file, signature)
+        return Keep(path=file.path, reason=kept) if kept else Rewrite(path=file.path, reason=reason)
+
+    return unless_named(files_called(suffixes, bundle, context), bundle, context, change)
 
 
-def _why_kept(file: File, named: set[str], signature: bytes) -> str | None:
-    if file.path in named:
-        return "another file names its checksum"
+def _why_kept(file: File, signature: bytes) -> str | None:
     if file.size > _LARGEST:
         return "it is too large to be read"
     return None if next(iter(file.content.chunks()), b"").startswith(signature) else "its bytes are not what its name says"

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from hatch_mlbundle.errors import KeptError
 from hatch_mlbundle.model import Bundle, Change, File, Keep, Kind, Rewrite
-from hatch_mlbundle.named_digests import named_digests
+from hatch_mlbundle.named_digests import files_called, unless_named
 from hatch_mlbundle.optimizer import Context, Optimizer, Options, Risk, Task, option
 from hatch_mlbundle.schema import Size
 
@@ -36,16 +36,9 @@ class MinifyJson(Optimizer[MinifyJsonOptions]):
 
     def plan(self, bundle: Bundle, context: Context) -> Iterable[Change]:
         """Yield a Rewrite for each JSON file, or a Keep with its reason, in the order of the paths."""
-        files = [file for path, file in sorted(bundle.items()) if self._is_json(file) and context.selects(path)]
-        named = named_digests(files, bundle, context)
-        for file in files:
-            if file.path in named:
-                yield Keep(path=file.path, reason="another file names its checksum")
-            elif file.size > self.options.max_size:
-                yield Keep(path=file.path, reason="it is larger than `max-size`")
-            else:
-                key = "lines" if _is_lines(file.path) else "whole"
-                yield Rewrite(path=file.path, reason="JSON without white space between its tokens", key=key)
+        found = files_called(self.options.suffixes, bundle, context)
+        files = [file for file in found if file.kind is not Kind.METADATA]  # what describes a distribution is for installers
+        return unless_named(files, bundle, context, self._change)
 
     def rewrite(self, task: Task, context: Context) -> None:
         """Write the file without white space; raises KeptError, UnsoundResultError."""
@@ -57,9 +50,11 @@ class MinifyJson(Optimizer[MinifyJsonOptions]):
             raise KeptError("it has no white space that can go")
         task.target.write_bytes(after)
 
-    def _is_json(self, file: File) -> bool:
-        """Say whether a file is JSON by its name; what describes a distribution is for installers, and stays."""
-        return file.path.lower().endswith(self.options.suffixes) and file.link is None and file.kind is not Kind.METADATA and file.size > 0
+    def _change(self, file: File) -> Change:
+        if file.size > self.options.max_size:
+            return Keep(path=file.path, reason="it is larger than `max-size`")
+        key = "lines" if _is_lines(file.path) else "whole"
+        return Rewrite(path=file.path, reason="JSON without white space between its tokens", key=key)
 
 
 def _is_lines(path: str) -> bool:

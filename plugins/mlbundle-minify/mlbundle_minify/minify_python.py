@@ -14,7 +14,7 @@ from hatch_mlbundle.importpaths import ImportPaths, companion_of, module_of
 from hatch_mlbundle.libraries import library_versions
 from hatch_mlbundle.model import Bundle, Change, Convert, File, Finding, Keep, Kind
 from hatch_mlbundle.modulesets.model import is_below
-from hatch_mlbundle.named_digests import named_digests
+from hatch_mlbundle.named_digests import NAMED, named_digests
 from hatch_mlbundle.optimizer import Context, ConvertTask, Detail, Json, Optimizer, Options, Risk, option
 
 from .bytecode_header import examine_bytecode
@@ -106,7 +106,7 @@ class MinifyPython(Optimizer[MinifyPythonOptions]):
                 reasons[file.path] = "it is too large to be parsed"
             elif not _is_imported(file.path, modules):
                 reasons[file.path] = "it cannot be imported by its name: it may be data"
-        return reasons | dict.fromkeys(named_digests(sources, bundle, context), "another file names its checksum")
+        return reasons | dict.fromkeys(named_digests(sources, bundle, context), NAMED)
 
     def _read(self, sources: list[File], modules: ImportPaths, context: Context) -> tuple[Mapping[str, Json], Readers]:
         top = {file.path: modules.name(file.path).partition(".")[0] for file in sources}

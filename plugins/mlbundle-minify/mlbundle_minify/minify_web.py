@@ -11,7 +11,7 @@ from typing import ClassVar
 from hatch_mlbundle.errors import KeptError
 from hatch_mlbundle.libraries import library_versions
 from hatch_mlbundle.model import Bundle, Change, File, Keep, Rewrite
-from hatch_mlbundle.named_digests import named_digests
+from hatch_mlbundle.named_digests import files_called, unless_named
 from hatch_mlbundle.optimizer import Context, Json, Optimizer, Options, Risk, Task, option
 from hatch_mlbundle.schema import Size
 
@@ -49,19 +49,17 @@ class MinifyWeb(Optimizer[MinifyWebOptions]):
     def plan(self, bundle: Bundle, context: Context) -> Iterable[Change]:
         """Yield a Rewrite for each script and style sheet, or a Keep with its reason, in the order of the paths."""
         suffixes = (*(_SCRIPTS if self.options.scripts else ()), *(_STYLES if self.options.styles else ()))
-        candidates = [file for path, file in sorted(bundle.items()) if path.lower().endswith(suffixes) and context.selects(path)]
-        files = [file for file in candidates if file.link is None and file.size]
-        named = named_digests(files, bundle, context)
+        files = files_called(suffixes, bundle, context)
         maps = context.examine("source maps", files, _examine_map)
-        for file in files:
-            if file.path in named:
-                yield Keep(path=file.path, reason="another file names its checksum")
-            elif file.size > self.options.max_size:
-                yield Keep(path=file.path, reason="it is larger than `max-size`")
-            elif _has_map(file.path, maps[file.path], bundle):
-                yield Keep(path=file.path, reason="it has a source map, which would no longer fit")
-            else:
-                yield Rewrite(path=file.path, reason="without comments and white space", key="style" if _is_style(file.path) else "script")
+
+        def change(file: File) -> Change:
+            if file.size > self.options.max_size:
+                return Keep(path=file.path, reason="it is larger than `max-size`")
+            if _has_map(file.path, maps[file.path], bundle):
+                return Keep(path=file.path, reason="it has a source map, which would no longer fit")
+            return Rewrite(path=file.path, reason="without comments and white space", key="style" if _is_style(file.path) else "script")
+
+        return unless_named(files, bundle, context, change)
 
     def rewrite(self, task: Task, context: Context) -> None:
         """Write the smaller file; raises KeptError."""

@@ -13,6 +13,7 @@ from hatch_mlbundle.modulesets.model import is_below
 from hatch_mlbundle.modulesets.reading import Sources, why_read
 from hatch_mlbundle.optimizer import Context, ConvertTask, Detail, Optimizer, Options, option
 
+from .roots import report_unknown
 from .source_reading import may_read_sources
 from .target import OURS, why_not
 
@@ -63,7 +64,8 @@ class Sourceless(Optimizer[SourcelessOptions]):
         if problem:
             context.report(Finding(code="MB941", message=f"{problem}; no source was compiled"))
             return
-        self._report_unknown(sources.values(), context)
+        named_by_options = {"packages": self.options.packages, "keep": self.options.keep}
+        report_unknown(named_by_options, set(sources.values()), "source", context)
         named = {path: reason for path in sources if (reason := _why_not_module(path, bundle, paths))}
         kept = self._kept_docstrings(bundle, sources, context)
         read = self._read(bundle, paths, {path: name for path, name in sources.items() if path not in named}, context)
@@ -110,14 +112,6 @@ class Sourceless(Optimizer[SourcelessOptions]):
         if is_below(name, self.options.keep):
             return "the configuration keeps it"
         return None if is_below(name, self.options.packages) else reader
-
-    def _report_unknown(self, names: Iterable[str], context: Context) -> None:
-        known = set(names)
-        for key, roots in (("packages", self.options.packages), ("keep", self.options.keep)):
-            for root in roots:
-                if not any(is_below(name, (root,)) for name in known):
-                    message = f"{key!r} names {root!r}, of which there is no source; correct it, or take it out"
-                    context.report(Finding(code="MB942", message=message))
 
     def _read(self, bundle: Bundle, paths: ImportPaths, names: Mapping[str, str], context: Context) -> dict[str, str]:
         """Return why each source stays that something may read, by path."""

@@ -16,6 +16,7 @@ from hatch_mlbundle.modulesets.model import is_below
 from hatch_mlbundle.optimizer import Context, ConvertTask, Detail, Json, Optimizer, Options, option
 from hatch_mlbundle.unmarshal import RELEASE
 
+from .roots import report_unknown
 from .target import OURS
 
 if TYPE_CHECKING:
@@ -60,7 +61,8 @@ class StripDocstrings(Optimizer[StripDocstringsOptions]):
         sources = context.examine("docstring-readers", bundle.of_kind(Kind.PYTHON), examine_source)
         names = {path: paths.name(path) for path in (*facts, *sources)}
         readers = Readers({path: name.partition(".")[0] for path, name in names.items()}, {**told, **sources})
-        self._report_unknown([names[path] for path in facts], context)
+        named = {"packages": self.options.packages, "keep": self.options.keep}
+        report_unknown(named, {names[path] for path in facts}, "bytecode", context)
         for path, each in sorted(facts.items()):
             if "error" in each:
                 yield Keep(path=path, reason=f"it cannot be read: {each['error']}")
@@ -117,14 +119,6 @@ class StripDocstrings(Optimizer[StripDocstringsOptions]):
         kept = [] if forced else list(readers.kept_names(path))
         reason = "without docstrings" if forced else "without docstrings; nothing is known to read them"
         return Convert(path=path, reason=reason, sources=(path,), outputs=(path,), saves=saves, key=json.dumps(kept))
-
-    def _report_unknown(self, names: Iterable[str], context: Context) -> None:
-        known = set(names)
-        for key, roots in (("packages", self.options.packages), ("keep", self.options.keep)):
-            for root in roots:
-                if not any(is_below(name, (root,)) for name in known):
-                    message = f"{key!r} names {root!r}, of which there is no bytecode; correct it, or take it out"
-                    context.report(Finding(code="MB942", message=message))
 
 
 def _is_ours(file: File) -> Json:
