@@ -4,6 +4,7 @@ python benchmarks/bytecode.py
 
 Each wheel is given the tag of this Python first, for wheels of pure Python are for all of them. What pip installs is counted with the
 bytecode that it compiles. The first import is that of a folder nobody can write to: without bytecode there, each process compiles.
+What the packages need for it is installed beside, the same for all forms.
 """
 
 from __future__ import annotations
@@ -56,15 +57,21 @@ def size_of(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def first_import(folder: Path, name: str) -> float:
+def needed(folder: Path) -> Path:
+    """Install the packages with what they require, and return the folder."""
+    run([sys.executable, "-m", "pip", "install", "--quiet", "--target", folder, *PACKAGES])
+    return folder
+
+
+def first_import(folder: Path, name: str, beside: Path) -> float:
     """Return the seconds that an import takes where no bytecode of sources is there, and none can be written."""
     for cache in folder.rglob("__pycache__"):
         shutil.rmtree(cache)
-    command = [sys.executable, "-B", "-c", f"import sys; sys.path.insert(0, {str(folder)!r}); import {name}"]
+    command = [sys.executable, "-B", "-c", f"import sys; sys.path[:0] = {[str(folder), str(beside)]!r}; import {name}"]
     return median(run(command).seconds for _ in range(ROUNDS))
 
 
-def measure(requirement: str, imported: str, home: Path) -> None:
+def measure(requirement: str, imported: str, home: Path, beside: Path) -> None:
     """Print a row for each form of a wheel."""
     (wheel,) = download(requirement)
     forms = {"as it is": retagged(wheel, home / "plain")}
@@ -77,7 +84,7 @@ def measure(requirement: str, imported: str, home: Path) -> None:
             unpacked = sum(entry.file_size for entry in archive.infolist())
         site = installed(form, home / f"site-{name}")
         with_pip = size_of(site)
-        seconds = first_import(site, imported)
+        seconds = first_import(site, imported, beside)
         sizes = (f"{size / 1e6:.2f} MB" for size in (form.stat().st_size, unpacked, with_pip))
         print(row(f"  {name}", *sizes, f"{seconds:.2f} s", widths=WIDTHS))
 
@@ -85,9 +92,11 @@ def measure(requirement: str, imported: str, home: Path) -> None:
 def main() -> None:
     print(describe_machine())
     print(row("", "wheel", "unpacked", "by pip", "first import", widths=WIDTHS))
-    for requirement, imported in PACKAGES.items():
-        with tempfile.TemporaryDirectory() as name:
-            measure(requirement, imported, Path(name))
+    with tempfile.TemporaryDirectory() as beside:
+        needed(Path(beside))
+        for requirement, imported in PACKAGES.items():
+            with tempfile.TemporaryDirectory() as name:
+                measure(requirement, imported, Path(name), Path(beside))
 
 
 if __name__ == "__main__":
