@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from hatch_mlbundle.binaries.edits import Edit, EditedReader, Literal, Move, Zero
+from hatch_mlbundle.binaries.reader import Reader
+from hatch_mlbundle.errors import BinaryError
+
+
+def some_file(folder: Path) -> tuple[Path, bytes]:
+    data = random.Random(1).randbytes(5000)
+    (folder / "f").write_bytes(data)
+    return folder / "f", data
+
+
+def test_the_file_reads_as_edited_wherever_one_begins(tmp_path: Path) -> None:
+    path, data = some_file(tmp_path)
+    edits = [Zero(300, 700), Move(100, 1500, 200), Literal(90, b"0123456789"), Move(2000, 1990, 50), Literal(4990, b"the end...")]
+    expected = bytearray(data)
+    expected[300:1000] = bytes(700)
+    expected[100:300] = data[1500:1700]
+    expected[90:100] = b"0123456789"
+    expected[2000:2050] = data[1990:2040]
+    expected[4990:] = b"the end..."
+    with Reader(path) as reader:
+        edited = EditedReader(reader, edits)
+        assert edited.zeroed == [(300, 1000)]
+        assert b"".join(edited.chunks(0, 5000, "all")) == expected
+        for start in range(0, 5000, 37):
+            assert edited.read(start, min(613, 5000 - start), "some") == expected[start : start + 613]
+
+
+@pytest.mark.parametrize(
+    "edits",
+    [[Zero(10, 20), Literal(29, b"x")], [Zero(4990, 11)], [Move(0, 4999, 2)], [Literal(-1, b"x")]],
+    ids=["overlap", "beyond the end", "from beyond the end", "before the start"],
+)
+def test_edits_that_make_no_sense_are_refused(tmp_path: Path, edits: list[Edit]) -> None:
+    path, _ = some_file(tmp_path)
+    with Reader(path) as reader, pytest.raises(BinaryError, match="edit"):
+        EditedReader(reader, edits)
