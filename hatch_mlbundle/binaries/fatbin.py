@@ -17,6 +17,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from hatch_mlbundle.errors import BinaryError
 
@@ -89,6 +90,9 @@ class Entry:
         return f"sm_{number}" if self.kind == CUBIN else f"compute_{number} (PTX)"
 
 
+Signature: TypeAlias = tuple[tuple[int, int, int, int], ...]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Container:
     """A fat binary: `header` bytes at `offset` in the file, then its entries without a gap, `body` bytes."""
@@ -102,6 +106,11 @@ class Container:
     def end(self) -> int:
         """Where its last entry ends."""
         return self.offset + self.header + self.body
+
+    @property
+    def signature(self) -> Signature:
+        """Kind, version, architecture and flags of each entry: containers of one signature have code for the same GPUs."""
+        return tuple((entry.kind, entry.version, entry.architecture, entry.flags) for entry in self.entries)
 
 
 def read_containers(reader: RangeReader, start: int, end: int) -> Iterator[Container]:

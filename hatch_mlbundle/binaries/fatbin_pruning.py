@@ -12,8 +12,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from .edits import Edit, Literal, Move, Zero
-from .fatbin import Container, Entry
+from .fatbin import Container, Entry, Signature
 from .gpu_targets import Ptx, Target, is_ptx, is_usable, kept_entries, needs_ptx
+from .ranges import Range
 
 UNKNOWN = "(other)"
 """The name of entries of a kind that is not known."""
@@ -55,8 +56,7 @@ def prune(containers: Iterable[Container], targets: Sequence[Target], ptx: Ptx =
     kept: list[Entry] = []
     dropped: list[Entry] = []
     bereft: Counter[Target] = Counter()
-    for container in containers:
-        numbers = kept_entries(container, targets, ptx) if _is_aligned(container) else frozenset(range(len(container.entries)))
+    for container, numbers in _chosen(containers, targets, ptx):
         edits += _edits(container, numbers)
         for number, entry in enumerate(container.entries):
             (kept if number in numbers else dropped).append(entry)
@@ -64,8 +64,27 @@ def prune(containers: Iterable[Container], targets: Sequence[Target], ptx: Ptx =
     return Pruning(edits=tuple(edits), kept=_shares(kept), dropped=_shares(dropped), bereft=dict(sorted(bereft.items())))
 
 
-def _is_aligned(container: Container) -> bool:
+def is_prunable(container: Container) -> bool:
+    """Say whether entries may be taken out of a container: not where any is of an odd size, as no tool writes them."""
     return not any(number % _ALIGNMENT for number in (container.header, *(entry.size for entry in container.entries)))
+
+
+def zeroed(container: Container, kept: frozenset[int]) -> Range:
+    """Return the bytes of a container that are zero where just these entries stay in it."""
+    return container.offset + container.header + sum(container.entries[number].size for number in kept), container.end
+
+
+def _chosen(containers: Iterable[Container], targets: Sequence[Target], ptx: Ptx) -> Iterator[tuple[Container, frozenset[int]]]:
+    """Yield each container with the numbers of the entries that stay in it."""
+    known: dict[Signature, frozenset[int]] = {}
+    for container in containers:
+        if not is_prunable(container):
+            yield container, frozenset(range(len(container.entries)))
+            continue
+        signature = container.signature
+        if signature not in known:
+            known[signature] = kept_entries(container, targets, ptx)
+        yield container, known[signature]
 
 
 def _edits(container: Container, kept: frozenset[int]) -> Iterator[Edit]:
@@ -77,7 +96,8 @@ def _edits(container: Container, kept: frozenset[int]) -> Iterator[Edit]:
             yield Move(at, source, size)
         at += size
     yield Literal(container.offset + _SIZE_AT, _SIZE.pack(at - begin))
-    yield Zero(at, container.end - at)
+    start, end = zeroed(container, kept)
+    yield Zero(start, end - start)
 
 
 def _runs(entries: Sequence[Entry]) -> Iterator[tuple[int, int]]:
