@@ -56,7 +56,7 @@ def prune(containers: Iterable[Container], targets: Sequence[Target], ptx: Ptx =
     kept: list[Entry] = []
     dropped: list[Entry] = []
     bereft: Counter[Target] = Counter()
-    for container, numbers in _chosen(containers, targets, ptx):
+    for container, numbers in choose(containers, targets, ptx):
         edits += _edits(container, numbers)
         for number, entry in enumerate(container.entries):
             (kept if number in numbers else dropped).append(entry)
@@ -74,7 +74,7 @@ def zeroed(container: Container, kept: frozenset[int]) -> Range:
     return container.offset + container.header + sum(container.entries[number].size for number in kept), container.end
 
 
-def _chosen(containers: Iterable[Container], targets: Sequence[Target], ptx: Ptx) -> Iterator[tuple[Container, frozenset[int]]]:
+def choose(containers: Iterable[Container], targets: Sequence[Target], ptx: Ptx) -> Iterator[tuple[Container, frozenset[int]]]:
     """Yield each container with the numbers of the entries that stay in it."""
     known: dict[Signature, frozenset[int]] = {}
     for container in containers:
