@@ -12,7 +12,7 @@ from itertools import pairwise
 
 from . import elf_format as fmt
 from .elf import Elf, dynamic_values
-from .elf_holes import Removal, choose_holes, count_holes, make_room, page_size
+from .elf_holes import choose_holes, count_holes, make_room, page_size
 from .elf_layout import Outline, write_outline
 from .elf_rewrite import rewritten
 from .elf_strip import Mode, droppable, why_not
@@ -58,7 +58,7 @@ def plan_compaction(reader: RangeReader, elf: Elf, dead: Sequence[Range], mode: 
     """
     if why_not_compact(reader, elf):
         return None
-    removal = make_room(elf, choose_holes(elf, dead)) or Removal()
+    removal = make_room(elf, choose_holes(elf, dead))
     dropped = droppable(elf, mode) if mode else frozenset()
     if not removal.holes and not dropped:
         return None

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 
 from hatch_mlbundle.errors import BinaryError
 
@@ -20,8 +21,10 @@ from .elf import Elf
 from .elf_format import Section, Segment
 from .ranges import Range, difference, intersection, union
 
-MAX_HOLES = 256
-"""Holes that a file may have: glibc reads the program headers onto the stack of the thread that loads it, 120 bytes for each."""
+MAX_LOADS = 512
+"""LOADs that a file may have. glibc keeps the program headers on the stack of the thread that loads it: 112 bytes for each, so that
+this many take less than half of the 128 KiB that the smallest usual stacks have. A hole adds one, in a segment of code two.
+"""
 SMALLEST = 16 << 10
 """Bytes of the smallest range worth a hole: each costs headers, and two mappings in every process."""
 
@@ -57,26 +60,40 @@ def count_holes(elf: Elf) -> int:
 
 
 def choose_holes(elf: Elf, dead: Sequence[Range]) -> list[Range]:
-    """Return the largest whole pages inside `dead` that may go, in their order; raises BinaryError where `dead` cannot be right."""
+    """Return whole pages inside `dead` that may go, in their order: those that gain most where a loader cannot bear them all.
+
+    Raises BinaryError where a dead range lies over something that is read.
+    """
     page = page_size(elf)
     taken = _taken(elf)
     _refuse_special(elf, dead)
-    found: list[Range] = []
+    found: list[tuple[float, Range, int]] = []
     for number, load in enumerate(elf.loads):
         others = [(other.offset, other.end) for other in elf.loads[:number] + elf.loads[number + 1 :]]
         for start, end in difference(intersection(dead, [(load.offset, load.end)]), taken + others):
             start, end = -(-start // page) * page, end // page * page
             if end - start >= max(SMALLEST, page):
-                found.append((start, end))
-    room = max(MAX_HOLES - count_holes(elf), 0)
-    return sorted(sorted(found, key=lambda hole: hole[0] - hole[1])[:room])
+                cost = 2 if load.flags & fmt.PF_X else 1
+                found.append(((start - end) / cost, (start, end), cost))
+    found.sort()
+    costs = accumulate(cost for _, _, cost in found)
+    return sorted(hole for (_, hole, _), cost in zip(found, costs, strict=True) if len(elf.loads) + cost <= MAX_LOADS)
 
 
-def make_room(elf: Elf, holes: Sequence[Range]) -> Removal | None:
+def make_room(elf: Elf, holes: Sequence[Range]) -> Removal:
     """Return what goes, with a place for the program headers if they become more: the first pages of a hole that cannot be written.
 
-    That hole stays one, of a page or more. None where there is no such hole.
+    That hole stays one, of a page or more. Where none is that large, only the larger half of the holes go, and so on.
     """
+    while holes:
+        removal = _with_table(elf, holes)
+        if removal:
+            return removal
+        holes = sorted(sorted(holes, key=lambda hole: hole[0] - hole[1])[: len(holes) // 2])
+    return Removal()
+
+
+def _with_table(elf: Elf, holes: Sequence[Range]) -> Removal | None:
     if len(split_segments(elf, holes)) <= len(elf.segments):
         return Removal(tuple(holes))
     page = page_size(elf)
