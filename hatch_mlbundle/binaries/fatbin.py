@@ -34,6 +34,8 @@ PTX, CUBIN, LTO = 1, 2, 8
 """Kinds of entries."""
 IS_LTO, IS_SPECIFIC, IS_FAMILY = 0x10000, 0x100000, 0x200000
 """Flags: LTO-IR; for just this architecture (`sm_90a`); for its family (`sm_100f`)."""
+KNOWN_FLAGS = 0x100007B | IS_LTO | IS_SPECIFIC | IS_FAMILY | 0xA000
+"""Flags that say nothing about where code can run, besides: 64 bits, debug data, OpenCL, host system, cubins' ABI 8; LZ4 and Zstandard."""
 MOST_ENTRIES = 1 << 18
 """Entries and containers that are read of one section; the largest real libraries have some 10,000."""
 
@@ -62,6 +64,11 @@ class Entry:
     def end(self) -> int:
         """Where the next entry begins."""
         return self.offset + self.size
+
+    @property
+    def is_understood(self) -> bool:
+        """Whether its kind and all of its flags are known, so that they tell which GPUs can use it."""
+        return self.name is not None and not self.flags & ~KNOWN_FLAGS
 
     @property
     def is_lto(self) -> bool:

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 
 from .edits import Edit, Literal, Move, Zero
 from .fatbin import Container, Entry
-from .gpu_targets import Ptx, Target, is_ptx, is_usable, kept_entries, needs_ptx
+from .gpu_targets import Ptx, Target, kept_entries, needs_ptx
 
 UNKNOWN = "(other)"
 """The name of entries of a kind that is not known."""
 _ALIGNMENT = 8
-"""Containers and entries are aligned to it; one whose entries have other sizes is left as it is."""
+"""Of containers, and of entries inside them."""
 _SIZE_AT = 8
 _SIZE = struct.Struct("<Q")
 
@@ -35,7 +35,7 @@ class Share:
 class Pruning:
     """What pruning does: `kept` and `dropped` by the names that nvcc has for such code, `(other)` for unknown kinds.
 
-    `bereft` counts, for each target, the containers in which it could compile PTX and is left without any code, as asked.
+    `bereft` counts, for each target, the containers in which it could only have compiled PTX, of which `ptx="none"` leaves it none.
     """
 
     edits: tuple[Edit, ...]
@@ -56,16 +56,20 @@ def prune(containers: Iterable[Container], targets: Sequence[Target], ptx: Ptx =
     dropped: list[Entry] = []
     bereft: Counter[Target] = Counter()
     for container in containers:
-        numbers = kept_entries(container, targets, ptx) if _is_aligned(container) else frozenset(range(len(container.entries)))
+        numbers = kept_entries(container, targets, ptx) if _is_plain(container) else frozenset(range(len(container.entries)))
         edits += _edits(container, numbers)
         for number, entry in enumerate(container.entries):
             (kept if number in numbers else dropped).append(entry)
-        bereft.update(target for target in set(targets) if _loses_ptx(container, numbers, target))
+        needed = {target: needs_ptx(container, target) for target in targets}
+        bereft.update(target for target, ptx_entries in needed.items() if ptx_entries and numbers.isdisjoint(ptx_entries))
     return Pruning(edits=tuple(edits), kept=_shares(kept), dropped=_shares(dropped), bereft=dict(sorted(bereft.items())))
 
 
-def _is_aligned(container: Container) -> bool:
-    return not any(number % _ALIGNMENT for number in (container.header, *(entry.size for entry in container.entries)))
+def _is_plain(container: Container) -> bool:
+    """Say whether it holds one program, for each architecture once, as compilers write it; others are left as they are."""
+    kinds = Counter((entry.kind, entry.architecture, entry.is_specific, entry.is_family, entry.is_lto) for entry in container.entries)
+    is_aligned = not any(number % _ALIGNMENT for number in (container.header, *(entry.size for entry in container.entries)))
+    return is_aligned and all(count == 1 for count in kinds.values())
 
 
 def _edits(container: Container, kept: frozenset[int]) -> Iterator[Edit]:
@@ -91,11 +95,6 @@ def _runs(entries: Sequence[Entry]) -> Iterator[tuple[int, int]]:
         end = entry.end
     if end > start:
         yield start, end - start
-
-
-def _loses_ptx(container: Container, kept: frozenset[int], target: Target) -> bool:
-    ptx = [number for number, entry in enumerate(container.entries) if is_ptx(entry) and is_usable(entry, target)]
-    return bool(ptx) and needs_ptx(container, target) and kept.isdisjoint(ptx)
 
 
 def _shares(entries: Iterable[Entry]) -> dict[str, Share]:
