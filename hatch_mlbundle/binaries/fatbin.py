@@ -17,6 +17,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from hatch_mlbundle.errors import BinaryError
 
@@ -86,29 +87,46 @@ class Entry:
         return bool(self.flags & IS_FAMILY)
 
     @property
+    def variant(self) -> str:
+        """What nvcc puts behind the architecture's number: `a`, `f` or nothing."""
+        return "a" if self.is_specific else "f" if self.is_family else ""
+
+    @property
     def name(self) -> str | None:
         """The name that nvcc has for such code (`-gencode arch=compute_90,code=[sm_90,lto_90]`), None where the kind is not known."""
         if self.version != VERSION or self.architecture not in _ARCHITECTURES or self.kind not in (PTX, CUBIN, LTO):
             return None
-        number = f"{self.architecture}{'a' if self.is_specific else 'f' if self.is_family else ''}"
+        number = f"{self.architecture}{self.variant}"
         if self.is_lto:
             return f"lto_{number} (LTO-IR)"
         return f"sm_{number}" if self.kind == CUBIN else f"compute_{number} (PTX)"
 
 
+Signature: TypeAlias = tuple[tuple[int, int, int, int], ...]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Container:
-    """A fat binary: `header` bytes at `offset` in the file, then its entries without a gap, `body` bytes."""
+    """A fat binary: `header` bytes at `offset` in the file, then its entries without a gap, `body` bytes.
+
+    It `is_pinned` where no pointer in the file is known to name it: who reads it, and how, is not known.
+    """
 
     offset: int
     header: int
     body: int
     entries: tuple[Entry, ...]
+    is_pinned: bool = False
 
     @property
     def end(self) -> int:
         """Where its last entry ends."""
         return self.offset + self.header + self.body
+
+    @property
+    def signature(self) -> Signature:
+        """Kind, version, architecture and flags of each entry: containers of one signature have code for the same GPUs."""
+        return tuple((entry.kind, entry.version, entry.architecture, entry.flags) for entry in self.entries)
 
 
 def read_containers(reader: RangeReader, start: int, end: int) -> Iterator[Container]:

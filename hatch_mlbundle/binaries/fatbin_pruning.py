@@ -12,8 +12,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from .edits import Edit, Literal, Move, Zero
-from .fatbin import Container, Entry
+from .fatbin import Container, Entry, Signature
 from .gpu_targets import Ptx, Target, kept_entries, needs_ptx
+from .ranges import Range
 
 UNKNOWN = "(other)"
 """The name of entries of a kind that is not known."""
@@ -55,21 +56,41 @@ def prune(containers: Iterable[Container], targets: Sequence[Target], ptx: Ptx =
     kept: list[Entry] = []
     dropped: list[Entry] = []
     bereft: Counter[Target] = Counter()
-    for container in containers:
-        numbers = kept_entries(container, targets, ptx) if _is_plain(container) else frozenset(range(len(container.entries)))
+    for container, numbers in choose(containers, targets, ptx):
         edits += _edits(container, numbers)
         for number, entry in enumerate(container.entries):
             (kept if number in numbers else dropped).append(entry)
-        needed = {target: needs_ptx(container, target) for target in targets}
-        bereft.update(target for target, ptx_entries in needed.items() if ptx_entries and numbers.isdisjoint(ptx_entries))
+        needed = ((target, needs_ptx(container, target)) for target in targets)
+        bereft.update(target for target, entries in needed if entries and numbers.isdisjoint(entries))
     return Pruning(edits=tuple(edits), kept=_shares(kept), dropped=_shares(dropped), bereft=dict(sorted(bereft.items())))
 
 
-def _is_plain(container: Container) -> bool:
-    """Say whether it holds one program, for each architecture once, as compilers write it; others are left as they are."""
-    kinds = Counter((entry.kind, entry.architecture, entry.is_specific, entry.is_family, entry.is_lto) for entry in container.entries)
-    is_aligned = not any(number % _ALIGNMENT for number in (container.header, *(entry.size for entry in container.entries)))
-    return is_aligned and all(count == 1 for count in kinds.values())
+def is_prunable(container: Container) -> bool:
+    """Say whether entries may be taken out of a container.
+
+    Not where it is pinned, has entries of odd sizes, or several alike, which are not the same program: no compiler writes those.
+    """
+    if container.is_pinned or any(number % _ALIGNMENT for number in (container.header, *(entry.size for entry in container.entries))):
+        return False
+    return len({(entry.kind, entry.architecture, entry.variant) for entry in container.entries}) == len(container.entries)
+
+
+def zeroed(container: Container, kept: frozenset[int]) -> Range:
+    """Return the bytes of a container that are zero where just these entries stay in it."""
+    return container.offset + container.header + sum(container.entries[number].size for number in kept), container.end
+
+
+def choose(containers: Iterable[Container], targets: Sequence[Target], ptx: Ptx) -> Iterator[tuple[Container, frozenset[int]]]:
+    """Yield each container with the numbers of the entries that stay in it."""
+    known: dict[Signature, frozenset[int]] = {}
+    for container in containers:
+        if not is_prunable(container):
+            yield container, frozenset(range(len(container.entries)))
+            continue
+        signature = container.signature
+        if signature not in known:
+            known[signature] = kept_entries(container, targets, ptx)
+        yield container, known[signature]
 
 
 def _edits(container: Container, kept: frozenset[int]) -> Iterator[Edit]:
@@ -81,7 +102,8 @@ def _edits(container: Container, kept: frozenset[int]) -> Iterator[Edit]:
             yield Move(at, source, size)
         at += size
     yield Literal(container.offset + _SIZE_AT, _SIZE.pack(at - begin))
-    yield Zero(at, container.end - at)
+    start, end = zeroed(container, kept)
+    yield Zero(start, end - start)
 
 
 def _runs(entries: Sequence[Entry]) -> Iterator[tuple[int, int]]:
