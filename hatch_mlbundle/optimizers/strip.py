@@ -11,7 +11,7 @@ from hatch_mlbundle.binaries.elf import Elf, read_elf
 from hatch_mlbundle.binaries.elf_check import check_same_program
 from hatch_mlbundle.binaries.elf_debug import why_no_debug_file, write_debug_file
 from hatch_mlbundle.binaries.elf_strip import Mode, droppable, plan_strip, why_not, write_stripped
-from hatch_mlbundle.binaries.load import Loader, LoadStatus
+from hatch_mlbundle.binaries.load import Loader, check_still_loads
 from hatch_mlbundle.binaries.macho import MH_OBJECT, check_same_macho, read_macho
 from hatch_mlbundle.binaries.macho_signature import Signature
 from hatch_mlbundle.binaries.pe import check_same_pe, read_pe
@@ -104,7 +104,7 @@ class Strip(Optimizer[StripOptions]):
         except UnsoundResultError as error:
             raise UnsoundResultError(without_path(error, task.source, task.target)) from error
         if self.options.load_check and context.artifact != "image":  # what this machine's C library loads proves nothing there
-            self._check_load(task)
+            check_still_loads(self._loader, task.source, task.target)
 
     def _examine(self, file: File, context: Context) -> Json:
         """Return what a strip of the file would take out: bytes by what they are under `gone`, or why it stays."""
@@ -150,16 +150,6 @@ class Strip(Optimizer[StripOptions]):
             write_stripped(task.source, task.target, plan)
         if self.options.debug_files and why_no_debug_file(elf) is None:
             write_debug_file(task.source, elf, task.companions)
-
-    def _check_load(self, task: Task) -> None:
-        """Load the result; only where that does not go well does it matter how the original does."""
-        after = self._loader.loads(task.target)
-        if after.status is LoadStatus.LOADS and not after.lazily:
-            return
-        before = self._loader.loads(task.source)
-        if before.status is LoadStatus.LOADS and (after.status, after.lazily) != (before.status, before.lazily):
-            detail = without_path(after.detail, task.target)
-            raise UnsoundResultError(f"it no longer loads, as the original does ({after.status.value}): {detail}")
 
 
 def _examine_elf(reader: Reader, mode: Mode) -> Json:
