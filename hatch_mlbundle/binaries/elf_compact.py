@@ -12,7 +12,7 @@ from itertools import pairwise
 
 from . import elf_format as fmt
 from .elf import Elf, dynamic_values
-from .elf_holes import choose_holes, count_holes, make_room, page_size
+from .elf_holes import Removal, choose_holes, count_holes, make_room, page_size
 from .elf_layout import Outline, write_outline
 from .elf_rewrite import rewritten
 from .elf_strip import Mode, droppable, why_not
@@ -58,15 +58,14 @@ def plan_compaction(reader: RangeReader, elf: Elf, dead: Sequence[Range], mode: 
     """
     if why_not_compact(reader, elf):
         return None
-    room = make_room(elf, choose_holes(elf, dead))
-    holes, table_offset = room or ([], elf.header.phoff)
+    removal = make_room(elf, choose_holes(elf, dead)) or Removal()
     dropped = droppable(elf, mode) if mode else frozenset()
-    if not holes and not dropped:
+    if not removal.holes and not dropped:
         return None
-    result = rewritten(elf, dropped, holes, table_offset)
+    result = rewritten(elf, dropped, removal)
     if result.size >= elf.size:
         return None
-    return CompactionPlan(saves=elf.size - result.size, holes=tuple(holes), outline=result)
+    return CompactionPlan(saves=elf.size - result.size, holes=removal.holes, outline=result)
 
 
 def _why_not_its_kind(reader: RangeReader, elf: Elf) -> str | None:

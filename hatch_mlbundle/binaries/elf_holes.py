@@ -11,14 +11,14 @@ segment of code a hole is a header of its own that is read-only: SELinux forbids
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from hatch_mlbundle.errors import BinaryError
 
 from . import elf_format as fmt
 from .elf import Elf
 from .elf_format import Section, Segment
-from .ranges import Range, difference, intersection
+from .ranges import Range, difference, intersection, union
 
 MAX_HOLES = 256
 """Holes that a file may have: glibc reads the program headers onto the stack of the thread that loads it, 120 bytes for each."""
@@ -27,6 +27,19 @@ SMALLEST = 16 << 10
 
 _SMALL_PAGES = frozenset({3, 62})
 _PAGE, _LARGE_PAGE = 4 << 10, 64 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """Loaded ranges that go, in their order, and dead pages before one of them that take the program headers, where these move."""
+
+    holes: tuple[Range, ...] = ()
+    table: Range | None = None
+
+    @property
+    def dead(self) -> list[Range]:
+        """All that no section has any more."""
+        return union([*self.holes, *([self.table] if self.table else [])])
 
 
 def page_size(elf: Elf) -> int:
@@ -59,20 +72,19 @@ def choose_holes(elf: Elf, dead: Sequence[Range]) -> list[Range]:
     return sorted(sorted(found, key=lambda hole: hole[0] - hole[1])[:room])
 
 
-def make_room(elf: Elf, holes: Sequence[Range]) -> tuple[list[Range], int] | None:
-    """Return the holes and the offset of the program headers: before the first hole that has room for them, or where they are.
+def make_room(elf: Elf, holes: Sequence[Range]) -> Removal | None:
+    """Return what goes, with a place for the program headers if they become more: the first pages of a hole that cannot be written.
 
-    None where there is no room. That hole stays one of at least a page, and is in memory that cannot be written.
+    That hole stays one, of a page or more. None where there is no such hole.
     """
-    count = len(split_segments(elf, holes))
-    if count <= len(elf.segments):
-        return list(holes), elf.header.phoff
+    if len(split_segments(elf, holes)) <= len(elf.segments):
+        return Removal(tuple(holes))
     page = page_size(elf)
-    size = -(-(count + 1) * elf.encoding.segment.size // page) * page
+    size = -(-(len(split_segments(elf, holes)) + 1) * elf.encoding.segment.size // page) * page
     for number, (start, end) in enumerate(holes):
         load = next(load for load in elf.loads if load.offset <= start < load.end)
         if not load.flags & fmt.PF_W and end - start >= size + page:
-            return [*holes[:number], (start + size, end), *holes[number + 1 :]], start
+            return Removal((*holes[:number], (start + size, end), *holes[number + 1 :]), (start, start + size))
     return None
 
 
@@ -93,8 +105,8 @@ def split_segments(elf: Elf, holes: Sequence[Range]) -> list[Segment]:
     return segments
 
 
-def split_sections(elf: Elf, sections: Sequence[Section], holes: Sequence[Range]) -> list[Section]:
-    """Return the section headers without these holes: a section becomes pieces of its name, those in a hole without bytes.
+def split_sections(elf: Elf, sections: Sequence[Section], dead: Sequence[Range]) -> list[Section]:
+    """Return the section headers without these pages: a section becomes pieces of its name, the dead ones without bytes.
 
     The first piece keeps the section's number, which symbols go by; the others come last.
     """
@@ -102,7 +114,7 @@ def split_sections(elf: Elf, sections: Sequence[Section], holes: Sequence[Range]
     first: list[Section] = []
     more: list[Section] = []
     for section in sections:
-        inside = intersection(holes, [(section.offset, section.end)]) if section.filesz else []
+        inside = intersection(dead, [(section.offset, section.end)]) if section.filesz else []
         pieces = list(_section_pieces(section, inside))
         first.append(pieces[0])
         more += [replace(piece, align=min(piece.align, page)) for piece in pieces[1:]]
