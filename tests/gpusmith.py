@@ -6,16 +6,25 @@ import random
 from pathlib import Path
 
 from tests.elfsmith import Code, compile_elf, fatbin
+from tests.fatbinsmith import wrapper_assembly
 
 ARCHITECTURES = (70, 75, 80, 86, 90)
 PAYLOAD = 40_000
 """Bytes: several pages, on systems with pages of 4 and of 16 KiB."""
 
+_ASSEMBLY = """.section .nv_fatbin,"a",@progbits
+.balign 8
+.globl fatbins, fatbins_end
+.hidden fatbins, fatbins_end
+fatbins:
+.incbin "%s"
+fatbins_end:
+.previous
+"""
 _SOURCE = """
 #include <stddef.h>
 #include <string.h>
-__asm__(".section .nv_fatbin,\\"a\\",@progbits\\n.balign 8\\n.globl fatbins\\n.hidden fatbins\\nfatbins:\\n.incbin \\"%s\\"\\n"
-        ".globl fatbins_end\\n.hidden fatbins_end\\nfatbins_end:\\n.previous\\n");
+__asm__(".include \\"%s\\"");
 extern const unsigned char fatbins[], fatbins_end[];
 static int counted = 7;
 size_t nonzero(void) {
@@ -41,9 +50,11 @@ def containers(*architectures: int, count: int = 2, size: int = PAYLOAD, kind: i
 
 def gpu_library(target: Path, data: bytes | None = None, *flags: str) -> Path:
     """Compile a library for glibc that holds these fat binaries, by default with code for five architectures."""
-    fatbins = target.with_name(f"{target.name}.fatbin")
-    fatbins.write_bytes(containers(*ARCHITECTURES) if data is None else data)
-    compile_elf(target, "-O1", *flags, source=_SOURCE % fatbins)
-    fatbins.unlink()
-    target.with_name(f"{target.name}.c").unlink()
+    data = containers(*ARCHITECTURES) if data is None else data
+    fatbins, assembly, source = (target.with_name(f"{target.name}{suffix}") for suffix in (".fatbin", ".s", ".c"))
+    fatbins.write_bytes(data)
+    assembly.write_text(_ASSEMBLY % fatbins + wrapper_assembly(data))
+    compile_elf(target, "-O1", *flags, source=_SOURCE % assembly)
+    for path in (fatbins, assembly, source):
+        path.unlink()
     return target

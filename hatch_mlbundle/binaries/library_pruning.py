@@ -6,7 +6,7 @@ be kept is there as it was, in the containers that it was in.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -102,11 +102,11 @@ def _digests(reader: Reader, container: Container, kept: frozenset[int] | None =
 
 
 def _serves(chosen: Iterable[_Chosen], target: Target) -> bool:
-    """Say whether any entry that stays may be of use on the target: an entry of an unknown kind may."""
+    """Say whether any entry that stays may be of use on the target: one that is not understood may."""
     for container, kept in chosen:
         for number in kept:
             entry = container.entries[number]
-            if entry.name is None or ((is_cubin(entry) or is_ptx(entry)) and is_usable(entry, target)):
+            if not entry.is_understood or ((is_cubin(entry) or is_ptx(entry)) and is_usable(entry, target)):
                 return True
     return False
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from hatch_mlbundle.binaries import elf_format as fmt
 from hatch_mlbundle.binaries.elf import read_elf
 from hatch_mlbundle.binaries.fatbin import Container
 from hatch_mlbundle.binaries.fatbin_sections import elf_containers
@@ -19,6 +18,7 @@ from hatch_mlbundle.optimizer import Detail, Task
 from hatch_mlbundle.optimizers.gpu_code import GpuCode, GpuCodeOptions
 from tests.elfsmith import Code, Part, build_elf, fatbin, need
 from tests.fakes import FakeContext, bundle_of
+from tests.fatbinsmith import fatbin_library
 from tests.gpusmith import ARCHITECTURES, PAYLOAD, containers, gpu_library, payload
 
 NCCL = "nvidia/nccl/lib/libnccl.so.2"
@@ -220,12 +220,10 @@ def test_code_that_cannot_be_believed_is_a_finding_and_stays(root: Path) -> None
 
 
 def test_what_cannot_be_compacted_stays_with_a_reason(root: Path) -> None:
-    parts = [Part(".text", b"c" * 600, flags=2), Part(".nv_fatbin", containers(80, 90), flags=2)]
-    build_elf(root / "libnccl.so.2", parts)
-    build_elf(root / "libnccl-static.so", parts, type=fmt.ET_EXEC)
-    changes, context, _ = plan(root)
-    assert [type(change) for change in changes] == [Keep, Keep]
-    assert "glibc" in next(change.reason for change in changes if change.path == "libnccl.so.2")
+    fatbin_library(root / "libnccl.so.2", containers(80, 90))
+    (change,), context, _ = plan(root)
+    assert isinstance(change, Keep)
+    assert "it stays, it is not linked against glibc" in change.reason
     assert context.codes == []
 
 
