@@ -38,10 +38,10 @@ class GpuCodeOptions(Options):
     """Which GPUs the result is for, and what may be changed for it."""
 
     targets: tuple[str, ...] = option(
-        'The GPUs to keep code for, by compute capability: `["8.0", "9.0"]`. There has to be one (docs/gpu-code.md has a table).', default=()
+        'The GPUs to keep code for, by compute capability: `["8.0", "9.0"]`, one or more (docs/gpu-code.md has a table).', default=()
     )
     ptx: Ptx = option(
-        "Which PTX stays, the code that the driver compiles for GPUs: what a target needs, for want of other code; that and the newest, for "
+        "Which PTX stays, the code that the driver compiles for a GPU: what a target needs, having no newer code; that, and the newest for "
         "GPUs to come; all; none.",
         default="when-needed",
     )
@@ -165,14 +165,15 @@ class GpuCode(Optimizer[GpuCodeOptions]):
 
     def _why_stays(self, file: File, fact: Json, helpless: frozenset[str], named: frozenset[str]) -> str | None:
         """Return why a library stays that could lose code, or None."""
+        reason: str | None = fact.get("keep")
         if "dropped" not in fact:
-            return fact.get("keep")
+            return reason
         if file.owner in helpless:
             return f"{_gone(fact)}: it stays, for nothing of it would be left for the targets"
         if not _is_licensed(file, fact) and file.path not in named:
             why = f"{_EULA}; name it" if is_nvidias(file.path, file.owner) else f"{_UNKNOWN}; name it"
             return f"{_gone(fact)}: it stays, for {why} in `libraries` if you may"
-        return f"{_gone(fact)}: it stays, {fact['keep']}" if "keep" in fact else None
+        return f"{_gone(fact)}: it stays, {reason}" if reason else None
 
     def _report_unserved(self, libraries: Sequence[File], facts: Mapping[str, Json], context: Context) -> frozenset[str]:
         """Report the targets for which all libraries of a distribution have no code; return the distributions that serve no target at all.
@@ -207,7 +208,7 @@ class GpuCode(Optimizer[GpuCodeOptions]):
 
     def _report_bereft(self, file: File, fact: Json, context: Context) -> None:
         for target, count in fact["bereft"].items():
-            message = f'{count} of its fat binaries have nothing but PTX for {target}, which goes, as `ptx = "none"` says: no GPU code is left in them'
+            message = f'{count} of its fat binaries have only PTX for {target}; with `ptx = "none"` they are left without code for it'
             context.report(Finding(code="MB435", path=file.path, message=message))
 
     def _report_licences(self, files: Sequence[File], context: Context) -> None:
