@@ -18,7 +18,8 @@ Ptx: TypeAlias = Literal["when-needed", "newest", "all", "none"]
 """Which PTX is kept: where a target has no cubin in the same container; that and each container's newest, for GPUs to come; all; none."""
 
 _CAPABILITY = re.compile(r"([1-9][0-9]?)\.([0-9])")
-_TEGRA = frozenset({32, 53, 62, 72, 87, 101, 110})
+TEGRA = frozenset({32, 53, 62, 72, 87, 101, 110})
+"""Compute capabilities of systems on a chip (Jetson, Drive), as in `Target.architecture`."""
 _FIRST_MAJOR = 3
 
 
@@ -49,7 +50,7 @@ class Target:
     @property
     def is_tegra(self) -> bool:
         """Whether it is a system on a chip (Jetson, Drive): only cubins of exactly its capability are sure to run there."""
-        return self.architecture in _TEGRA
+        return self.architecture in TEGRA
 
 
 def kept_entries(container: Container, targets: Sequence[Target], ptx: Ptx) -> frozenset[int]:
