@@ -35,6 +35,8 @@ PTX, CUBIN, LTO = 1, 2, 8
 """Kinds of entries."""
 IS_LTO, IS_SPECIFIC, IS_FAMILY = 0x10000, 0x100000, 0x200000
 """Flags: LTO-IR; for just this architecture (`sm_90a`); for its family (`sm_100f`)."""
+KNOWN_FLAGS = 0x100007B | IS_LTO | IS_SPECIFIC | IS_FAMILY | 0xA000
+"""Flags that say nothing about where code can run, besides: 64 bits, debug data, OpenCL, host system, cubins' ABI 8; LZ4 and Zstandard."""
 MOST_ENTRIES = 1 << 18
 """Entries and containers that are read of one section; the largest real libraries have some 10,000."""
 
@@ -65,6 +67,11 @@ class Entry:
         return self.offset + self.size
 
     @property
+    def is_understood(self) -> bool:
+        """Whether its kind and all of its flags are known, so that they tell which GPUs can use it."""
+        return self.name is not None and not self.flags & ~KNOWN_FLAGS
+
+    @property
     def is_lto(self) -> bool:
         """Whether it is LTO-IR: no code yet, but what a linker makes code of."""
         return self.kind == LTO or bool(self.flags & IS_LTO)
@@ -80,11 +87,16 @@ class Entry:
         return bool(self.flags & IS_FAMILY)
 
     @property
+    def variant(self) -> str:
+        """What nvcc puts behind the architecture's number: `a`, `f` or nothing."""
+        return "a" if self.is_specific else "f" if self.is_family else ""
+
+    @property
     def name(self) -> str | None:
         """The name that nvcc has for such code (`-gencode arch=compute_90,code=[sm_90,lto_90]`), None where the kind is not known."""
         if self.version != VERSION or self.architecture not in _ARCHITECTURES or self.kind not in (PTX, CUBIN, LTO):
             return None
-        number = f"{self.architecture}{'a' if self.is_specific else 'f' if self.is_family else ''}"
+        number = f"{self.architecture}{self.variant}"
         if self.is_lto:
             return f"lto_{number} (LTO-IR)"
         return f"sm_{number}" if self.kind == CUBIN else f"compute_{number} (PTX)"
@@ -95,12 +107,16 @@ Signature: TypeAlias = tuple[tuple[int, int, int, int], ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Container:
-    """A fat binary: `header` bytes at `offset` in the file, then its entries without a gap, `body` bytes."""
+    """A fat binary: `header` bytes at `offset` in the file, then its entries without a gap, `body` bytes.
+
+    It `is_pinned` where no pointer in the file is known to name it: who reads it, and how, is not known.
+    """
 
     offset: int
     header: int
     body: int
     entries: tuple[Entry, ...]
+    is_pinned: bool = False
 
     @property
     def end(self) -> int:

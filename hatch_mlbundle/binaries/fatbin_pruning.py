@@ -13,13 +13,13 @@ from dataclasses import dataclass
 
 from .edits import Edit, Literal, Move, Zero
 from .fatbin import Container, Entry, Signature
-from .gpu_targets import Ptx, Target, is_ptx, is_usable, kept_entries, needs_ptx
+from .gpu_targets import Ptx, Target, kept_entries, needs_ptx
 from .ranges import Range
 
 UNKNOWN = "(other)"
 """The name of entries of a kind that is not known."""
 _ALIGNMENT = 8
-"""Containers and entries are aligned to it; one whose entries have other sizes is left as it is."""
+"""Of containers, and of entries inside them."""
 _SIZE_AT = 8
 _SIZE = struct.Struct("<Q")
 
@@ -36,7 +36,7 @@ class Share:
 class Pruning:
     """What pruning does: `kept` and `dropped` by the names that nvcc has for such code, `(other)` for unknown kinds.
 
-    `bereft` counts, for each target, the containers in which it could compile PTX and is left without any code, as asked.
+    `bereft` counts, for each target, the containers in which it could only have compiled PTX, of which `ptx="none"` leaves it none.
     """
 
     edits: tuple[Edit, ...]
@@ -60,13 +60,19 @@ def prune(containers: Iterable[Container], targets: Sequence[Target], ptx: Ptx =
         edits += _edits(container, numbers)
         for number, entry in enumerate(container.entries):
             (kept if number in numbers else dropped).append(entry)
-        bereft.update(target for target in set(targets) if _loses_ptx(container, numbers, target))
+        needed = ((target, needs_ptx(container, target)) for target in targets)
+        bereft.update(target for target, entries in needed if entries and numbers.isdisjoint(entries))
     return Pruning(edits=tuple(edits), kept=_shares(kept), dropped=_shares(dropped), bereft=dict(sorted(bereft.items())))
 
 
 def is_prunable(container: Container) -> bool:
-    """Say whether entries may be taken out of a container: not where any is of an odd size, as no tool writes them."""
-    return not any(number % _ALIGNMENT for number in (container.header, *(entry.size for entry in container.entries)))
+    """Say whether entries may be taken out of a container.
+
+    Not where it is pinned, has entries of odd sizes, or several alike, which are not the same program: no compiler writes those.
+    """
+    if container.is_pinned or any(number % _ALIGNMENT for number in (container.header, *(entry.size for entry in container.entries))):
+        return False
+    return len({(entry.kind, entry.architecture, entry.variant) for entry in container.entries}) == len(container.entries)
 
 
 def zeroed(container: Container, kept: frozenset[int]) -> Range:
@@ -111,11 +117,6 @@ def _runs(entries: Sequence[Entry]) -> Iterator[tuple[int, int]]:
         end = entry.end
     if end > start:
         yield start, end - start
-
-
-def _loses_ptx(container: Container, kept: frozenset[int], target: Target) -> bool:
-    ptx = [number for number, entry in enumerate(container.entries) if is_ptx(entry) and is_usable(entry, target)]
-    return bool(ptx) and needs_ptx(container, target) and kept.isdisjoint(ptx)
 
 
 def _shares(entries: Iterable[Entry]) -> dict[str, Share]:

@@ -10,14 +10,15 @@ from hatch_mlbundle.binaries.fatbin_pruning import Pruning, prune
 from hatch_mlbundle.binaries.fatbin_sections import elf_containers
 from hatch_mlbundle.binaries.gpu_targets import Ptx, Target
 from hatch_mlbundle.binaries.reader import Reader
-from tests.elfsmith import Code, Part, build_elf, fatbin
+from tests.elfsmith import Code, fatbin
+from tests.fatbinsmith import fatbin_library
 
 LTO, SPECIFIC, FAMILY = 0x10000, 0x100000, 0x200000
 
 
 def pruned(folder: Path, data: bytes, *targets: str, ptx: Ptx = "when-needed") -> tuple[bytes, Pruning]:
     """Return what becomes of a section of fat binaries."""
-    path = build_elf(folder / "lib.so", [Part(".text", b"c" * 600, flags=2), Part(".nv_fatbin", data, flags=2)])
+    path = fatbin_library(folder / "lib.so", data)
     with Reader(path) as reader:
         elf = read_elf(reader)
         result = prune(elf_containers(reader, elf), [Target.parse(each) for each in targets], ptx)
