@@ -68,22 +68,21 @@ def _section_differences(old: Elf, new: Elf) -> Iterator[str]:
 
 
 def _loaded_sections(elf: Elf) -> list[tuple[str, int, int, int, int]]:
-    """Return name, type, flags, address and size of each loaded section; the pieces of one that has holes count as that one."""
-    whole: list[Section] = []
+    """Return name, type, flags, address and size of each loaded section; the pieces of one that has holes count as that one.
+
+    The first piece has the number of the whole; those that a later compaction made follow those of an earlier one.
+    """
+    loaded = [(part.address, number, part) for number, part in enumerate(elf.sections) if part.is_loaded]
+    whole: dict[int, Section] = {}
     ends: dict[tuple[str, int, int], int] = {}
-    for part in elf.sections:
-        if not part.is_loaded:
-            continue
-        number = ends.pop((part.name, part.flags, part.address), None)
-        if number is None:
-            number = len(whole)
-            whole.append(part)
-        else:
-            before = whole[number]
+    for _, number, part in sorted(loaded, key=lambda each: each[:2]):
+        number = ends.pop((part.name, part.flags, part.address), number)
+        if before := whole.get(number):
             kind = part.type if before.type == fmt.SHT_NOBITS else before.type
-            whole[number] = replace(before, type=kind, size=before.size + part.size)
-        ends[part.name, part.flags, whole[number].address + whole[number].size] = number
-    return [(part.name, part.type, part.flags, part.address, part.size) for part in whole]
+            part = replace(before, type=kind, size=before.size + part.size)
+        whole[number] = part
+        ends[part.name, part.flags, part.address + part.size] = number
+    return [(part.name, part.type, part.flags, part.address, part.size) for _, part in sorted(whole.items())]
 
 
 def _unknown_differences(old_file: Reader, old: Elf, new_file: Reader, new: Elf) -> Iterator[str]:
