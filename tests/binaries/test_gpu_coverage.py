@@ -28,6 +28,9 @@ def told(spans: tuple[Span, ...]) -> list[tuple[str, str | None]]:
         (["sm_90", "lto_90 (LTO-IR)"], ["sm_90"], [("9.0", None)]),  # what links it found nothing
         (["lto_50 (LTO-IR)", "lto_90 (LTO-IR)"], ["lto_50 (LTO-IR)"], []),
         (["compute_52 (PTX)", "compute_90 (PTX)"], ["compute_52 (PTX)"], []),  # it is compiled when it is loaded
+        (["sm_80", "compute_70 (PTX)"], ["sm_80"], [("7.0", "8.0"), ("8.7", "8.9"), ("9.0", None)]),  # an Orin compiled the PTX
+        (["sm_80", "sm_87"], ["sm_80"], [("8.7", "8.8")]),
+        (["sm_80", "sm_87"], ["sm_87"], [("8.0", "8.7"), ("8.9", "9.0")]),
         (["code of an unknown kind", "sm_9000", "sm_80x"], [], []),
         ([], [], []),
     ],
