@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from hatch_mlbundle.model import Bundle, File
 from hatch_mlbundle.optimizer import ArtifactKind, Optimizer, Options
 from hatch_mlbundle.pipeline import Done, Outcome, Stage
 from hatch_mlbundle.provenance.gpu_statement import read_statement
-from hatch_mlbundle.provenance.gpu_stating import needs_statement, with_gpu_statements
+from hatch_mlbundle.provenance.gpu_stating import with_gpu_statements
 from hatch_mlbundle.runtime.gpu.statements import parse
 from tests.builders import file_of
 
@@ -243,7 +244,21 @@ def test_a_detail_that_does_not_say_it_is_a_fault_of_the_step() -> None:
         pruned(first, rewritten(first["lib/libx.so"], 100, {"kept": {}}))
 
 
-def test_most_builds_have_nothing_to_say() -> None:
-    assert not needs_statement(Outcome(bundle=library(), stages=(), findings=()))
-    assert needs_statement(Outcome(bundle=Bundle([file_of(f"a/{NAME}", b"")]), stages=(), findings=()))
-    assert needs_statement(Outcome(bundle=library(), stages=(done(),), findings=()))
+def test_what_distributions_say_is_true_of_what_was_frozen_from_them(tmp_path: Path) -> None:
+    wheel = Bundle([*library("torch/x.so").values(), *library("torch/y.so").values(), file_of("torch-2.dist-info/RECORD", b"")])
+    said = pruned(wheel, *(rewritten(wheel[f"torch/{name}.so"], 100) for name in "xy"), kind="wheel").bundle[f"torch-2.dist-info/{NAME}"]
+    sources = [tmp_path / name for name in ("ours", "damaged", "gone")]
+    sources[0].write_bytes(said.read())
+    sources[1].write_bytes(b"{")
+    frozen = Bundle(
+        file_of(f"_internal/{path}", b"x" * size) for path, size in (("torch/x.so", 100), ("torch/y.so", 400), ("app.pyz/m.pyc", 1))
+    )
+    nothing = Outcome(bundle=frozen, stages=(), findings=())
+    after = with_gpu_statements(frozen, nothing, "frozen", lambda _: False, sources)
+    assert {path: row["dropped"] for path, row in said_in(after.bundle, f"_internal/{NAME}").items()} == {"torch/x.so": {"sm_75": 300}}
+    assert after.findings == ()
+    more = {**SM_80, "dropped": {"sm_90": 60}}
+    stages = (done(rewritten(frozen["_internal/torch/x.so"], 40, more)),)
+    changed = Outcome(bundle=frozen.replacing([file_of("_internal/torch/x.so", b"x" * 40)]), stages=stages, findings=())
+    both = said_in(with_gpu_statements(frozen, changed, "frozen", lambda _: False, sources).bundle, f"_internal/{NAME}")
+    assert both["torch/x.so"]["dropped"] == {"sm_75": 300, "sm_90": 60}
