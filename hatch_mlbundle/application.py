@@ -34,13 +34,14 @@ from .job import Job, remedy_of
 from .manifest import FORMAT_VERSION, CompanionRow, Manifest, PackedRow
 from .model import CHUNK, Bundle, Finding, Kind
 from .models.left_models import told_names
-from .models_beside import ModelsBeside, late_steps, models_that_left, replacing_models
+from .models_beside import ModelsBeside, models_that_left, replacing_models
 from .pipeline import Outcome, Planned, plan, run
 from .provenance.record import FORMAT_VERSION as RECORD_VERSION
 from .provenance.record import Author
 from .runtime.gpu.statements import STEP as GPU_STEP
 from .runtime.gpu.statements import is_statement, statement_paths
 from .session import Session, open_session, writable_image
+from .step_order import late_steps
 from .suggestions import Trials, suggest
 from .verification.judged import Proof, Trust
 from .verification.report import Verification

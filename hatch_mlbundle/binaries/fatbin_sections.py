@@ -67,7 +67,7 @@ def _named(reader: RangeReader, elf: Elf, containers: dict[int, Container]) -> s
 
 def _pointers(reader: RangeReader, elf: Elf, span: Range) -> Iterator[int]:
     """Yield the addresses in a span that wrappers have, and those that are written when the file is loaded."""
-    if (elf.encoding.bits, elf.encoding.order) != (64, "<"):
+    if (elf.encoding.bits, elf.encoding.order) != (64, "<") or elf.header.type == fmt.ET_REL:
         return
     room = MOST_RELOCATIONS
     for section in elf.sections:
