@@ -74,6 +74,16 @@ def test_where_it_is_not_known_which_gpu_is_meant_only_what_holds_for_all_is_tol
     assert str(said(site, T4, BLACKWELL, sure=False)).startswith("this bundle lacks code for GPU 0 (Tesla T4, 7.5) and GPU 2")
 
 
+def test_the_documentation_shows_the_line_as_it_is(site: Path) -> None:
+    names = ("torch/lib/libtorch_cuda.so", "torch/lib/libtorch_cuda_linalg.so")
+    put(site / "torch-2.dist-info/mlbundle-gpu.json", *(library(name, targets=["8.0", "9.0"], lost=LOST[:1]) for name in names))
+    (site / "torch/lib").mkdir()
+    for name in names:
+        (site / name).write_bytes(b"elf")
+    page = (Path(hatch_mlbundle.__file__).parents[1] / "docs/gpu-statement.md").read_text(encoding="utf-8")
+    assert f"\n```\nmlbundle: {said(site, T4)}\n```\n" in page
+
+
 @pytest.mark.parametrize("data", [None, b"another elf"])
 def test_what_is_gone_or_was_put_anew_is_not_told_of(site: Path, data: bytes | None) -> None:
     (site / "torch/x.so").unlink()
@@ -191,6 +201,7 @@ def test_a_program_asks_by_one_call_or_the_command(site: Path, tmp_path_factory:
         checked(site, driver, command, FAKE_GPUS=served, CUDA_VISIBLE_DEVICES="0"),
         checked(site, driver, command, FAKE_GPUS=served, CUDA_VISIBLE_DEVICES="0", CUDA_DEVICE_ORDER="PCI_BUS_ID"),
         checked(site, driver, command),
+        checked(site / "torch", driver, command, FAKE_GPUS=lacking),
     ]
     order = "some GPUs lack code; set CUDA_DEVICE_ORDER=PCI_BUS_ID to tell whether CUDA_VISIBLE_DEVICES names one of them\n"
     assert [(result.returncode, result.stdout, result.stderr) for result in told] == [
@@ -201,4 +212,5 @@ def test_a_program_asks_by_one_call_or_the_command(site: Path, tmp_path_factory:
         (0, order, ""),
         (1, "", f"mlbundle: {LINE}\n"),
         (0, "GPU code was taken out; CUDA would see no GPU here\n", ""),
+        (0, "nothing says that GPU code was taken out\n", ""),
     ]
