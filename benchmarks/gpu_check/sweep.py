@@ -31,6 +31,7 @@ def main() -> None:
     warnings.simplefilter("ignore")
     torch.use_deterministic_algorithms(mode=True, warn_only=True)
     torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = False, True
+    torch.set_num_threads(1)  # sums on the processor do not depend on it then, and many small operations wait for nobody
     make = Inputs(options.device)
     every = chain(elementwise.cases(make), layers.cases(make), libraries.cases(make))
     for name, compute in islice((case for case in every if options.only in case[0]), options.first):
