@@ -35,3 +35,9 @@ def difference(ranges: Iterable[Range], others: Iterable[Range]) -> list[Range]:
     ranges = union(ranges)
     size = ranges[-1][1] if ranges else 0
     return complement([*complement(ranges, size), *others], size)
+
+
+def intersection(ranges: Iterable[Range], others: Iterable[Range]) -> list[Range]:
+    """Return the bytes that both cover."""
+    ranges = union(ranges)
+    return difference(ranges, complement(others, ranges[-1][1])) if ranges else []
