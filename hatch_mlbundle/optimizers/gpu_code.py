@@ -217,9 +217,9 @@ class GpuCode(Optimizer[GpuCodeOptions]):
         for file in files:
             owned[file.owner].append(file)
         for owner, theirs in owned.items():
-            many = f" and {len(theirs) - 1} more" if len(theirs) > 1 else ""
+            many = f"{len(theirs)} libraries" if len(theirs) > 1 else "a library"
             why = _EULA if is_nvidias(theirs[0].path, owner) else _UNKNOWN
-            message = f"{owner}{many} changes because `libraries` names it: {why}"
+            message = f"{many} of {owner} changed, since `libraries` says so: {why}"
             context.report(Finding(code="MB432", path=theirs[0].path, message=message))
 
 
