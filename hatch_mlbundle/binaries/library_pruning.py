@@ -52,8 +52,8 @@ class LibraryPruning:
 def plan_pruning(reader: Reader, elf: Elf, wanted: Wanted) -> LibraryPruning | None:
     """Return what pruning does to a library, None where it has no GPU code of its own; raises BinaryError where that cannot be believed.
 
-    What is pinned says nothing: the kernels of the CUDA runtime are for one architecture, and serve all. Whether the library can be
-    compacted at all, `why_not_compact` says.
+    What is pinned, as the CUDA runtime's own kernels are, tells nothing of what the library serves. Whether it can be compacted at all,
+    `why_not_compact` says.
     """
     containers = elf_containers(reader, elf)
     if not any(each.entries and not each.is_pinned for each in containers):
