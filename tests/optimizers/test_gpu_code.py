@@ -16,7 +16,7 @@ from hatch_mlbundle.errors import ConfigurationError, UnsoundResultError
 from hatch_mlbundle.model import Change, Keep, Rewrite
 from hatch_mlbundle.optimizer import Detail, Task
 from hatch_mlbundle.optimizers.gpu_code import GpuCode, GpuCodeOptions
-from tests.elfsmith import Code, Part, build_elf, fatbin
+from tests.elfsmith import Code, Part, build_elf, compile_elf, fatbin
 from tests.fakes import FakeContext, bundle_of
 from tests.fatbinsmith import fatbin_library
 from tests.gpusmith import ARCHITECTURES, PAYLOAD, containers, gpu_library, payload
