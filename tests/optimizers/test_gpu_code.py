@@ -3,6 +3,7 @@ from __future__ import annotations
 import ctypes
 import os
 import shutil
+import subprocess
 from dataclasses import fields
 from pathlib import Path
 
@@ -16,11 +17,12 @@ from hatch_mlbundle.errors import ConfigurationError, UnsoundResultError
 from hatch_mlbundle.model import Change, Keep, Rewrite
 from hatch_mlbundle.optimizer import Detail, Task
 from hatch_mlbundle.optimizers.gpu_code import GpuCode, GpuCodeOptions
-from tests.elfsmith import Code, Part, build_elf, compile_elf, fatbin
+from tests.elfsmith import Code, Part, build_elf, compile_elf, fatbin, need
 from tests.fakes import FakeContext, bundle_of
 from tests.fatbinsmith import fatbin_library
 from tests.gpusmith import ARCHITECTURES, PAYLOAD, containers, gpu_library, payload
 
+MINGW = "x86_64-w64-mingw32-gcc"
 NCCL = "nvidia/nccl/lib/libnccl.so.2"
 CUBLAS = "nvidia/cublas/lib/libcublas.so.12"
 
@@ -274,3 +276,14 @@ def test_a_result_that_differs_anywhere_is_unsound(root: Path, library: Path) ->
 
 def test_every_option_has_its_sentence() -> None:
     assert all(each.metadata["doc"].endswith((".", ")")) for each in fields(GpuCodeOptions))
+
+
+def test_windows_libraries_stay_with_a_reason(root: Path) -> None:
+    need(MINGW)
+    text = root.parent / "x.c"
+    text.write_text('__attribute__((section(".nv_fatb"))) const char code[5000] = "c";\n__declspec(dllexport) int f(void) { return 1; }\n')
+    subprocess.run([MINGW, "-shared", "-o", root / "torch_cuda.dll", text], check=True)
+    (change,), context, _ = plan(root)
+    assert isinstance(change, Keep)
+    assert "a Windows library" in change.reason
+    assert context.codes == []
