@@ -175,7 +175,8 @@ def _section_pieces(section: Section, holes: Sequence[Range]) -> list[Section]:
 
 
 def _packed(section: Section, holes: Sequence[Range]) -> list[Section]:
-    # cuobjdump takes the first section of the name, and reads it in the file from end to end: what is there goes by its address no longer.
+    # cuobjdump takes the first section of the name, and reads it in the file from end to end. Its addresses are right only up to the
+    # first hole, then: gdb warns of a section outside of segments, and goes on.
     removed = sum(end - start for start, end in holes)
     kept = section.size - removed
     rest = replace(section, type=fmt.SHT_NOBITS, address=section.address + kept, offset=section.end, size=removed, align=1)

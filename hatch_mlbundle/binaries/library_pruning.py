@@ -50,12 +50,13 @@ class LibraryPruning:
 
 
 def plan_pruning(reader: Reader, elf: Elf, wanted: Wanted) -> LibraryPruning | None:
-    """Return what pruning does to a library, None where it has no GPU code; raises BinaryError where that cannot be believed.
+    """Return what pruning does to a library, None where it has no GPU code of its own; raises BinaryError where that cannot be believed.
 
-    Whether the library can be compacted at all, `why_not_compact` says.
+    What is pinned, as the CUDA runtime's own kernels are, tells nothing of what the library serves. Whether it can be compacted at all,
+    `why_not_compact` says.
     """
     containers = elf_containers(reader, elf)
-    if not any(each.entries for each in containers):
+    if not any(each.entries and not each.is_pinned for each in containers):
         return None
     pruning = prune(containers, wanted.targets, wanted.ptx)
     dead = EditedReader(reader, pruning.edits).zeroed
@@ -103,12 +104,8 @@ def _digests(reader: Reader, container: Container, kept: frozenset[int] | None =
 
 def _serves(chosen: Iterable[_Chosen], target: Target) -> bool:
     """Say whether any entry that stays may be of use on the target: one that is not understood may."""
-    for container, kept in chosen:
-        for number in kept:
-            entry = container.entries[number]
-            if not entry.is_understood or ((is_cubin(entry) or is_ptx(entry)) and is_usable(entry, target)):
-                return True
-    return False
+    staying = (container.entries[number] for container, kept in chosen if not container.is_pinned for number in kept)
+    return any(not entry.is_understood or ((is_cubin(entry) or is_ptx(entry)) and is_usable(entry, target)) for entry in staying)
 
 
 def _lost(chosen: Iterable[_Chosen]) -> tuple[Span, ...]:

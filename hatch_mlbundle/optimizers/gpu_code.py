@@ -105,11 +105,7 @@ class GpuCode(Optimizer[GpuCodeOptions]):
         if planned is None or planned.compaction is None:
             raise KeptError("no page of it becomes empty")
         write_pruned(task.source, task.target, planned)
-        return {
-            "targets": [str(target) for target in self._wanted.targets],
-            "ptx": self.options.ptx,
-            **_told(planned),
-        }
+        return {"targets": [str(target) for target in self._wanted.targets], "ptx": self.options.ptx, **_told(planned)}
 
     def check(self, task: Task, context: Context) -> None:
         """Compare what is loaded with the edited original, and the code with what was to be kept; load it where the original loads."""
@@ -171,8 +167,8 @@ class GpuCode(Optimizer[GpuCodeOptions]):
         if file.owner in helpless:
             return f"{_gone(fact)}: it stays, for nothing of it would be left for the targets"
         if not _is_licensed(file, fact) and file.path not in named:
-            why = f"{_EULA}; name it" if is_nvidias(file.path, file.owner) else f"{_UNKNOWN}; name it"
-            return f"{_gone(fact)}: it stays, for {why} in `libraries` if you may"
+            why = _EULA if is_nvidias(file.path, file.owner) else _UNKNOWN
+            return f"{_gone(fact)}: it stays, for {why}; name it in `libraries` if you may"
         return f"{_gone(fact)}: it stays, {reason}" if reason else None
 
     def _report_unserved(self, libraries: Sequence[File], facts: Mapping[str, Json], context: Context) -> frozenset[str]:
@@ -197,11 +193,11 @@ class GpuCode(Optimizer[GpuCodeOptions]):
         return frozenset(helpless)
 
     def _named(self, libraries: Sequence[File], context: Context) -> frozenset[str]:
-        """Return the libraries that `libraries` names; report each glob that matches none with GPU code."""
+        """Return the libraries that `libraries` names; report each glob that matches none that has GPU code of its own."""
         for glob in self.options.libraries:
             matches = matcher([glob.removeprefix("!")])
             if not any(matches(file.path) for file in libraries):
-                message = f"the glob {glob!r} in `libraries` matches no library with GPU code; correct it, or take it out"
+                message = f"the glob {glob!r} in `libraries` matches no library with GPU code of its own; correct it, or take it out"
                 context.report(Finding(code="MB303", message=message))
         matches = matcher(self.options.libraries)
         return frozenset(file.path for file in libraries if matches(file.path))
@@ -217,9 +213,9 @@ class GpuCode(Optimizer[GpuCodeOptions]):
         for file in files:
             owned[file.owner].append(file)
         for owner, theirs in owned.items():
-            many = f" and {len(theirs) - 1} more" if len(theirs) > 1 else ""
+            many = f"{len(theirs)} libraries" if len(theirs) > 1 else "a library"
             why = _EULA if is_nvidias(theirs[0].path, owner) else _UNKNOWN
-            message = f"{owner}{many} changes because `libraries` names it: {why}"
+            message = f"{many} of {owner} changed, since `libraries` says so: {why}"
             context.report(Finding(code="MB432", path=theirs[0].path, message=message))
 
 
@@ -248,7 +244,7 @@ def _sizes(shares: Mapping[str, Share]) -> dict[str, int]:
 
 
 def _gone(fact: Json) -> str:
-    """Return what goes, the largest first: `783 MB of GPU code (sm_90 150 MB, ...)`."""
+    """Return what goes, the largest first: `GPU code 783 MB (sm_100, sm_120, 4 more)`."""
     dropped = sorted(fact["dropped"].items(), key=lambda item: (-item[1], item[0]))
     return f"GPU code {format_size(sum(size for _, size in dropped))} ({', '.join(_few(name for name, _ in dropped))})"
 
