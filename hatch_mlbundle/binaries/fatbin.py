@@ -32,7 +32,7 @@ ENTRY = struct.Struct("<HHIQ12xI8xQ")
 VERSION = 0x101
 """Of entries."""
 PTX, CUBIN, LTO = 1, 2, 8
-"""Kinds of entries."""
+"""Kinds of entries. There are more: 256, for one, is several cubins in one stream (`fatbinary --concat`), and has no name here."""
 IS_LTO, IS_SPECIFIC, IS_FAMILY = 0x10000, 0x100000, 0x200000
 """Flags: LTO-IR; for just this architecture (`sm_90a`); for its family (`sm_100f`)."""
 _KNOWN_FLAGS = IS_LTO | IS_SPECIFIC | IS_FAMILY | 0x2000 | 0x8000 | 0x1 | 0x2 | 0x8 | 0x10 | 0x20 | 0x40 | 0x1000000
