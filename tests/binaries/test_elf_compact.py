@@ -9,13 +9,15 @@ from pathlib import Path
 import pytest
 
 from hatch_mlbundle.binaries import elf_format as fmt
+from hatch_mlbundle.binaries.edits import Literal, Move, Zero
 from hatch_mlbundle.binaries.elf import Elf
 from hatch_mlbundle.binaries.elf_check import check_same_program
 from hatch_mlbundle.binaries.elf_compact import is_compacted, plan_compaction, why_not_compact, write_outline
+from hatch_mlbundle.binaries.elf_debug import write_debug_file
 from hatch_mlbundle.binaries.elf_holes import MAX_LOADS, choose_holes
 from hatch_mlbundle.binaries.elf_strip import plan_strip, write_stripped
 from hatch_mlbundle.binaries.reader import Reader
-from hatch_mlbundle.errors import BinaryError, UnsoundResultError
+from hatch_mlbundle.errors import BinaryError, StorageError, UnsoundResultError
 from tests.deadsmith import DEAD, KIB, Compacted, compact, dead_library, dead_ranges, dead_source, edited, plan_of, read, run
 from tests.elfmemory import same_memory
 from tests.elfsmith import WIDE, compile_elf, need, readelf
@@ -351,3 +353,47 @@ def test_a_result_that_is_wrong_is_found_out(plain: Compacted, tmp_path: Path, n
     wrong = changed(plain.path, tmp_path / "wrong.so", number=number, **fields)
     with pytest.raises(UnsoundResultError, match=message):
         check_same_program(plain.source, wrong, plain.edits)
+
+
+def test_moved_and_new_bytes_are_written(plain: Compacted, folder: Path) -> None:
+    """As pruning does it: what stays moves to the front, and the rest is zero."""
+    first = plain.edits[0]
+    edits = [
+        Literal(first.target - 100, b"N" * 20),
+        Move(first.target, first.target - 50, 40),
+        Zero(first.target + 40, first.size - 40),
+        *plain.edits[1:],
+    ]
+    target = folder / "edited.so"
+    write_outline(plain.source, target, plain.plan.outline, edits)
+    check_same_program(plain.source, target, edits)
+    found = bytes((ctypes.c_ubyte * 150).in_dll(ctypes.CDLL(str(target)), "live0"))
+    assert found == b"N" * 20 + b"\1" * 80 + b"\1" * 40 + bytes(10)
+
+
+def test_a_write_that_fails_leaves_nothing_behind(plain: Compacted, folder: Path) -> None:
+    import resource
+    import signal
+
+    with pytest.raises(BinaryError, match="leaves the file"):
+        write_outline(plain.source, folder / "none.so", plain.plan.outline, [Zero(plain.source.stat().st_size, 1)])
+    limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+        with pytest.raises(StorageError, match="cannot be written"):
+            write_outline(plain.source, folder / "none.so", plain.plan.outline, plain.edits)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert not (folder / "none.so").exists()
+
+
+def test_its_debug_file_can_be_made_afterwards(plain: Compacted, folder: Path) -> None:
+    need("gdb")
+    debug = write_debug_file(plain.path, read(plain.path), folder / "debug")
+    plan = plan_strip(read(plain.path))
+    assert plan is not None
+    write_stripped(plain.path, folder / "alone.so", plan)
+    assert debug.stat().st_size < plain.source.stat().st_size
+    ask = ("gdb", "-nx", "-batch", "-iex", f"set debug-file-directory {folder / 'debug'}", folder / "alone.so")
+    assert "visible(int)" in run(*ask, "-ex", "ptype visible", "-ex", "info scope visible", "-ex", "info functions ^visible$")

@@ -35,6 +35,7 @@ int main(int count, char **arguments) {
         for (int at = 0; at < 140000; at++) sum += live[at];
     }
     printf("%d %d", sum, ((int (*)(int))dlsym(library, "visible"))(-5));
+    if (dlclose(library)) return 3;
     return 0;
 }
 """
@@ -140,6 +141,16 @@ def test_a_memory_checker_runs_it(compacted: Compacted, tmp_path: Path) -> None:
     run("gcc", "-o", tmp_path / "user", tmp_path / "user.c", "-ldl")
     assert run(tmp_path / "user", compacted.path) == EXPECTED
     assert run("valgrind", "-q", "--error-exitcode=9", tmp_path / "user", compacted.path) == EXPECTED
+
+
+def test_exceptions_pass_through_it(tmp_path: Path) -> None:
+    """The unwinder looks for code and its tables by the program headers."""
+    need("g++")
+    thrown = 'extern "C" int thrown(int x) { try { if (x > 2) throw x; } catch (int y) { return y + 1; } return 0; }'
+    (tmp_path / "x.cpp").write_text(dead_source(SIZES, ".text") + thrown)
+    run("g++", "-shared", "-fPIC", "-Wl,-z,noseparate-code", "-o", tmp_path / "libx.so", tmp_path / "x.cpp")
+    path = compact(tmp_path / "libx.so").path
+    assert run(sys.executable, "-c", f"import ctypes; print(ctypes.CDLL('{path}').thrown(5))") == "6\n"
 
 
 def test_auditwheel_takes_it(compacted: Compacted, tmp_path: Path) -> None:

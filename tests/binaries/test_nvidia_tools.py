@@ -110,13 +110,13 @@ def parts(tmp_path_factory: pytest.TempPathFactory, cuda: Cuda) -> Path:
     return folder
 
 
-def packed(cuda: Cuda, folder: Path, names: list[str]) -> bytes:
+def packed(cuda: Cuda, folder: Path, names: list[str], *flags: str) -> bytes:
     """Return a container as fatbinary writes it of `80.cubin`, `86.ptx`..."""
     images = []
     for name in names:
         target, _, kind = name.partition(".")
         images.append(f"--image3=kind={'elf' if kind == 'cubin' else kind},sm={target},file={name}")
-    cuda.run("fatbinary", "-64", "-c", *images, "--create=packed.fatbin", cwd=folder)
+    cuda.run("fatbinary", "-64", "-c", *flags, *images, "--create=packed.fatbin", cwd=folder)
     return (folder / "packed.fatbin").read_bytes()
 
 
@@ -154,6 +154,16 @@ def test_nvjitlink_takes_the_same_code_from_what_is_left(cuda: Cuda, parts: Path
             assert linker.link(left, GPUS[target]) == linked[-1], (target, chosen)
     assert len({each for each in linked if isinstance(each, bytes)}) > 15
     assert linked.count(linker.link(packed(cuda, parts, []), "sm_80")) > 10  # an empty one is as one without code for the GPU
+
+
+def test_cubins_that_are_compressed_together_stay_together(cuda: Cuda, parts: Path) -> None:
+    linker = NvJitLink(cuda.folder / "lib" / "libnvJitLink.so.13")
+    whole = packed(cuda, parts, ["80.cubin", "86.cubin", "90a.cubin", "100f.cubin", "75.ptx"], "--concat")
+    for target in ("8.0", "8.9", "9.0"):
+        left = pruned(parts / "packed.fatbin", target)
+        assert linker.link(left, GPUS[target]) == linker.link(whole, GPUS[target])
+        assert left != whole
+        assert left.rstrip(b"\0")[-100:] == whole.rstrip(b"\0")[-100:]
 
 
 @pytest.mark.parametrize(
