@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from itertools import islice, takewhile
+from itertools import islice, pairwise, takewhile
 from typing import TypeAlias
 
 Range: TypeAlias = tuple[int, int]
@@ -12,8 +12,11 @@ Range: TypeAlias = tuple[int, int]
 
 def union(ranges: Iterable[Range]) -> list[Range]:
     """Return the bytes that any of the ranges covers."""
+    ordered = [pair for pair in ranges if pair[0] < pair[1]]
+    if all(one[1] < other[0] for one, other in pairwise(ordered)):
+        return ordered
     merged: list[Range] = []
-    for start, end in sorted(pair for pair in ranges if pair[0] < pair[1]):
+    for start, end in sorted(ordered):
         if merged and start <= merged[-1][1]:
             merged[-1] = (merged[-1][0], max(merged[-1][1], end))
         else:
@@ -36,7 +39,20 @@ def difference(ranges: Iterable[Range], others: Iterable[Range]) -> list[Range]:
     """Return the bytes that `ranges` cover and `others` do not."""
     ranges = union(ranges)
     size = ranges[-1][1] if ranges else 0
-    return complement([*complement(ranges, size), *others], size)
+    return intersection(ranges, complement(others, size))
+
+
+def intersection(ranges: Iterable[Range], others: Iterable[Range]) -> list[Range]:
+    """Return the bytes that both cover."""
+    many, few = sorted((union(ranges), union(others)), key=len, reverse=True)
+    ends = [end for _, end in many] if few else []
+    found: list[Range] = []
+    for start, end in few:
+        for number in range(bisect_right(ends, start), len(many)):
+            if many[number][0] >= end:
+                break
+            found.append((max(start, many[number][0]), min(end, many[number][1])))
+    return found
 
 
 def within(ranges: Sequence[Range], start: int, end: int) -> list[Range]:
