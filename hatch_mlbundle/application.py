@@ -41,6 +41,7 @@ from .pipeline import Outcome, Planned, plan, run
 from .provenance.record import FORMAT_VERSION as RECORD_VERSION
 from .provenance.record import Author
 from .runtime.machine.statements import CPU_STEP, GPU_STEP, is_statement, statement_paths
+from .runtime.machine.statements import FORMAT_VERSION as MACHINE_VERSION
 from .session import Session, open_session, writable_image
 from .step_order import late_steps
 from .suggestions import Trials, suggest
@@ -154,7 +155,7 @@ def _finished_key(job: Job, sha256: str, wheel: Path, target: Path, findings: Se
     baseline = job.baseline.sha256 if job.baseline else None
     decisive = [decisive_settings(job.config), options_to_dict(settings.limits), list(job.config.idle), baseline]
     surroundings = [
-        [__version__, FORMAT_VERSION, RECORD_VERSION],
+        [__version__, FORMAT_VERSION, RECORD_VERSION, MACHINE_VERSION],
         [each.identity for each in job.inspecting],
         identity_of(job.wanted),
         sys.platform,

@@ -39,20 +39,7 @@ def difference(ranges: Iterable[Range], others: Iterable[Range]) -> list[Range]:
     """Return the bytes that `ranges` cover and `others` do not."""
     ranges = union(ranges)
     size = ranges[-1][1] if ranges else 0
-    return intersection(ranges, complement(others, size))
-
-
-def intersection(ranges: Iterable[Range], others: Iterable[Range]) -> list[Range]:
-    """Return the bytes that both cover."""
-    many, few = sorted((union(ranges), union(others)), key=len, reverse=True)
-    ends = [end for _, end in many] if few else []
-    found: list[Range] = []
-    for start, end in few:
-        for number in range(bisect_right(ends, start), len(many)):
-            if many[number][0] >= end:
-                break
-            found.append((max(start, many[number][0]), min(end, many[number][1])))
-    return found
+    return complement([*complement(ranges, size), *others], size)
 
 
 def within(ranges: Sequence[Range], start: int, end: int) -> list[Range]:
