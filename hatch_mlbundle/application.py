@@ -34,11 +34,14 @@ from .job import Job, remedy_of
 from .manifest import FORMAT_VERSION, CompanionRow, Manifest, PackedRow
 from .model import CHUNK, Bundle, Finding, Kind
 from .models.left_models import told_names
-from .models_beside import ModelsBeside, late_steps, models_that_left, replacing_models
+from .models_beside import ModelsBeside, models_that_left, replacing_models
 from .pipeline import Outcome, Planned, plan, run
 from .provenance.record import FORMAT_VERSION as RECORD_VERSION
 from .provenance.record import Author
+from .runtime.gpu.statements import STEP as GPU_STEP
+from .runtime.gpu.statements import is_statement, statement_paths
 from .session import Session, open_session, writable_image
+from .step_order import late_steps
 from .suggestions import Trials, suggest
 from .verification.judged import Proof, Trust
 from .verification.report import Verification
@@ -224,13 +227,15 @@ def _make(job: Job, session: Session, path: Path | None, target: Path, findings:
 
 
 def _stated(session: Session, before: Side, outcome: Outcome) -> Outcome:
-    """Return the outcome with what a bundle that changed says of the GPU code that was taken out of it."""
-    from .provenance.gpu_stating import needs_statement, with_gpu_statements  # most builds need none
-
-    if outcome.bundle == before.bundle or not needs_statement(outcome):
+    """Return the outcome with what a bundle that changed, or was just frozen, says of the GPU code that was taken out of it."""
+    sources = [Path(each) for each in statement_paths()] if session.made_here else []
+    told = sources or any(done.stage.name == GPU_STEP for done in outcome.stages) or any(map(is_statement, outcome.bundle))
+    if not told or (outcome.bundle == before.bundle and not sources):
         return outcome
+    from .provenance.gpu_stating import with_gpu_statements  # most builds need none
+
     image = writable_image(session.artifact)
-    return with_gpu_statements(before.bundle, outcome, session.artifact.kind, image.is_of_base if image else lambda _: False)
+    return with_gpu_statements(before.bundle, outcome, session.artifact.kind, image.is_of_base if image else lambda _: False, sources)
 
 
 def _documented(job: Job, session: Session, before: Side, outcome: Outcome, target: Path) -> Outcome:

@@ -93,6 +93,18 @@ class EditedReader(RangeReader):
         """The ranges that the edits zero."""
         return union((edit.target, edit.target + edit.size) for edit in self.edits if isinstance(edit, Zero))
 
+    def after_zeros(self, at: int, end: int) -> int:
+        """Return what a reader of any file does; bytes that an edit zeroes are not looked at."""
+        for number in range(max(bisect_right(self._starts, at) - 1, 0), len(self.edits)):
+            edit = self.edits[number]
+            if edit.target >= end:
+                break
+            if isinstance(edit, Zero) and at < edit.target + edit.size:
+                if (place := super().after_zeros(at, edit.target)) < edit.target:
+                    return place
+                at = min(end, edit.target + edit.size)
+        return super().after_zeros(at, end)
+
     def _read_some(self, offset: int, size: int) -> bytes:
         number = bisect_right(self._starts, offset) - 1
         if number >= 0:

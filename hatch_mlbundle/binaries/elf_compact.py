@@ -1,7 +1,7 @@
 """Take dead ranges out of a shared library, with every virtual address as before, and strip it in the same go.
 
-Dead is what reads as zero after some edits (`edits.EditedReader`) and what nobody reads: the program headers, which become more,
-may be put there. `elf_check.check_same_program` proves the result against the edited file and trusts none of this.
+Dead is what reads as zero after some edits (`edits.EditedReader`), and still does in memory. `elf_check.check_same_program` proves
+the result against the edited file and trusts none of this.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from itertools import pairwise
 
 from . import elf_format as fmt
 from .elf import Elf, dynamic_values
-from .elf_holes import Removal, choose_holes, count_holes, make_room, page_size
+from .elf_holes import choose_holes, has_holes, has_room, own_table, page_size
 from .elf_layout import Outline, write_outline
 from .elf_rewrite import rewritten
 from .elf_strip import Mode, droppable, why_not
@@ -42,7 +42,7 @@ class CompactionPlan:
 
 def is_compacted(elf: Elf) -> bool:
     """Say whether loaded ranges were taken out of a file: other tools that rewrite ELF files may break such a one."""
-    return count_holes(elf) > 0
+    return own_table(elf) is not None or has_holes(elf)
 
 
 def why_not_compact(reader: RangeReader, elf: Elf) -> str | None:
@@ -58,14 +58,14 @@ def plan_compaction(reader: RangeReader, elf: Elf, dead: Sequence[Range], mode: 
     """
     if why_not_compact(reader, elf):
         return None
-    removal = make_room(elf, choose_holes(elf, dead)) or Removal()
+    holes = choose_holes(elf, dead)
     dropped = droppable(elf, mode) if mode else frozenset()
-    if not removal.holes and not dropped:
+    if not holes and not dropped:
         return None
-    result = rewritten(elf, dropped, removal)
+    result = rewritten(elf, dropped, holes)
     if result.size >= elf.size:
         return None
-    return CompactionPlan(saves=elf.size - result.size, holes=removal.holes, outline=result)
+    return CompactionPlan(saves=elf.size - result.size, holes=tuple(holes), outline=result)
 
 
 def _why_not_its_kind(reader: RangeReader, elf: Elf) -> str | None:
@@ -90,6 +90,8 @@ def _why_not_its_segments(elf: Elf) -> str | None:
         return "its segments are not aligned in the file as they are in memory"
     if (elf.loads[0].vaddr - elf.loads[0].offset) % largest:
         return f"its first segment is not aligned to {largest} bytes, as another one is"
+    if not has_room(elf):
+        return "its addresses leave no room for more program headers"
     for one, other in pairwise(elf.loads):
         if -(-(one.vaddr + one.memsz) // page) > other.vaddr // page:
             return f"its segments overlap, share a page, or are not in order, at address {other.vaddr:#x}"

@@ -11,35 +11,26 @@ segment of code a hole is a header of its own that is read-only: SELinux forbids
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from itertools import accumulate
 
 from hatch_mlbundle.errors import BinaryError
 
 from . import elf_format as fmt
 from .elf import Elf
 from .elf_format import Section, Segment
-from .ranges import Range, difference, intersection, union
+from .fatbin import SECTIONS
+from .ranges import Range, difference, intersection
 
-MAX_HOLES = 256
-"""Holes that a file may have: glibc reads the program headers onto the stack of the thread that loads it, 120 bytes for each."""
+MAX_LOADS = 512
+"""LOADs that a file may have. glibc keeps the program headers on the stack of the thread that loads it: 112 bytes for each, so that
+this many take less than half of the 128 KiB that the smallest usual stacks have. A hole adds one, in a segment of code two.
+"""
 SMALLEST = 16 << 10
 """Bytes of the smallest range worth a hole: each costs headers, and two mappings in every process."""
 
 _SMALL_PAGES = frozenset({3, 62})
 _PAGE, _LARGE_PAGE = 4 << 10, 64 << 10
-
-
-@dataclass(frozen=True, slots=True)
-class Removal:
-    """Loaded ranges that go, in their order, and dead pages before one of them that take the program headers, where these move."""
-
-    holes: tuple[Range, ...] = ()
-    table: Range | None = None
-
-    @property
-    def dead(self) -> list[Range]:
-        """All that no section has any more."""
-        return union([*self.holes, *([self.table] if self.table else [])])
 
 
 def page_size(elf: Elf) -> int:
@@ -51,51 +42,54 @@ def page_size(elf: Elf) -> int:
     return min([largest, *(load.align for load in elf.loads)])
 
 
-def count_holes(elf: Elf) -> int:
-    """Return how many holes a file has already: zero-filled memory that cannot be written, which no linker makes."""
-    return sum(load.memsz > load.filesz and not load.flags & fmt.PF_W for load in elf.loads)
+def has_holes(elf: Elf) -> bool:
+    """Say whether a file has memory that is filled with zeros and cannot be written: no linker makes any."""
+    return any(load.memsz > load.filesz and not load.flags & fmt.PF_W for load in elf.loads)
+
+
+def own_table(elf: Elf) -> Segment | None:
+    """Return the LOAD that holds the program headers of a compacted file, and nothing else; None where there is none."""
+    start, end = elf.segment_table
+    return next((load for load in elf.loads[1:] if (load.offset, load.end) == (start, end)), None)
+
+
+def has_room(elf: Elf) -> bool:
+    """Say whether the addresses behind all that is loaded can take the program headers."""
+    return _end_of_memory(elf.segments, page_size(elf)) + MAX_LOADS * _LARGE_PAGE < 1 << elf.encoding.bits
 
 
 def choose_holes(elf: Elf, dead: Sequence[Range]) -> list[Range]:
-    """Return the largest whole pages inside `dead` that may go, in their order; raises BinaryError where `dead` cannot be right."""
+    """Return whole pages inside `dead` that may go, in their order: those that gain most where a loader cannot bear them all.
+
+    Raises BinaryError where a dead range lies over something that is read.
+    """
     page = page_size(elf)
     taken = _taken(elf)
     _refuse_special(elf, dead)
-    found: list[Range] = []
+    found: list[tuple[float, Range, int]] = []
     for number, load in enumerate(elf.loads):
         others = [(other.offset, other.end) for other in elf.loads[:number] + elf.loads[number + 1 :]]
         for start, end in difference(intersection(dead, [(load.offset, load.end)]), taken + others):
             start, end = -(-start // page) * page, end // page * page
             if end - start >= max(SMALLEST, page):
-                found.append((start, end))
-    room = max(MAX_HOLES - count_holes(elf), 0)
-    return sorted(sorted(found, key=lambda hole: hole[0] - hole[1])[:room])
-
-
-def make_room(elf: Elf, holes: Sequence[Range]) -> Removal | None:
-    """Return what goes, with a place for the program headers if they become more: the first pages of a hole that cannot be written.
-
-    That hole stays one, of a page or more. None where there is no such hole.
-    """
-    if len(split_segments(elf, holes)) <= len(elf.segments):
-        return Removal(tuple(holes))
-    page = page_size(elf)
-    size = -(-(len(split_segments(elf, holes)) + 1) * elf.encoding.segment.size // page) * page
-    for number, (start, end) in enumerate(holes):
-        load = next(load for load in elf.loads if load.offset <= start < load.end)
-        if not load.flags & fmt.PF_W and end - start >= size + page:
-            return Removal((*holes[:number], (start + size, end), *holes[number + 1 :]), (start, start + size))
-    return None
+                cost = 2 if load.flags & fmt.PF_X else 1
+                found.append(((start - end) / cost, (start, end), cost))
+    found.sort()
+    costs = accumulate(cost for _, _, cost in found)
+    return sorted(hole for (_, hole, _), cost in zip(found, costs, strict=True) if len(elf.loads) + 1 + cost <= MAX_LOADS)
 
 
 def split_segments(elf: Elf, holes: Sequence[Range]) -> list[Segment]:
-    """Return the program headers without these holes.
+    """Return the program headers without these holes, and without a LOAD for the program headers themselves.
 
     What comes after a hole is aligned to pages only; the first LOAD then stands for the largest alignment that any of them had.
     """
     page, largest = page_size(elf), max(load.align for load in elf.loads)
     segments: list[Segment] = []
+    own = own_table(elf)
     for segment in elf.segments:
+        if segment is own:
+            continue
         if segment.type != fmt.PT_LOAD:
             segments.append(segment)
             continue
@@ -105,8 +99,18 @@ def split_segments(elf: Elf, holes: Sequence[Range]) -> list[Segment]:
     return segments
 
 
-def split_sections(elf: Elf, sections: Sequence[Section], dead: Sequence[Range]) -> list[Section]:
-    """Return the section headers without these pages: a section becomes pieces of its name, the dead ones without bytes.
+def with_table(elf: Elf, segments: Sequence[Segment], offset: int) -> list[Segment]:
+    """Return the program headers with one more LOAD, behind all others: the table itself, which goes to a page at this offset."""
+    page = page_size(elf)
+    size = (len(segments) + 1) * elf.encoding.segment.size
+    address = _end_of_memory(segments, page)
+    table = Segment(fmt.PT_LOAD, fmt.PF_R, offset, address, address, size, size, page)
+    own = replace(table, type=fmt.PT_PHDR, align=elf.encoding.bits // 8)
+    return [*(own if segment.type == fmt.PT_PHDR else segment for segment in segments), table]
+
+
+def split_sections(elf: Elf, sections: Sequence[Section], holes: Sequence[Range]) -> list[Section]:
+    """Return the section headers without these holes: a section becomes pieces of its name, those in a hole without bytes.
 
     The first piece keeps the section's number, which symbols go by; the others come last.
     """
@@ -114,8 +118,8 @@ def split_sections(elf: Elf, sections: Sequence[Section], dead: Sequence[Range])
     first: list[Section] = []
     more: list[Section] = []
     for section in sections:
-        inside = intersection(dead, [(section.offset, section.end)]) if section.filesz else []
-        pieces = list(_section_pieces(section, inside))
+        inside = intersection(holes, [(section.offset, section.end)]) if section.filesz else []
+        pieces = _packed(section, inside) if section.name in SECTIONS else _section_pieces(section, inside)
         first.append(pieces[0])
         more += [replace(piece, align=min(piece.align, page)) for piece in pieces[1:]]
     return first + more
@@ -156,14 +160,29 @@ def _piece(load: Segment, start: int, end: int, memory_end: int) -> Segment:
     return replace(load, offset=start, vaddr=load.vaddr + moved, paddr=load.paddr + moved, filesz=end - start, memsz=memory_end - start)
 
 
-def _section_pieces(section: Section, holes: Sequence[Range]) -> Iterator[Section]:
+def _section_pieces(section: Section, holes: Sequence[Range]) -> list[Section]:
     if not holes:
-        yield section
-        return
+        return [section]
+    pieces: list[Section] = []
     at = section.offset
     for start, end in [*holes, (section.end, section.end)]:
         for low, high, kind in ((at, start, section.type), (start, end, fmt.SHT_NOBITS)):
             if low < high:
                 address = section.address + low - section.offset
-                yield replace(section, type=kind, address=address, offset=low, size=high - low)
+                pieces.append(replace(section, type=kind, address=address, offset=low, size=high - low))
         at = end
+    return pieces
+
+
+def _packed(section: Section, holes: Sequence[Range]) -> list[Section]:
+    # cuobjdump takes the first section of the name, and reads it in the file from end to end. Its addresses are right only up to the
+    # first hole, then: gdb warns of a section outside of segments, and goes on.
+    removed = sum(end - start for start, end in holes)
+    kept = section.size - removed
+    rest = replace(section, type=fmt.SHT_NOBITS, address=section.address + kept, offset=section.end, size=removed, align=1)
+    return [replace(section, size=kept), rest] if removed else [section]
+
+
+def _end_of_memory(segments: Sequence[Segment], page: int) -> int:
+    """Return the first page, by its address, behind all that is loaded."""
+    return -(-max(part.vaddr + part.memsz for part in segments if part.type == fmt.PT_LOAD) // page) * page

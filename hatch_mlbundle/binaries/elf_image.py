@@ -11,7 +11,7 @@ from hatch_mlbundle.model import CHUNK
 from . import elf_format as fmt
 from .elf import Elf
 from .elf_format import Segment
-from .elf_holes import page_size
+from .elf_holes import own_table, page_size
 from .ranges import Range
 from .reader import RangeReader
 
@@ -39,7 +39,8 @@ def segment_differences(old: Elf, new: Elf) -> Iterator[str]:
     if matches is None:
         yield f"it has {len(new.segments)} program headers, not {len(old.segments)}, or they are in another order"
         return
-    page = page_size(old) if old.loads else 0
+    page = page_size(old)
+    yield from _table_differences(old, new, page)
     for match in matches:
         (after, *more), before = match.after, match.before
         if before.type == fmt.PT_LOAD:
@@ -53,15 +54,10 @@ def segment_differences(old: Elf, new: Elf) -> Iterator[str]:
                 yield f"segment {match.number} is not aligned: address {part.vaddr:#x}, offset {part.offset:#x}, alignment {part.align:#x}"
     if old.loads and max(load.align for load in new.loads) < max(load.align for load in old.loads):
         yield "the alignment of its memory is a smaller one"
-    if _table_address(old) != _table_address(new) and (len(old.segments) == len(new.segments) or _table_address(new) is None):
-        yield "its program headers are at another address"
 
 
 def image_differences(edited: RangeReader, old: Elf, new_file: RangeReader, new: Elf) -> Iterator[str]:
-    """Yield where memory differs from what the original has after its edits; the program headers must be the same in memory.
-
-    Neither the file header counts nor the program headers, old or new; but new ones stand only where the original is zero.
-    """
+    """Yield where memory differs from what the original has after its edits: not in the file header, not in the program headers."""
     if sum(segment.filesz for segment in old.segments) > OVERLAP * old.size:
         yield "its segments overlap more than any real ones do"
         return
@@ -77,17 +73,33 @@ def image_differences(edited: RangeReader, old: Elf, new_file: RangeReader, new:
 def _matched(old: Elf, new: Elf) -> list[_Match] | None:
     """Return what stands for each program header, in their order; None where there are too few or too many."""
     matches: list[_Match] = []
+    own, new_own = own_table(old), own_table(new)
+    results = [segment for segment in new.segments if segment is not new_own]
     at = 0
     for number, before in enumerate(old.segments):
+        if before is own:
+            continue
         end = at + 1
         if before.type == fmt.PT_LOAD:
-            size = sum(part.memsz for part in new.segments[at:end])
-            while size < before.memsz and end < len(new.segments) and _continues(new.segments[end], before.vaddr + size):
-                size += new.segments[end].memsz
+            size = sum(part.memsz for part in results[at:end])
+            while size < before.memsz and end < len(results) and _continues(results[end], before.vaddr + size):
+                size += results[end].memsz
                 end += 1
-        matches.append(_Match(number, before, new.segments[at:end]))
+        matches.append(_Match(number, before, tuple(results[at:end])))
         at = end
-    return matches if at == len(new.segments) else None
+    return matches if at == len(results) else None
+
+
+def _table_differences(old: Elf, new: Elf, page: int) -> Iterator[str]:
+    """Tell where the program headers are in the way: they keep their address, or have pages of their own behind all that is loaded."""
+    own = own_table(new)
+    if own is None:
+        if _table_address(old) != _table_address(new):
+            yield "its program headers are at another address"
+        return
+    end = max(load.vaddr + load.memsz for load in new.loads if load is not own)
+    if own.vaddr // page < -(-end // page) or own.memsz != own.filesz or own.flags != fmt.PF_R or own.align < page or not own.is_aligned:
+        yield "its program headers are loaded over something else, or where nothing can be loaded"
 
 
 def _continues(segment: Segment, address: int) -> bool:

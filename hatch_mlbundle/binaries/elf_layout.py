@@ -17,6 +17,7 @@ from . import elf_format as fmt
 from .edits import Edit, EditedReader, Literal, Move, clipped
 from .elf import Elf
 from .elf_format import Header, Section, Segment
+from .elf_holes import page_size, with_table
 from .ranges import Range
 from .reader import Reader, copy_range
 
@@ -93,38 +94,32 @@ def anchors_of(segments: Iterable[Segment], sections: Iterable[Section]) -> list
 
 
 def outline(
-    elf: Elf,
-    layout: Layout,
-    segments: Sequence[Segment],
-    sections: Sequence[Section],
-    names_index: int,
-    table_offset: int | None = None,
+    elf: Elf, layout: Layout, segments: Sequence[Segment], sections: Sequence[Section], names_index: int, *, moves_table: bool = False
 ) -> Outline:
     """Return the file that keeps `layout` of an old one, under these headers, which still name old offsets.
 
-    `table_offset` is the old offset at which the new program headers go, None where they stay in their place.
+    Program headers that have no place any more are written behind everything else, as a LOAD of their own.
     """
-    encoding = elf.encoding
-    table_offset = elf.header.phoff if table_offset is None else table_offset
-    header = replace(elf.header, phoff=layout.moved(table_offset) if segments else elf.header.phoff)
-    if len(segments) != len(elf.segments):
-        header = replace(header, phnum=len(segments))
-    size, section_table = layout.end, b""
-    if not sections:
-        header = replace(header, shoff=0)
-    else:
+    encoding, end = elf.encoding, layout.end
+    segments = [_moved_segment(segment, layout) for segment in segments]
+    header = replace(elf.header, phoff=layout.moved(elf.header.phoff) if segments else elf.header.phoff)
+    if moves_table:
+        table_at = -(-end // page_size(elf)) * page_size(elf)
+        segments = with_table(elf, segments, table_at)
+        header = replace(header, phoff=table_at, phnum=len(segments))
+        end = table_at + len(segments) * encoding.segment.size
+    section_table = b""
+    if sections:
         first, *rest = sections
         rest = [section if section.type == fmt.SHT_NULL else replace(section, offset=layout.moved(section.offset)) for section in rest]
         header, first = fmt.number_sections(header, first, len(sections), names_index)
         section_table = b"".join(map(encoding.pack_section, [first, *rest]))
-        header = replace(header, shoff=-(-layout.end // 8) * 8)
-        size = header.shoff + len(section_table)
-    if table_offset != elf.header.phoff:
-        segments = _with_own_place(segments, table_offset, len(segments) * encoding.segment.size)
+        end = -(-end // 8) * 8
+    header = replace(header, shoff=end if sections else 0)
     return Outline(
-        size=size,
+        size=end + len(section_table),
         layout=layout,
-        segment_table=b"".join(encoding.pack_segment(_moved_segment(segment, layout)) for segment in segments),
+        segment_table=b"".join(map(encoding.pack_segment, segments)),
         section_table=section_table,
         header=header,
         header_bytes=encoding.pack_header(header),
@@ -146,17 +141,6 @@ def write_outline(source: Path, target: Path, outline: Outline, edits: Sequence[
             os.chmod(target, os.fstat(old.fd).st_mode & 0o7777)  # noqa: PTH101
     except OSError as error:
         raise StorageError(f"{target}: cannot be written: {error.strerror or error}") from error
-
-
-def _with_own_place(segments: Sequence[Segment], table_offset: int, size: int) -> list[Segment]:
-    """Return the program headers with the right place of the table in the one that names it, PT_PHDR."""
-    inside = (part for part in segments if part.type == fmt.PT_LOAD and part.offset <= table_offset and table_offset + size <= part.end)
-    load = next(inside, None)
-    if load is None:
-        return list(segments)
-    moved = table_offset - load.offset
-    place = {"offset": table_offset, "vaddr": load.vaddr + moved, "paddr": load.paddr + moved, "filesz": size, "memsz": size}
-    return [replace(part, **place) if part.type == fmt.PT_PHDR else part for part in segments]
 
 
 def _moved_segment(segment: Segment, layout: Layout) -> Segment:

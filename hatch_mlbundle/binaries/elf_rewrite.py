@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from . import elf_format as fmt
 from .elf import Elf
 from .elf_format import Section
-from .elf_holes import Removal, split_sections, split_segments
+from .elf_holes import own_table, split_sections, split_segments
 from .elf_layout import Outline, anchors_of, arrange, outline
-from .ranges import complement, difference
-
-_NOTHING = Removal()
+from .ranges import Range, complement, difference
 
 
-def rewritten(elf: Elf, dropped: frozenset[int], removal: Removal = _NOTHING) -> Outline:
-    """Return the file without the sections of these numbers and these loaded ranges; what no header knows of stays."""
+def rewritten(elf: Elf, dropped: frozenset[int], holes: Sequence[Range] = ()) -> Outline:
+    """Return the file without the sections of these numbers and these loaded pages; what no header knows of stays."""
     segments = list(elf.segments)
     sections, names_index = _remaining(elf, dropped) if dropped else (list(elf.sections), elf.names_index)
     gone = [(elf.sections[index].offset, elf.sections[index].end) for index in dropped]
     held = [(0, elf.encoding.header.size), elf.segment_table]
-    held += [(segment.offset, segment.end) for segment in elf.segments]
+    held += [(segment.offset, segment.end) for segment in segments]
     held += [(section.offset, section.end) for section in sections[1:]]
-    if removal.holes:
-        segments, sections = split_segments(elf, removal.holes), split_sections(elf, sections, removal.dead)
-    kept = complement([*difference([*gone, elf.section_table], held), *removal.holes], elf.size)
+    moves_table = False
+    if holes:
+        segments, sections = split_segments(elf, holes), split_sections(elf, sections, holes)
+        had_own = own_table(elf) is not None
+        moves_table = had_own or len(segments) > len(elf.segments)
+        holes = [*holes, elf.segment_table] if had_own else holes
+    kept = complement([*difference([*gone, elf.section_table], held), *holes], elf.size)
     layout = arrange(kept, anchors_of(segments, sections[1:]))
-    return outline(elf, layout, segments, sections, names_index, removal.table and removal.table[0])
+    return outline(elf, layout, segments, sections, names_index, moves_table=moves_table)
 
 
 def _remaining(elf: Elf, dropped: frozenset[int]) -> tuple[list[Section], int]:

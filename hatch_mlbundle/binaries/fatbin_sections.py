@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import struct
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from hatch_mlbundle.errors import BinaryError
 
 from . import elf_format as fmt
 from .elf import Elf
-from .elf_format import Section
+from .elf_format import Section, Segment
 from .fatbin import MOST_ENTRIES, SECTIONS, Container, read_containers
 from .ranges import Range
 from .reader import RangeReader
@@ -41,14 +41,22 @@ def elf_containers(reader: RangeReader, elf: Elf) -> list[Container]:
     the sections, and where a pointer leads into the middle of a container.
     """
     found: dict[int, Container] = {}
+    loads = sorted(elf.loads, key=lambda load: load.offset)
     for section in elf.sections:
         if section.name in SECTIONS and section.filesz:
             for container in read_containers(reader, section.offset, section.end):
-                found[section.address + container.offset - section.offset] = container
+                found[_address(loads, section, container.offset)] = container
         if sum(1 + len(each.entries) for each in found.values()) > MOST_ENTRIES:
             raise BinaryError(f"{reader.path}: its GPU code has more than {MOST_ENTRIES} entries")
     named = _named(reader, elf, found) if found else set()
     return [container if address in named else replace(container, is_pinned=True) for address, container in found.items()]
+
+
+def _address(loads: Sequence[Segment], section: Section, offset: int) -> int:
+    """Return the address of a byte of the file: by the program headers, for a compacted section is in pieces in memory."""
+    number = bisect_right(loads, offset, key=lambda load: load.offset) - 1
+    load = loads[number] if number >= 0 else None
+    return load.vaddr + offset - load.offset if load and offset < load.end else section.address + offset - section.offset
 
 
 def _named(reader: RangeReader, elf: Elf, containers: dict[int, Container]) -> set[int]:

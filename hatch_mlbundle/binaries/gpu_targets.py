@@ -71,7 +71,7 @@ def kept_entries(container: Container, targets: Sequence[Target], ptx: Ptx) -> f
         kept.update(number for number, entry in usable if entry.is_lto)
         kept.update(_best_cubins(usable, target))
         if ptx != "none":
-            kept.update(number for number, entry in usable if is_ptx(entry) and entry.architecture > newest_cubin(container, target))
+            kept.update(_later_ptx(container, target))
     if ptx == "all":
         kept.update(number for number, entry in numbered if is_ptx(entry))
     if ptx == "newest":
@@ -98,17 +98,30 @@ def is_usable(entry: Entry, target: Target) -> bool:
     return entry.architecture // 10 == target.major or not (entry.is_family or is_cubin(entry))
 
 
-def newest_cubin(container: Container, target: Target) -> int:
-    """Return the architecture of the newest cubin that is sure to run on the target, 0 where there is none."""
-    cubins = (entry for entry in container.entries if is_cubin(entry) and is_usable(entry, target))
-    return max((entry.architecture for entry in cubins if target.is_exactly(entry) or not _is_tegra(entry) | target.is_tegra), default=0)
-
-
 def needs_ptx(container: Container, target: Target) -> frozenset[int]:
     """Return the numbers of the PTX without which the target has no code in this container that is sure to run."""
-    if newest_cubin(container, target):
+    if any(_sure_cubins(container, target)):
         return frozenset()
     return frozenset(number for number, entry in enumerate(container.entries) if is_ptx(entry) and is_usable(entry, target))
+
+
+def _sure_cubins(container: Container, target: Target) -> Iterator[Entry]:
+    """Yield the cubins that are sure to run on the target."""
+    for entry in container.entries:
+        is_sure = target.is_exactly(entry) or not (_is_tegra(entry) or target.is_tegra)
+        if is_sure and is_cubin(entry) and is_usable(entry, target):
+            yield entry
+
+
+def _later_ptx(container: Container, target: Target) -> Iterator[int]:
+    """Yield the numbers of the PTX that is newer than any cubin that is sure to run, and not for just one architecture.
+
+    Who links for `sm_90`, no particular GPU, does not take what is for `sm_90a`.
+    """
+    newest = max((entry.architecture for entry in _sure_cubins(container, target) if not entry.is_specific), default=0)
+    for number, entry in enumerate(container.entries):
+        if is_ptx(entry) and is_usable(entry, target) and entry.architecture > newest:
+            yield number
 
 
 def _best_cubins(usable: Sequence[tuple[int, Entry]], target: Target) -> Iterator[int]:

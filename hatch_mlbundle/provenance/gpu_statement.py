@@ -1,4 +1,4 @@
-"""The statement in a bundle of the GPU code that was taken out of its libraries (docs/runtime.md, "GPU code that was taken out").
+"""The statement in a bundle of the GPU code that was taken out of its libraries (docs/gpu-statement.md).
 
 Nothing in it depends on time, place or machine. What runs in the bundle reads it, too (runtime/gpu/statements.py).
 """

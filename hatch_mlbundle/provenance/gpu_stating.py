@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import count
+from pathlib import Path
 from posixpath import dirname, join, normpath
 
 from hatch_mlbundle.errors import ManifestError
@@ -15,27 +16,24 @@ from hatch_mlbundle.links import resolve
 from hatch_mlbundle.model import Bundle, File, Finding, Kind, MemoryContent
 from hatch_mlbundle.optimizer import ArtifactKind
 from hatch_mlbundle.pipeline import Done, Outcome
-from hatch_mlbundle.runtime.gpu.statements import FILE_NAME, IMAGE_FOLDER, LARGEST, base_of, is_statement, numbered
+from hatch_mlbundle.runtime.gpu.statements import FILE_NAME, IMAGE_FOLDER, LARGEST, STEP, base_of, is_statement, numbered
 
 from .gpu_statement import Library, Pruned, first_told, pruned_by, read_statement, statement_text
 
-STEP = "gpu_code"
-"""The optimizer whose Details are told of."""
 
-
-def needs_statement(outcome: Outcome) -> bool:
-    """Say whether there is anything to be said, or put right, of GPU code."""
-    return any(done.stage.name == STEP for done in outcome.stages) or any(map(is_statement, outcome.bundle))
-
-
-def with_gpu_statements(before: Bundle, outcome: Outcome, kind: ArtifactKind, is_fixed: Callable[[str], bool]) -> Outcome:
+def with_gpu_statements(
+    before: Bundle, outcome: Outcome, kind: ArtifactKind, is_fixed: Callable[[str], bool], sources: Iterable[Path] = ()
+) -> Outcome:
     """Return an outcome that changed the bundle `before`, with statements in it that fit; `is_fixed` says what there cannot be replaced.
 
+    `sources` are the statements of the distributions that a frozen bundle was made from: what they say is true of it, too.
     A library that some statement tells of is told of there, any other by a new one: in the dist-info of a wheel, in the folder of contents
     of a frozen bundle, in an image under `usr/share`, and elsewhere beside the dist-infos that the library lies below, or at the root.
     """
     stating = _Stating(before=before, bundle=outcome.bundle, kind=kind, is_fixed=is_fixed)
     stating.read()
+    for source in sources:
+        stating.bring(source)
     for path, pruned in _pruned(outcome.stages, outcome.bundle):
         stating.tell(path, pruned)
     return replace(outcome, bundle=stating.told(), findings=(*outcome.findings, *stating.findings))
@@ -74,6 +72,19 @@ class _Stating:
                 continue
             found = ((places.get(normpath(join(base_of(file.path), each.path))), each) for each in libraries)
             self._said[file.path] = {place: each for place, each in found if place is not None and _size(self.before, place) == each.size}
+
+    def bring(self, source: Path) -> None:
+        """Say what a statement elsewhere says of libraries that were collected from there as they were."""
+        try:
+            libraries = read_statement(source.read_bytes(), str(source))
+        except (OSError, ManifestError):  # of a distribution that may have nothing to do with this
+            return
+        contents = FrozenModules(self.bundle).contents
+        known = {path for said in self._said.values() for path in said}
+        for each in libraries:
+            path = contents + each.path
+            if path not in known and path in self.bundle and _size(self.before, path) == each.size:
+                self._said.setdefault(self._home(path), {})[path] = each
 
     def tell(self, path: str, pruned: Pruned) -> None:
         """Say of a library what was taken out of it, and what was taken out before."""

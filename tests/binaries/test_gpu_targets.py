@@ -93,6 +93,8 @@ def test_between_tegra_and_other_gpus_cubins_are_no_sure_thing(names: str, targe
         ("when-needed", "sm_80 compute_80", "8.0", "sm_80"),
         ("when-needed", "compute_70 sm_90", "8.0", "compute_70"),
         ("when-needed", "sm_80 compute_86", "8.9", "sm_80 compute_86"),
+        ("when-needed", "sm_90a compute_80", "9.0", "sm_90a compute_80"),
+        ("when-needed", "sm_90a sm_90 compute_80", "9.0", "sm_90a sm_90"),
         ("when-needed", "sm_86 compute_86 compute_90", "8.9", "sm_86"),
         ("when-needed", "sm_80 compute_80", "8.0 9.0", "sm_80 compute_80"),
         ("when-needed", "compute_90", "8.0", ""),
@@ -127,7 +129,9 @@ def test_an_entry_with_a_flag_of_tomorrow_stays_and_so_does_what_serves_without_
     assert kept_entries(whole, [Target.parse("8.9")], "when-needed") == {1, 3}
 
 
-@pytest.mark.parametrize(("names", "target", "numbers"), [("sm_80 compute_70", "8.0", []), ("sm_90 compute_70", "8.0", [1])])
+@pytest.mark.parametrize(
+    ("names", "target", "numbers"), [("sm_80 compute_70", "8.0", []), ("sm_80a compute_70", "8.0", []), ("sm_90 compute_70", "8.0", [1])]
+)
 def test_which_ptx_a_target_depends_on(names: str, target: str, numbers: Sequence[int]) -> None:
     assert sorted(needs_ptx(container(*names.split()), Target.parse(target))) == numbers
 

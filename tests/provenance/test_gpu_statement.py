@@ -5,19 +5,31 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from importlib import resources
+from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 
+from hatch_mlbundle.adapters.project import project_config
 from hatch_mlbundle.applied import Applied
+from hatch_mlbundle.bundles.wheel import WheelSource
 from hatch_mlbundle.errors import ManifestError
+from hatch_mlbundle.job import prepare
 from hatch_mlbundle.model import Bundle, File
 from hatch_mlbundle.optimizer import ArtifactKind, Optimizer, Options
 from hatch_mlbundle.pipeline import Done, Outcome, Stage
+from hatch_mlbundle.plugins import load_registry
 from hatch_mlbundle.provenance.gpu_statement import read_statement
-from hatch_mlbundle.provenance.gpu_stating import needs_statement, with_gpu_statements
+from hatch_mlbundle.provenance.gpu_stating import with_gpu_statements
 from hatch_mlbundle.runtime.gpu.statements import parse
+from hatch_mlbundle.session import open_session
 from tests.builders import file_of
+from tests.bundles.wheelsmith import DIST_INFO
+from tests.gpusmith import containers, gpu_library
+from tests.imagesmith import docker_archive, layer
+from tests.provenance import wheels
 
 SM_80 = {
     "targets": ["8.0"],
@@ -28,6 +40,7 @@ SM_80 = {
 }
 """What the step says of a library: for some reason it kept the code for an H100, too."""
 NAME = "mlbundle-gpu.json"
+SCHEMA = json.loads(resources.files("hatch_mlbundle").joinpath("schemas/gpu-1.json").read_text(encoding="utf-8"))
 
 
 class Pruner(Optimizer[Options]):
@@ -243,7 +256,76 @@ def test_a_detail_that_does_not_say_it_is_a_fault_of_the_step() -> None:
         pruned(first, rewritten(first["lib/libx.so"], 100, {"kept": {}}))
 
 
-def test_most_builds_have_nothing_to_say() -> None:
-    assert not needs_statement(Outcome(bundle=library(), stages=(), findings=()))
-    assert needs_statement(Outcome(bundle=Bundle([file_of(f"a/{NAME}", b"")]), stages=(), findings=()))
-    assert needs_statement(Outcome(bundle=library(), stages=(done(),), findings=()))
+def test_what_distributions_say_is_true_of_what_was_frozen_from_them(tmp_path: Path) -> None:
+    wheel = Bundle([*library("torch/x.so").values(), *library("torch/y.so").values(), file_of("torch-2.dist-info/RECORD", b"")])
+    said = pruned(wheel, *(rewritten(wheel[f"torch/{name}.so"], 100) for name in "xy"), kind="wheel").bundle[f"torch-2.dist-info/{NAME}"]
+    sources = [tmp_path / name for name in ("ours", "damaged", "gone")]
+    sources[0].write_bytes(said.read())
+    sources[1].write_bytes(b"{")
+    frozen = Bundle(
+        file_of(f"_internal/{path}", b"x" * size) for path, size in (("torch/x.so", 100), ("torch/y.so", 400), ("app.pyz/m.pyc", 1))
+    )
+    nothing = Outcome(bundle=frozen, stages=(), findings=())
+    after = with_gpu_statements(frozen, nothing, "frozen", lambda _: False, sources)
+    assert {path: row["dropped"] for path, row in said_in(after.bundle, f"_internal/{NAME}").items()} == {"torch/x.so": {"sm_75": 300}}
+    assert after.findings == ()
+    more = {**SM_80, "dropped": {"sm_90": 60}}
+    stages = (done(rewritten(frozen["_internal/torch/x.so"], 40, more)),)
+    changed = Outcome(bundle=frozen.replacing([file_of("_internal/torch/x.so", b"x" * 40)]), stages=stages, findings=())
+    both = said_in(with_gpu_statements(frozen, changed, "frozen", lambda _: False, sources).bundle, f"_internal/{NAME}")
+    assert both["torch/x.so"]["dropped"] == {"sm_75": 300, "sm_90": 60}
+
+
+SETTINGS = {"optimizers": ["gpu_code"], "gpu_code": {"targets": ["8.0"], "libraries": ["libx.so"]}, "ignore": ["MB432"]}
+
+
+@pytest.fixture(scope="module")
+def elf(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    return gpu_library(tmp_path_factory.mktemp("gpu") / "libx.so", containers(75, 80, 90)).read_bytes()
+
+
+def test_a_wheel_carries_it_and_stays_as_it_is_the_second_time(tmp_path: Path, elf: bytes) -> None:
+    artifact = wheels.wheel(tmp_path, {"demo/libx.so": elf})
+    wheels.run(artifact, **SETTINGS)
+    data = wheels.read(artifact, f"{DIST_INFO}/{NAME}")
+    jsonschema.validate(data, SCHEMA)
+    (row,) = data["libraries"]
+    assert (row["path"], row["targets"], row["ptx"], list(row["kept"]), sorted(row["dropped"])) == (
+        *("demo/libx.so", ["8.0"], "when-needed"),
+        *(["sm_80"], ["sm_75", "sm_90"]),
+    )
+    assert row["lost"] == [{"first": "7.5", "below": "8.0"}, {"first": "9.0", "below": "10.0"}]
+    with WheelSource.open(artifact) as source:
+        bundle = source.scan(1)
+        assert bundle["demo/libx.so"].size == row["size"]
+        assert source.record[f"{DIST_INFO}/{NAME}"].size == bundle[f"{DIST_INFO}/{NAME}"].size
+    once = artifact.read_bytes()
+    wheels.run(artifact, **SETTINGS)
+    assert artifact.read_bytes() == once
+    wheels.run(artifact, optimizers=["strip"])
+    (stripped,) = wheels.read(artifact, f"{DIST_INFO}/{NAME}")["libraries"]
+    assert stripped["size"] < row["size"]
+    assert {**stripped, "size": 0} == {**row, "size": 0}
+
+
+def test_no_step_can_change_it(tmp_path: Path, elf: bytes) -> None:
+    artifact = wheels.wheel(tmp_path, {"demo/libx.so": elf})
+    wheels.run(artifact, **SETTINGS)
+    manifest = wheels.run(artifact, exclude={"paths": [f"{DIST_INFO}/{NAME}", "demo/notes.txt"]})
+    assert f"{DIST_INFO}/{NAME}" in wheels.names(artifact)
+    assert "demo/notes.txt" not in wheels.names(artifact)
+    assert [finding.code for finding in manifest.findings] == []
+
+
+def test_an_image_has_it_where_programs_look(tmp_path: Path, elf: bytes) -> None:
+    path = "usr/lib/app/libx.so"
+    image = docker_archive(tmp_path / "image.tar", [layer((path, elf))])
+    target = tmp_path / "made/small.tar"
+    settings = {**SETTINGS, "image": {"paths": ["/usr/lib/app/**"]}}
+    wheels.run(image, target, **settings)
+    registry = load_registry()
+    job = prepare(project_config(tmp_path, registry, settings), registry, project=tmp_path)
+    with open_session(job, target, None, reads=True) as session:
+        bundle = session.artifact.scan().bundle
+        statement = json.loads(bundle[f"usr/share/mlbundle/{NAME}"].read())
+    assert [(row["path"], row["size"]) for row in statement["libraries"]] == [(path, bundle[path].size)]

@@ -1,4 +1,4 @@
-"""Whether the libraries of a bundle still have code for the GPUs of this machine (docs/runtime.md, "GPU code that was taken out").
+"""Whether the libraries of a bundle still have code for the GPUs of this machine (docs/gpu-statement.md).
 
 The standard library only; where nothing was taken out, it looks into some folders, and that is all.
 """

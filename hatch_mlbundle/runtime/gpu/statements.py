@@ -1,4 +1,4 @@
-"""`mlbundle-gpu.json`: which GPU code was taken out of libraries (docs/runtime.md), read as far as telling of it needs."""
+"""`mlbundle-gpu.json`: which GPU code was taken out of libraries (docs/gpu-statement.md), read as far as telling of it needs."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 FILE_NAME = "mlbundle-gpu.json"
 IMAGE_FOLDER = "usr/share/mlbundle"
 """Where it is in the root of a container image; paths are relative to that root then."""
+STEP = "gpu_code"
+"""The optimizer that takes GPU code out."""
 FORMAT = "mlbundle-gpu"
 FORMAT_VERSION = "1.0"
 """Major and minor: a new minor adds keys, a new major changes what there is."""
