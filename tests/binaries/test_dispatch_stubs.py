@@ -60,7 +60,15 @@ def test_what_is_called_in_another_way_too_stays(tmp_path: Path) -> None:
     assert dead(build_torch(tmp_path / "lib", "-DDIRECT")) == ONLY_DEFAULT - {"default_mul"}
 
 
-@pytest.mark.parametrize("flags", [("-fuse-ld=gold",), ("-Wl,-z,now", "-fcf-protection"), ("-fno-plt", "-Wl,-z,nodelete"), ("-O0",)])
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("-fuse-ld=gold",),
+        pytest.param(("-Wl,-z,now", "-fcf-protection"), marks=pytest.mark.slow),
+        pytest.param(("-fno-plt",), marks=pytest.mark.slow),
+        pytest.param(("-O0",), marks=pytest.mark.slow),
+    ],
+)
 def test_code_of_other_compilers_and_linkers(flags: Sequence[str], tmp_path: Path) -> None:
     if "-fuse-ld=gold" in flags:
         need("gold")

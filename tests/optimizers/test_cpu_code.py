@@ -25,7 +25,7 @@ PATH = f"torch/lib/{NAME}"
 
 @pytest.fixture(scope="session")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_torch(tmp_path_factory.mktemp("built") / "lib")
+    return build_torch(tmp_path_factory.mktemp("built") / "lib", "-g")
 
 
 @pytest.fixture
