@@ -38,8 +38,7 @@ from .models_beside import ModelsBeside, models_that_left, replacing_models
 from .pipeline import Outcome, Planned, plan, run
 from .provenance.record import FORMAT_VERSION as RECORD_VERSION
 from .provenance.record import Author
-from .runtime.gpu.statements import STEP as GPU_STEP
-from .runtime.gpu.statements import is_statement, statement_paths
+from .runtime.machine.statements import CPU_STEP, GPU_STEP, is_statement, statement_paths
 from .session import Session, open_session, writable_image
 from .step_order import late_steps
 from .suggestions import Trials, suggest
@@ -227,15 +226,15 @@ def _make(job: Job, session: Session, path: Path | None, target: Path, findings:
 
 
 def _stated(session: Session, before: Side, outcome: Outcome) -> Outcome:
-    """Return the outcome with what a bundle that changed, or was just frozen, says of the GPU code that was taken out of it."""
+    """Return the outcome with what a bundle that changed, or was just frozen, says of machines that it has no code for."""
     sources = [Path(each) for each in statement_paths()] if session.made_here else []
-    told = sources or any(done.stage.name == GPU_STEP for done in outcome.stages) or any(map(is_statement, outcome.bundle))
+    told = sources or any(done.stage.name in (GPU_STEP, CPU_STEP) for done in outcome.stages) or any(map(is_statement, outcome.bundle))
     if not told or (outcome.bundle == before.bundle and not sources):
         return outcome
-    from .provenance.gpu_stating import with_gpu_statements  # most builds need none
+    from .provenance.machine_stating import with_statements  # most builds need none
 
     image = writable_image(session.artifact)
-    return with_gpu_statements(before.bundle, outcome, session.artifact.kind, image.is_of_base if image else lambda _: False, sources)
+    return with_statements(before.bundle, outcome, session.artifact.kind, image.is_of_base if image else lambda _: False, sources)
 
 
 def _documented(job: Job, session: Session, before: Side, outcome: Outcome, target: Path) -> Outcome:

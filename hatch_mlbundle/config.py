@@ -86,7 +86,7 @@ class Settings:
     archive: tuple[ArchiveFormat, ...] = option("Archives to make of a folder or frozen bundle, beside it.", default=())
     runtime_messages: bool = option(
         "Whether frozen executables say, when a module or file is missing, which step left it out and how to keep it, and when they start, "
-        "which GPU of the machine they have no code for (docs/gpu-statement.md).",
+        "what of the machine they have no code for (docs/machine-statement.md).",
         default=True,
     )
     record: bool = option("Whether a wheel that changed gets a record of what was done to it (docs/provenance.md).", default=True)

@@ -29,7 +29,7 @@ from .cache import Cache
 from .errors import ArtifactError
 from .job import Job
 from .pipeline import Services, everything
-from .runtime.gpu.statements import is_statement
+from .runtime.machine.statements import is_statement
 from .sandbox import Rules
 from .workspace import Workspace, temporary_workspace
 

@@ -16,7 +16,6 @@ from .elf_format import Section
 from .reader import RangeReader
 from .x86_64_functions import LINKAGE, Functions, code_sections
 
-_LONGEST = 64 << 20
 _STUB = 16
 
 
@@ -40,7 +39,7 @@ def read_code(reader: RangeReader, elf: Elf, functions: Functions, watch: Contai
     shift = 0
     for number, (start, end) in enumerate(zip(functions.starts, functions.ends, strict=True)):
         shift = offsets.get(start, shift)
-        targets = _referred(reader, start, reader.read(start + shift, min(end - start, _LONGEST), "code"))
+        targets = _referred(reader, start, reader.read(start + shift, end - start, "code"))
         seen = frozenset(place for target in targets if (place := stubs.get(target, target)) in watch)
         if seen:
             code.watched[number] = seen

@@ -215,7 +215,7 @@ class GpuCode(Optimizer[GpuCodeOptions]):
         for owner, theirs in owned.items():
             many = f"{len(theirs)} libraries" if len(theirs) > 1 else "a library"
             why = _EULA if is_nvidias(theirs[0].path, owner) else _UNKNOWN
-            message = f"{many} of {owner} changed, since `libraries` says so: {why}"
+            message = f"`libraries` has {many} of {owner} changed: {why}"
             context.report(Finding(code="MB432", path=theirs[0].path, message=message))
 
 

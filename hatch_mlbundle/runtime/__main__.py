@@ -1,9 +1,9 @@
-"""`python -m hatch_mlbundle.runtime warm|verify` (model_commands.py), `gpu` (gpu/command.py), or `cpu` (cpu.py)."""
+"""`python -m hatch_mlbundle.runtime warm|verify` (model_commands.py), `machine` (machine/command.py), or `cpu` (cpu.py)."""
 
 import sys
 
-if sys.argv[1:2] == ["gpu"]:
-    from .gpu.command import main as check
+if sys.argv[1:2] == ["machine"]:
+    from .machine.command import main as check
 
     sys.exit(check(sys.argv[2:]))
 

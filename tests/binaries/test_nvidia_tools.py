@@ -153,7 +153,16 @@ def test_nvjitlink_takes_the_same_code_from_what_is_left(cuda: Cuda, parts: Path
             linked.append(linker.link(whole, GPUS[target]))
             assert linker.link(left, GPUS[target]) == linked[-1], (target, chosen)
     assert len({each for each in linked if isinstance(each, bytes)}) > 15
-    assert linked.count(linker.link(packed(cuda, parts, []), "sm_80")) > 10  # an empty one is as one without code for the GPU
+    assert linked.count(linker.link(packed(cuda, parts, []), "sm_80")) > 10
+
+
+def test_an_empty_container_is_one_without_code_for_the_gpu_and_no_damaged_one(cuda: Cuda, parts: Path) -> None:
+    linker = NvJitLink(cuda.folder / "lib" / "libnvJitLink.so.13")
+    other, empty = packed(cuda, parts, ["90.cubin"]), pruned(parts / "packed.fatbin", "8.0")
+    assert empty[:16] == packed(cuda, parts, [])
+    assert not any(empty[16:])
+    assert isinstance(linker.link(other, "sm_80"), int)
+    assert linker.link(empty, "sm_80") == linker.link(other, "sm_80") != linker.link(b"damaged!" + other[8:], "sm_80")
 
 
 def test_cubins_that_are_compressed_together_stay_together(cuda: Cuda, parts: Path) -> None:

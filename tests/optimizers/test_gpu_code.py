@@ -146,7 +146,7 @@ def test_others_change_when_they_are_named_with_one_finding_a_distribution(root:
     ]  # fmt: skip
     assert "nothing/**" in context.findings[0].message
     assert "not known" in context.findings[1].message
-    message = "2 libraries of nvidia changed, since `libraries` says so: NVIDIA's licence forbids to modify its libraries"
+    message = "`libraries` has 2 libraries of nvidia changed: NVIDIA's licence forbids to modify its libraries"
     assert context.findings[2].message == message
 
 

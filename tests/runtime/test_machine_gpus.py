@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hatch_mlbundle.runtime.gpu.devices import Gpu, among
+from hatch_mlbundle.runtime.machine.gpus import Gpu, among
 from tests.nvmlsmith import LOGGED, fake_driver
 
 T4 = Gpu(0, "Tesla T4", "GPU-aa11", (7, 5))
@@ -68,7 +68,7 @@ def test_only_cuda_knows_which_of_unlike_gpus_is_the_fastest(monkeypatch: pytest
 
 
 SHOW = """\
-from hatch_mlbundle.runtime.gpu.devices import visible_gpus
+from hatch_mlbundle.runtime.machine.gpus import visible_gpus
 for gpu in visible_gpus().gpus:
     print(gpu.number, gpu.name, gpu.uuid, *gpu.capability)
 """

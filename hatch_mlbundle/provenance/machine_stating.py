@@ -1,4 +1,4 @@
-"""Put into a bundle what is to be said of the GPU code that was taken out of it, and keep right what was said before."""
+"""Put into a bundle what is to be said of code that was taken out of its libraries, and keep right what was said before."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from hatch_mlbundle.links import resolve
 from hatch_mlbundle.model import Bundle, File, Finding, Kind, MemoryContent
 from hatch_mlbundle.optimizer import ArtifactKind
 from hatch_mlbundle.pipeline import Done, Outcome
-from hatch_mlbundle.runtime.gpu.statements import FILE_NAME, IMAGE_FOLDER, LARGEST, STEP, base_of, is_statement, numbered
+from hatch_mlbundle.runtime.machine.statements import CPU_STEP, FILE_NAME, GPU_STEP, IMAGE_FOLDER, LARGEST, base_of, is_statement, numbered
 
-from .gpu_statement import Library, Pruned, first_told, pruned_by, read_statement, statement_text
+from .machine_statement import CpuCode, GpuCode, Library, code_told, read_statement, statement_text
 
 
-def with_gpu_statements(
+def with_statements(
     before: Bundle, outcome: Outcome, kind: ArtifactKind, is_fixed: Callable[[str], bool], sources: Iterable[Path] = ()
 ) -> Outcome:
     """Return an outcome that changed the bundle `before`, with statements in it that fit; `is_fixed` says what there cannot be replaced.
@@ -34,18 +34,18 @@ def with_gpu_statements(
     stating.read()
     for source in sources:
         stating.bring(source)
-    for path, pruned in _pruned(outcome.stages, outcome.bundle):
-        stating.tell(path, pruned)
+    for path, code in _told(outcome.stages, outcome.bundle):
+        stating.tell(path, code)
     return replace(outcome, bundle=stating.told(), findings=(*outcome.findings, *stating.findings))
 
 
-def _pruned(stages: tuple[Done, ...], bundle: Bundle) -> Iterator[tuple[str, Pruned]]:
-    """Yield what was said of each library that is still there."""
+def _told(stages: tuple[Done, ...], bundle: Bundle) -> Iterator[tuple[str, GpuCode | CpuCode]]:
+    """Yield what steps said of each library that is still there."""
     for done in stages:
-        if done.stage.name == STEP:
+        if done.stage.name in (GPU_STEP, CPU_STEP):
             for each in done.changes:
                 if each.detail is not None and each.path in bundle:
-                    yield each.path, pruned_by(each.detail, each.path)
+                    yield each.path, code_told(done.stage.name, each.detail, each.path)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -86,17 +86,14 @@ class _Stating:
             if path not in known and path in self.bundle and _size(self.before, path) == each.size:
                 self._said.setdefault(self._home(path), {})[path] = each
 
-    def tell(self, path: str, pruned: Pruned) -> None:
+    def tell(self, path: str, code: GpuCode | CpuCode) -> None:
         """Say of a library what was taken out of it, and what was taken out before."""
         earlier = next((place for place, said in self._said.items() if path in said), None)
         place = self._home(path) if earlier is None or self.is_fixed(earlier) else earlier
         base = base_of(place)
         relative = installed(path).removeprefix(f"{base}/" if base else "")
-        if earlier is None:
-            library = first_told(relative, 0, pruned)
-        else:
-            library = replace(self._said[earlier][path].pruned_again(pruned), path=relative)
-        self._said.setdefault(place, {})[path] = library
+        library = Library(path=relative, size=0) if earlier is None else replace(self._said[earlier][path], path=relative)
+        self._said.setdefault(place, {})[path] = library.after(code)
 
     def told(self) -> Bundle:
         """Return the bundle with statements that say all this; those of which nothing is left to say are left out."""
