@@ -26,6 +26,8 @@ from .bundles.onefile import OneFileArtifact
 from .bundles.tables import Tables
 from .canonical import digest, sha256_of_file
 from .config import Config, decisive_settings, options_to_dict, selected
+from .contents.removable import identity_of
+from .contents.removable_rows import removable_of
 from .contents.rows import contents_of
 from .epoch import stated_epoch
 from .errors import ArtifactError, FindingsError
@@ -39,6 +41,7 @@ from .pipeline import Outcome, Planned, plan, run
 from .provenance.record import FORMAT_VERSION as RECORD_VERSION
 from .provenance.record import Author
 from .runtime.machine.statements import CPU_STEP, GPU_STEP, is_statement, statement_paths
+from .runtime.machine.statements import FORMAT_VERSION as MACHINE_VERSION
 from .session import Session, open_session, writable_image
 from .step_order import late_steps
 from .suggestions import Trials, suggest
@@ -152,8 +155,9 @@ def _finished_key(job: Job, sha256: str, wheel: Path, target: Path, findings: Se
     baseline = job.baseline.sha256 if job.baseline else None
     decisive = [decisive_settings(job.config), options_to_dict(settings.limits), list(job.config.idle), baseline]
     surroundings = [
-        [__version__, FORMAT_VERSION, RECORD_VERSION],
+        [__version__, FORMAT_VERSION, RECORD_VERSION, MACHINE_VERSION],
         [each.identity for each in job.inspecting],
+        identity_of(job.wanted),
         sys.platform,
         platform.machine(),
         [asdict(tool) for tool in job.tools],
@@ -384,6 +388,9 @@ def _manifest(
     files = ledger.files()
     steps = ledger.steps(files)
     contents, faults = contents_of(after.bundle, job.inspecting, session.services) if _gives_bytes(session, after) else (after.contents, ())
+    removable = after.removable
+    if _gives_bytes(session, after):
+        removable = removable_of(after.bundle, contents, job.wanted, session.services)
     return Manifest(
         generator=f"hatch-mlbundle {__version__}",
         artifact=ledger.artifact(name, session.artifact.kind),
@@ -400,4 +407,5 @@ def _manifest(
         layers=after.layers,
         components=after.components,
         advice=after.advice,
+        removable=removable,
     )
