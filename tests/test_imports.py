@@ -61,6 +61,7 @@ HOSTS = {
     "pytest": ["pytest_plugin"],
     "tomlkit": ["initial.toml_file"],
     "shtab": ["completion_command"],
+    "iced_x86": ["binaries.x86_64_code"],
     "backports": ["bundles.archives.zstd_stream"],
 }
 """Libraries that only these modules may import."""

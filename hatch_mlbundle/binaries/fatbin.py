@@ -1,7 +1,7 @@
 """NVIDIA's fat binaries: containers of GPU code, each entry of which is the same code for another architecture, by their headers alone.
 
 NVIDIA publishes no specification. The sections are those of CUDA's own <fatbinary_section.h>; the header of a container is
-`fatBinaryHeader` in <crt/fatbinary.h> of older releases; the entries' are as `fatbinary` writes them (tests/binaries/test_fatbinary.py)
+`fatBinaryHeader` in <crt/fatbinary.h> of older releases; the entries' are as `fatbinary` writes them (tests/binaries/test_nvidia_tools.py)
 and `cuobjdump -lelf -lptx` tells them of the same files (tests/contents/test_real_gpu_code.py):
 
     container  u32 magic, u16 version, u16 bytes of this header, u64 bytes of the entries

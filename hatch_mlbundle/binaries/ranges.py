@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable
-from itertools import pairwise
+from collections.abc import Iterable, Sequence
+from itertools import islice, pairwise, takewhile
 from typing import TypeAlias
 
 Range: TypeAlias = tuple[int, int]
@@ -39,17 +39,11 @@ def difference(ranges: Iterable[Range], others: Iterable[Range]) -> list[Range]:
     """Return the bytes that `ranges` cover and `others` do not."""
     ranges = union(ranges)
     size = ranges[-1][1] if ranges else 0
-    return intersection(ranges, complement(others, size))
+    return complement([*complement(ranges, size), *others], size)
 
 
-def intersection(ranges: Iterable[Range], others: Iterable[Range]) -> list[Range]:
-    """Return the bytes that both cover."""
-    many, few = sorted((union(ranges), union(others)), key=len, reverse=True)
-    ends = [end for _, end in many] if few else []
-    found: list[Range] = []
-    for start, end in few:
-        for number in range(bisect_right(ends, start), len(many)):
-            if many[number][0] >= end:
-                break
-            found.append((max(start, many[number][0]), min(end, many[number][1])))
-    return found
+def within(ranges: Sequence[Range], start: int, end: int) -> list[Range]:
+    """Return what ranges (sorted, disjoint) cover of one range; quick where there are many."""
+    first = bisect_right(ranges, start, key=lambda pair: pair[1])
+    touched = takewhile(lambda pair: pair[0] < end, islice(ranges, first, None))
+    return [(max(low, start), min(high, end)) for low, high in touched] if start < end else []
