@@ -73,9 +73,15 @@ def same(what: str, original: Outcome, again: Outcome | None, pruned: Outcome) -
 
 
 def refused(what: str, outcome: Outcome) -> bool:
-    """Print whether everything ended in CUDA's own error for code that is not there."""
+    """Print whether everything ended in an error, and CUDA's own one for code that is not there among them.
+
+    What asks about a kernel, and does not launch it, has other words (`invalid device function`).
+    """
     clear = [name for name in outcome.errors if NO_IMAGE in outcome.results[name]]
-    fits = bool(clear) and len(clear) == len(outcome.results) and not outcome.ending
-    first = next(iter(outcome.results.values()), outcome.ending)
-    print(f"{'ok' if fits else 'FAILED'}  {what}: {len(clear)} of {len(outcome.results)} say '{NO_IMAGE}' ({first[:100]})", flush=True)
+    fits = bool(clear) and len(outcome.errors) == len(outcome.results) and not outcome.ending
+    told = f"{len(outcome.errors)} of {len(outcome.results)} end in errors, {len(clear)} of them '{NO_IMAGE}'"
+    others = sorted({outcome.results[name] for name in outcome.errors} - {outcome.results[name] for name in clear})
+    print(f"{'ok' if fits else 'FAILED'}  {what}: {told}{f'; others: {others[0][:80]}' if others else ''}", flush=True)
+    if outcome.ending:
+        print(f"    {outcome.ending}")
     return fits
