@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 from .model import Kind
-from .runtime.gpu.statements import is_statement
+from .runtime.machine.statements import is_statement
 
 HEAD = 512
 """Bytes from a file's start that `identify` wants to see."""

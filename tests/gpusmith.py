@@ -53,7 +53,8 @@ def gpu_library(target: Path, data: bytes | None = None, *flags: str) -> Path:
     data = containers(*ARCHITECTURES) if data is None else data
     fatbins, assembly, source = (target.with_name(f"{target.name}{suffix}") for suffix in (".fatbin", ".s", ".c"))
     fatbins.write_bytes(data)
-    assembly.write_text(_ASSEMBLY % fatbins + wrapper_assembly(data))
+    symbols = "".join(f".set a_symbol_with_quite_a_long_name_{number}, fatbins\n" for number in range(200))
+    assembly.write_text(_ASSEMBLY % fatbins + wrapper_assembly(data) + symbols)
     compile_elf(target, "-O1", *flags, source=_SOURCE % assembly)
     for path in (fatbins, assembly, source):
         path.unlink()

@@ -66,7 +66,9 @@ def check(folder: Path, options: argparse.Namespace) -> int:
         else:
             print(f"NOT RUN: the sweep, because there is no torch in {site}")
     if not isinstance(gpu, Gpu):
-        print("NOT RUN for want of a GPU: our kernels, the sweep on the GPU with eager and lazy loading, CUDA's error for a wrong GPU")
+        print(
+            "NOT RUN for want of a GPU: our kernels, empty containers, the sweep with eager and lazy loading, CUDA's error for a wrong GPU"
+        )
         return NO_GPU if fits else 1
     return not fits
 
@@ -90,6 +92,17 @@ def check_kernels(kernels: Path, scratch: Path, gpu: Gpu | str) -> bool:
             runs = [outcome_of(HERE / "kernels.py", place, loading=loading) for place in places]
             fits &= same(f"{library.name}, {loading.lower()}", runs[0], None, runs[1])
             fits &= refused(f"{library.name} for {wrong_target(target)}, {loading.lower()}", runs[2])
+    if isinstance(gpu, Gpu):
+        fits &= check_empty_containers(wrong / "libkernels_compressed.so")
+    return fits
+
+
+def check_empty_containers(library: Path) -> bool:
+    """Load a container with code for another GPU only, and an empty one: the driver has to say the same of both."""
+    fits = True
+    for loading in ("LAZY", "EAGER"):
+        runs = [outcome_of(HERE / "containers.py", library, *flags, loading=loading) for flags in ((), ("--empty",))]
+        fits &= same(f"a container for another GPU and an empty one, {loading.lower()}", runs[0], None, runs[1])
     return fits
 
 

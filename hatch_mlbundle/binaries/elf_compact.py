@@ -12,7 +12,7 @@ from itertools import pairwise
 
 from . import elf_format as fmt
 from .elf import Elf, dynamic_values
-from .elf_holes import choose_holes, has_holes, has_room, own_table, page_size
+from .elf_holes import MAX_LOADS, choose_holes, has_holes, has_room, own_table, page_size
 from .elf_layout import Outline, write_outline
 from .elf_rewrite import rewritten
 from .elf_strip import Mode, droppable, why_not
@@ -81,8 +81,8 @@ def _why_not_its_kind(reader: RangeReader, elf: Elf) -> str | None:
 
 
 def _why_not_its_segments(elf: Elf) -> str | None:
-    if not elf.loads or elf.header.phnum == fmt.PN_XNUM:
-        return "it has no segments that a loader reads"
+    if not elf.loads or len(elf.segments) > 2 * MAX_LOADS:
+        return f"it has {len(elf.segments)} program headers, {len(elf.loads)} of them for memory"
     page, largest = page_size(elf), max(load.align for load in elf.loads)
     if page < _SMALLEST_PAGE:
         return f"its segments are aligned to {page} bytes, less than a page"

@@ -3,9 +3,10 @@
 A removed range is memory that the loader fills with zeros: the part of a PT_LOAD beyond its `p_filesz` (System V ABI, "Program
 Header"). Everything keeps its address; what is behind the range in the file moves up by whole pages. Offsets here are old ones.
 
-glibc, from 2.17 to today (elf/dl-load.c, later elf/dl-map-segments.h), maps a hole that begins and ends on a page as anonymous
-memory, with the segment's permissions, and never has to clear a part of a page, for which it would make that writable. In a
-segment of code a hole is a header of its own that is read-only: SELinux forbids anonymous memory that is executable.
+glibc, from before 2.17 to today (elf/dl-load.c, later elf/dl-map-segments.h), reads the program headers wherever `e_phoff` says,
+finds them in memory through the LOAD that holds all of them, and maps a hole that begins and ends on a page as anonymous memory with
+the segment's permissions. It never has to clear a part of a page, for which it would make that writable. In a segment of code a
+hole is a header of its own that is read-only: SELinux forbids anonymous memory that is executable.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ from . import elf_format as fmt
 from .elf import Elf
 from .elf_format import Section, Segment
 from .fatbin import SECTIONS
-from .ranges import Range, difference, intersection
+from .ranges import Range, difference, union, within
 
 MAX_LOADS = 512
-"""LOADs that a file may have. glibc keeps the program headers on the stack of the thread that loads it: 112 bytes for each, so that
-this many take less than half of the 128 KiB that the smallest usual stacks have. A hole adds one, in a segment of code two.
+"""LOADs that a file may have. glibc keeps the program headers on the stack of the thread that loads it, 112 bytes for each: with this
+many it needs 64 KiB (measured, 2.36), half of the smallest usual stacks. A hole adds one, in a segment of code two.
 """
 SMALLEST = 16 << 10
 """Bytes of the smallest range worth a hole: each costs headers, and two mappings in every process."""
@@ -63,20 +64,19 @@ def choose_holes(elf: Elf, dead: Sequence[Range]) -> list[Range]:
 
     Raises BinaryError where a dead range lies over something that is read.
     """
-    page = page_size(elf)
-    taken = _taken(elf)
-    _refuse_special(elf, dead)
+    page, loads = page_size(elf), elf.loads
+    _refuse_special(elf, union(dead))
+    free = difference(dead, _taken(elf))
     found: list[tuple[float, Range, int]] = []
-    for number, load in enumerate(elf.loads):
-        others = [(other.offset, other.end) for other in elf.loads[:number] + elf.loads[number + 1 :]]
-        for start, end in difference(intersection(dead, [(load.offset, load.end)]), taken + others):
+    for load in loads:
+        for start, end in within(free, load.offset, load.end):
             start, end = -(-start // page) * page, end // page * page
             if end - start >= max(SMALLEST, page):
                 cost = 2 if load.flags & fmt.PF_X else 1
                 found.append(((start - end) / cost, (start, end), cost))
     found.sort()
     costs = accumulate(cost for _, _, cost in found)
-    return sorted(hole for (_, hole, _), cost in zip(found, costs, strict=True) if len(elf.loads) + 1 + cost <= MAX_LOADS)
+    return sorted(hole for (_, hole, _), cost in zip(found, costs, strict=True) if len(loads) + 1 + cost <= MAX_LOADS)
 
 
 def split_segments(elf: Elf, holes: Sequence[Range]) -> list[Segment]:
@@ -86,16 +86,15 @@ def split_segments(elf: Elf, holes: Sequence[Range]) -> list[Segment]:
     """
     page, largest = page_size(elf), max(load.align for load in elf.loads)
     segments: list[Segment] = []
-    own = own_table(elf)
+    own, lowest = own_table(elf), elf.loads[0]
     for segment in elf.segments:
         if segment is own:
             continue
         if segment.type != fmt.PT_LOAD:
             segments.append(segment)
             continue
-        is_first = segment is elf.loads[0]
-        pieces = [replace(piece, align=page) for piece in _pieces(segment, intersection(holes, [(segment.offset, segment.end)]))]
-        segments += [replace(pieces[0], align=largest), *pieces[1:]] if is_first else pieces
+        pieces = [replace(piece, align=page) for piece in _pieces(segment, within(holes, segment.offset, segment.end))]
+        segments += [replace(pieces[0], align=largest), *pieces[1:]] if segment is lowest else pieces
     return segments
 
 
@@ -118,7 +117,7 @@ def split_sections(elf: Elf, sections: Sequence[Section], holes: Sequence[Range]
     first: list[Section] = []
     more: list[Section] = []
     for section in sections:
-        inside = intersection(holes, [(section.offset, section.end)]) if section.filesz else []
+        inside = within(holes, section.offset, section.end)
         pieces = _packed(section, inside) if section.name in SECTIONS else _section_pieces(section, inside)
         first.append(pieces[0])
         more += [replace(piece, align=min(piece.align, page)) for piece in pieces[1:]]
@@ -126,14 +125,19 @@ def split_sections(elf: Elf, sections: Sequence[Section], holes: Sequence[Range]
 
 
 def _taken(elf: Elf) -> list[Range]:
-    """Return what no hole may touch: the file's own headers, and sections of which some tool reads the table at once."""
-    plain = (section for section in elf.sections[1:] if not (section.is_loaded and section.type == fmt.SHT_PROGBITS))
-    return [(0, elf.encoding.header.size), elf.segment_table, elf.section_table, *((part.offset, part.end) for part in plain)]
+    """Return what no hole may touch: the file's own headers, sections that some tool reads as a table, and what two LOADs share."""
+    tables = (section for section in elf.sections[1:] if not (section.is_loaded and section.type == fmt.SHT_PROGBITS))
+    taken = [(0, elf.encoding.header.size), elf.segment_table, elf.section_table, *((part.offset, part.end) for part in tables)]
+    last = 0
+    for load in sorted(elf.loads, key=lambda load: load.offset):
+        taken.append((load.offset, min(load.end, last)))
+        last = max(last, load.end)
+    return taken
 
 
 def _refuse_special(elf: Elf, dead: Sequence[Range]) -> None:
     for segment in elf.segments:
-        if segment.type != fmt.PT_LOAD and intersection(dead, [(segment.offset, segment.end)]):
+        if segment.type != fmt.PT_LOAD and within(dead, segment.offset, segment.end):
             what = fmt.SEGMENT_NAMES.get(segment.type, f"{segment.type:#x}")
             raise BinaryError(f"what is taken for dead lies over its {what} segment at byte {segment.offset}, which is read")
 
@@ -175,7 +179,8 @@ def _section_pieces(section: Section, holes: Sequence[Range]) -> list[Section]:
 
 
 def _packed(section: Section, holes: Sequence[Range]) -> list[Section]:
-    # cuobjdump takes the first section of the name, and reads it in the file from end to end: what is there goes by its address no longer.
+    # cuobjdump takes the first section of the name, and reads it in the file from end to end. Its addresses are right only up to the
+    # first hole, then: gdb warns of a section outside of segments, and goes on.
     removed = sum(end - start for start, end in holes)
     kept = section.size - removed
     rest = replace(section, type=fmt.SHT_NOBITS, address=section.address + kept, offset=section.end, size=removed, align=1)

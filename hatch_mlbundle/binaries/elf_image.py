@@ -39,14 +39,16 @@ def segment_differences(old: Elf, new: Elf) -> Iterator[str]:
     if matches is None:
         yield f"it has {len(new.segments)} program headers, not {len(old.segments)}, or they are in another order"
         return
-    page = page_size(old) if old.loads else 0
+    page, moved = page_size(old), own_table(new) is not None
     yield from _table_differences(old, new, page)
     for match in matches:
         (after, *more), before = match.after, match.before
         if before.type == fmt.PT_LOAD:
             is_same = _is_same_memory(match, page)
+        elif before.type == fmt.PT_PHDR and moved:
+            is_same = after == _table_segment(new, after)
         else:
-            is_same = _in_memory(before) == _in_memory(after) or (before.type == fmt.PT_PHDR and after == _table_segment(new, after))
+            is_same = _in_memory(before) == _in_memory(after)
         if not is_same:
             yield f"program header {match.number} differs in more than its offset"
         for part in (after, *more):
@@ -73,8 +75,8 @@ def image_differences(edited: RangeReader, old: Elf, new_file: RangeReader, new:
 def _matched(old: Elf, new: Elf) -> list[_Match] | None:
     """Return what stands for each program header, in their order; None where there are too few or too many."""
     matches: list[_Match] = []
-    own = own_table(old)
-    results = [segment for segment in new.segments if segment is not own_table(new)]
+    own, new_own = own_table(old), own_table(new)
+    results = [segment for segment in new.segments if segment is not new_own]
     at = 0
     for number, before in enumerate(old.segments):
         if before is own:

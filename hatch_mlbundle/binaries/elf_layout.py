@@ -106,7 +106,7 @@ def outline(
     if moves_table:
         table_at = -(-end // page_size(elf)) * page_size(elf)
         segments = with_table(elf, segments, table_at)
-        header = replace(header, phoff=table_at, phnum=len(segments))
+        header = replace(header, phoff=table_at, phnum=len(segments))  # of the few that there are: PN_XNUM is far
         end = table_at + len(segments) * encoding.segment.size
     section_table = b""
     if sections:

@@ -1,7 +1,7 @@
 """NVIDIA's fat binaries: containers of GPU code, each entry of which is the same code for another architecture, by their headers alone.
 
 NVIDIA publishes no specification. The sections are those of CUDA's own <fatbinary_section.h>; the header of a container is
-`fatBinaryHeader` in <crt/fatbinary.h> of older releases; the entries' are as `fatbinary` writes them (tests/binaries/test_fatbinary.py)
+`fatBinaryHeader` in <crt/fatbinary.h> of older releases; the entries' are as `fatbinary` writes them (tests/binaries/test_nvidia_tools.py)
 and `cuobjdump -lelf -lptx` tells them of the same files (tests/contents/test_real_gpu_code.py):
 
     container  u32 magic, u16 version, u16 bytes of this header, u64 bytes of the entries
@@ -32,11 +32,13 @@ ENTRY = struct.Struct("<HHIQ12xI8xQ")
 VERSION = 0x101
 """Of entries."""
 PTX, CUBIN, LTO = 1, 2, 8
-"""Kinds of entries."""
+"""Kinds of entries. There are more: 256, for one, is several cubins in one stream (`fatbinary --concat`), and has no name here."""
 IS_LTO, IS_SPECIFIC, IS_FAMILY = 0x10000, 0x100000, 0x200000
 """Flags: LTO-IR; for just this architecture (`sm_90a`); for its family (`sm_100f`)."""
-KNOWN_FLAGS = 0x100007B | IS_LTO | IS_SPECIFIC | IS_FAMILY | 0xA000
-"""Flags that say nothing about where code can run, besides: 64 bits, debug data, OpenCL, host system, cubins' ABI 8; LZ4 and Zstandard."""
+_KNOWN_FLAGS = IS_LTO | IS_SPECIFIC | IS_FAMILY | 0x2000 | 0x8000 | 0x1 | 0x2 | 0x8 | 0x10 | 0x20 | 0x40 | 0x1000000
+"""Those, and what says nothing of where code runs: LZ4, Zstandard, 64 bits, debug data, OpenCL, Linux, macOS, Windows, and one that
+cubins for `sm_100` and later have.
+"""
 MOST_ENTRIES = 1 << 18
 """Entries and containers that are read of one section; the largest real libraries have some 10,000."""
 
@@ -69,7 +71,7 @@ class Entry:
     @property
     def is_understood(self) -> bool:
         """Whether its kind and all of its flags are known, so that they tell which GPUs can use it."""
-        return self.name is not None and not self.flags & ~KNOWN_FLAGS
+        return self.name is not None and not self.flags & ~_KNOWN_FLAGS
 
     @property
     def is_lto(self) -> bool:

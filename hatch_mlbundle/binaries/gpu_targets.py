@@ -5,7 +5,8 @@ own major and the same or a later minor compute capability, but not between Tegr
 architecture-specific (`sm_90a`) is for exactly its own, what is family-specific (`sm_100f`) for later minors, too.
 
 Which entry is taken where several could be, NVIDIA does not say: nvJitLink takes the cubin of the latest capability, or PTX where that is
-of a later one (tests/binaries/test_nvidia_tools.py). Where a driver might do otherwise, both are kept.
+of a later one (tests/binaries/test_nvidia_tools.py). Where a driver might do otherwise, both are kept. A container without code for 8.6
+keeps that for 8.0: libraries have some kernels for the first minor alone (cuBLAS, "Interaction with Other Libraries and Tools").
 """
 
 from __future__ import annotations

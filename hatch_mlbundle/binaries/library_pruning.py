@@ -50,19 +50,20 @@ class LibraryPruning:
 
 
 def plan_pruning(reader: Reader, elf: Elf, wanted: Wanted) -> LibraryPruning | None:
-    """Return what pruning does to a library, None where it has no GPU code; raises BinaryError where that cannot be believed.
+    """Return what pruning does to a library, None where it has no GPU code of its own; raises BinaryError where that cannot be believed.
 
-    Whether the library can be compacted at all, `why_not_compact` says.
+    What is pinned, as the CUDA runtime's own kernels are, tells nothing of what the library serves. Whether it can be compacted at all,
+    `why_not_compact` says.
     """
     containers = elf_containers(reader, elf)
-    if not any(each.entries for each in containers):
+    if not any(each.entries and not each.is_pinned for each in containers):
         return None
     pruning = prune(containers, wanted.targets, wanted.ptx)
     dead = EditedReader(reader, pruning.edits).zeroed
     chosen = list(choose(containers, wanted.targets, wanted.ptx))
     return LibraryPruning(
         pruning=pruning,
-        served=frozenset(target for target in wanted.targets if _serves(chosen, target)),
+        served=frozenset(target for target in wanted.targets if serves(chosen, target)),
         lost=_lost(chosen),
         compaction=plan_compaction(reader, elf, dead) if dead else None,
     )
@@ -101,14 +102,10 @@ def _digests(reader: Reader, container: Container, kept: frozenset[int] | None =
     return [reader.digest(entry.offset, entry.size, "GPU code") for entry in entries]
 
 
-def _serves(chosen: Iterable[_Chosen], target: Target) -> bool:
+def serves(chosen: Iterable[_Chosen], target: Target) -> bool:
     """Say whether any entry that stays may be of use on the target: one that is not understood may."""
-    for container, kept in chosen:
-        for number in kept:
-            entry = container.entries[number]
-            if not entry.is_understood or ((is_cubin(entry) or is_ptx(entry)) and is_usable(entry, target)):
-                return True
-    return False
+    staying = (container.entries[number] for container, kept in chosen if not container.is_pinned for number in kept)
+    return any(not entry.is_understood or ((is_cubin(entry) or is_ptx(entry)) and is_usable(entry, target)) for entry in staying)
 
 
 def _lost(chosen: Iterable[_Chosen]) -> tuple[Span, ...]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from itertools import islice, pairwise, takewhile
 from typing import TypeAlias
 
 Range: TypeAlias = tuple[int, int]
@@ -10,8 +12,11 @@ Range: TypeAlias = tuple[int, int]
 
 def union(ranges: Iterable[Range]) -> list[Range]:
     """Return the bytes that any of the ranges covers."""
+    ordered = [pair for pair in ranges if pair[0] < pair[1]]
+    if all(one[1] < other[0] for one, other in pairwise(ordered)):
+        return ordered
     merged: list[Range] = []
-    for start, end in sorted(pair for pair in ranges if pair[0] < pair[1]):
+    for start, end in sorted(ordered):
         if merged and start <= merged[-1][1]:
             merged[-1] = (merged[-1][0], max(merged[-1][1], end))
         else:
@@ -37,7 +42,8 @@ def difference(ranges: Iterable[Range], others: Iterable[Range]) -> list[Range]:
     return complement([*complement(ranges, size), *others], size)
 
 
-def intersection(ranges: Iterable[Range], others: Iterable[Range]) -> list[Range]:
-    """Return the bytes that both cover."""
-    ranges = union(ranges)
-    return difference(ranges, complement(others, ranges[-1][1])) if ranges else []
+def within(ranges: Sequence[Range], start: int, end: int) -> list[Range]:
+    """Return what ranges (sorted, disjoint) cover of one range; quick where there are many."""
+    first = bisect_right(ranges, start, key=lambda pair: pair[1])
+    touched = takewhile(lambda pair: pair[0] < end, islice(ranges, first, None))
+    return [(max(low, start), min(high, end)) for low, high in touched] if start < end else []

@@ -18,9 +18,9 @@ from hatch_mlbundle.bundles.atomic_folder import replace_folder
 from hatch_mlbundle.bundles.compressor import Compressor
 from hatch_mlbundle.bundles.folder import plain_side
 from hatch_mlbundle.bundles.frozen_owner import check_names, frozen_owner
-from hatch_mlbundle.bundles.gpu_script import GPU_SCRIPT, gpu_script
 from hatch_mlbundle.bundles.joined import examined
 from hatch_mlbundle.bundles.loader import LOADER, is_loadable, loader_source, modules_in, needs_loader
+from hatch_mlbundle.bundles.machine_script import MACHINE_SCRIPT, machine_script
 from hatch_mlbundle.bundles.member_names import name_fault
 from hatch_mlbundle.bundles.model_script import MODEL_SCRIPT, is_descriptor, model_script
 from hatch_mlbundle.bundles.script_code import compiled
@@ -75,7 +75,7 @@ class _Code:
 class TablesArtifact:
     """The tables of one spec file, open as an artifact. `pool` hashes what they name.
 
-    `tells` says that the executables are to say, when they start, which GPUs there is no code for.
+    `tells` says that the executables are to say, when they start, which machines they have no code for.
     """
 
     kind: ArtifactKind = "frozen"
@@ -145,7 +145,7 @@ class TablesArtifact:
             tables.run.insert(0, (Path(name).stem, str(target / name), "PYSOURCE"))
 
     def _loaders(self, bundle: Bundle, folder: Path) -> Iterator[tuple[Tables, str]]:
-        """Write what loads packed weights, where there are new ones, what finds models outside, and what tells of GPUs without code:
+        """Write what loads packed weights, where there are new ones, what finds models outside, and what tells of machines without code:
         scripts for the tables.
         """
         packed = [path for path in bundle if is_loadable(path)]
@@ -161,9 +161,9 @@ class TablesArtifact:
         for tables in self._tables if any(is_descriptor(path, "") for path in bundle) else ():
             source = model_script(modules_in(bundle, "", tables.name), compiled)
             yield tables, _write_script(source, f"{tables.name}.scripts/{MODEL_SCRIPT}.py", folder)
-        telling = gpu_script(bundle, "", compiled) if self._tells else None
+        telling = machine_script(bundle, "", compiled) if self._tells else None
         for tables in self._tables if telling else ():
-            yield tables, _write_script(str(telling), f"{tables.name}.scripts/{GPU_SCRIPT}.py", folder)
+            yield tables, _write_script(str(telling), f"{tables.name}.scripts/{MACHINE_SCRIPT}.py", folder)
 
     def _change(self, bundle: Bundle, sources: Mapping[str, str]) -> None:
         known: set[str] = set()

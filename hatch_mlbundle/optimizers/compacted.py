@@ -14,6 +14,6 @@ COMPACTED = "loaded ranges were taken out of it, which only our own writer keeps
 def report_compacted(paths: Sequence[str], program: str, context: Context) -> None:
     """Report once that a program is not let at such libraries, if there are any."""
     if paths:
-        many = f"{paths[0]} and {len(paths) - 1} more" if len(paths) > 1 else paths[0]
-        message = f"{many} left alone: loaded ranges were taken out (gpu_code), and what {program} makes of that does not load"
-        context.report(Finding(code="MB436", message=message))
+        more = f", like {len(paths) - 1} more" if len(paths) > 1 else ""
+        message = f"left alone{more}: loaded ranges were taken out (cpu_code, gpu_code), and what {program} makes of that does not load"
+        context.report(Finding(code="MB436", path=paths[0], message=message))

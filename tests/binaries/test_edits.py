@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from hatch_mlbundle.binaries.edits import Edit, EditedReader, Literal, Move, Zero
+from hatch_mlbundle.binaries.edits import Edit, EditedReader, Literal, Move, Zero, clipped
 from hatch_mlbundle.binaries.reader import Reader
 from hatch_mlbundle.errors import BinaryError
 
@@ -59,3 +59,13 @@ def test_the_first_byte_that_is_not_zero_is_that_of_the_edited_file(tmp_path: Pa
             for end in (start, min(start + 13, 450), 262, 263, 450):
                 rest = expected[start:end].lstrip(b"\0")
                 assert edited.after_zeros(start, end) == end - len(rest), (start, end)
+
+
+def test_a_range_of_the_edited_file_is_made_of_parts() -> None:
+    edits = [Literal(90, b"0123456789"), Move(100, 1500, 200), Zero(300, 700)]
+    assert list(clipped(edits, 0, 95)) == [Move(0, 0, 90), Literal(90, b"01234")]
+    assert list(clipped(edits, 95, 1100)) == [Literal(95, b"56789"), Move(100, 1500, 200), Zero(300, 700), Move(1000, 1000, 100)]
+    assert list(clipped(edits, 150, 301)) == [Move(150, 1550, 150), Zero(300, 1)]
+    assert list(clipped(edits, 999, 1001)) == [Zero(999, 1), Move(1000, 1000, 1)]
+    assert list(clipped([], 5, 9)) == [Move(5, 5, 4)]
+    assert list(clipped(edits, 40, 40)) == []

@@ -7,6 +7,7 @@ import pytest
 
 from hatch_mlbundle.binaries.edits import EditedReader, Literal, Move, Zero
 from hatch_mlbundle.binaries.elf import read_elf
+from hatch_mlbundle.binaries.fatbin import Container
 from hatch_mlbundle.binaries.fatbin_pruning import Pruning, prune
 from hatch_mlbundle.binaries.fatbin_sections import elf_containers
 from hatch_mlbundle.binaries.gpu_targets import Ptx, Target
@@ -16,6 +17,12 @@ from tests.fatbinsmith import fatbin_library
 
 SPECIFIC, FAMILY = 0x100000, 0x200000
 PTX, LTO = 1, 8
+PTX_CHOICES: tuple[Ptx, ...] = ("when-needed", "newest", "all", "none")
+
+
+def containers_of(library: Path) -> list[Container]:
+    with Reader(library) as reader:
+        return elf_containers(reader, read_elf(reader))
 
 
 def pruned(folder: Path, data: bytes, *targets: str, ptx: Ptx = "when-needed") -> tuple[bytes, Pruning]:
@@ -60,7 +67,7 @@ def test_what_is_the_first_anyway_does_not_move(tmp_path: Path) -> None:
     assert [type(edit) for edit in result.edits] == [Literal, Zero]
 
 
-@pytest.mark.parametrize("ptx", ["when-needed", "newest", "all", "none"])
+@pytest.mark.parametrize("ptx", PTX_CHOICES)
 def test_a_container_of_nothing_useful_becomes_an_empty_one(tmp_path: Path, ptx: Ptx) -> None:
     data = fatbin(Code(90, b"x" * 5000)) + fatbin(Code(80, b"y" * 8))
     after, _ = pruned(tmp_path, data, "8.0", ptx=ptx)
@@ -74,16 +81,17 @@ def test_where_all_is_kept_nothing_is_edited(tmp_path: Path) -> None:
 
 def test_targets_together_keep_what_each_of_them_does(tmp_path: Path) -> None:
     numbers = random.Random(3)
-    capabilities = ["7.5", "8.0", "8.7", "8.9", "9.0", "10.3", "11.0", "12.1"]
-    for _ in range(60):
-        kinds = {(arch, kind, 0): None for arch in (70, 75, 80, 86, 87, 89, 90, 100, 101, 120) for kind in (2, PTX, LTO)}
-        kinds |= {(arch, 2, flag): None for arch in (90, 100, 103, 120) for flag in (SPECIFIC, FAMILY)}
-        chosen = numbers.sample(sorted(kinds), 8)
-        data = fatbin(*(Code(arch, b"x" * 8, kind=kind, flags=0x11 | flag) for arch, kind, flag in chosen))
-        targets = numbers.sample(capabilities, 3)
-        ptx: Ptx = numbers.choice(["when-needed", "newest", "all", "none"])
-        together = set(pruned(tmp_path, data, *targets, ptx=ptx)[1].kept)
-        assert together == {name for each in targets for name in pruned(tmp_path, data, each, ptx=ptx)[1].kept}
+    capabilities = list(map(Target.parse, ["7.5", "8.0", "8.7", "8.9", "9.0", "10.3", "11.0", "12.1"]))
+    every = [(arch, kind, 0) for arch in (70, 75, 80, 86, 87, 89, 90, 100, 101, 120) for kind in (2, PTX, LTO)]
+    every += [(arch, 2, flag) for arch in (90, 100, 103, 120) for flag in (SPECIFIC, FAMILY)]
+    chosen = [numbers.sample(every, 8) for _ in range(60)]
+    data = b"".join(fatbin(*(Code(arch, b"x" * 8, kind=kind, flags=0x11 | flag) for arch, kind, flag in each)) for each in chosen)
+    containers = containers_of(fatbin_library(tmp_path / "lib.so", data))
+    for container in containers:
+        targets, ptx = numbers.sample(capabilities, 3), numbers.choice(PTX_CHOICES)
+        together = set(prune([container], targets, ptx).kept)
+        assert together == {name for each in targets for name in prune([container], [each], ptx).kept}
+    assert len(containers) == len(chosen)
 
 
 def test_containers_that_no_compiler_writes_stay_whole(tmp_path: Path) -> None:
@@ -102,8 +110,7 @@ def test_containers_that_are_left_without_ptx_are_counted(tmp_path: Path) -> Non
     needed = fatbin(Code(90, b"x" * 8), Code(70, b"y" * 8, kind=PTX))
     served = fatbin(Code(80, b"x" * 8), Code(70, b"y" * 8, kind=PTX))
     never = fatbin(Code(90, b"x" * 8), Code(90, b"y" * 8, kind=PTX))
-    targets = [Target.parse("8.0"), Target.parse("9.0"), Target.parse("12.0")]
-    data = needed + served + never * 2
-    for ptx, bereft in {"none": [1, 1, 4], "when-needed": [], "all": []}.items():
-        result = pruned(tmp_path, data, *map(str, targets), ptx=ptx)[1]  # type: ignore[arg-type]
-        assert dict(result.bereft) == dict(zip(targets, bereft, strict=False))
+    found = containers_of(fatbin_library(tmp_path / "lib.so", needed + served + never * 2))
+    one, two, three = (Target.parse(each) for each in ("8.0", "9.0", "12.0"))
+    assert prune(found, [one, two, three], "none").bereft == {one: 1, two: 1, three: 4}
+    assert prune(found, [one, two, three], "when-needed").bereft == {}

@@ -110,13 +110,13 @@ def parts(tmp_path_factory: pytest.TempPathFactory, cuda: Cuda) -> Path:
     return folder
 
 
-def packed(cuda: Cuda, folder: Path, names: list[str]) -> bytes:
+def packed(cuda: Cuda, folder: Path, names: list[str], *flags: str) -> bytes:
     """Return a container as fatbinary writes it of `80.cubin`, `86.ptx`..."""
     images = []
     for name in names:
         target, _, kind = name.partition(".")
         images.append(f"--image3=kind={'elf' if kind == 'cubin' else kind},sm={target},file={name}")
-    cuda.run("fatbinary", "-64", "-c", *images, "--create=packed.fatbin", cwd=folder)
+    cuda.run("fatbinary", "-64", "-c", *flags, *images, "--create=packed.fatbin", cwd=folder)
     return (folder / "packed.fatbin").read_bytes()
 
 
@@ -153,7 +153,26 @@ def test_nvjitlink_takes_the_same_code_from_what_is_left(cuda: Cuda, parts: Path
             linked.append(linker.link(whole, GPUS[target]))
             assert linker.link(left, GPUS[target]) == linked[-1], (target, chosen)
     assert len({each for each in linked if isinstance(each, bytes)}) > 15
-    assert linked.count(linker.link(packed(cuda, parts, []), "sm_80")) > 10  # an empty one is as one without code for the GPU
+    assert linked.count(linker.link(packed(cuda, parts, []), "sm_80")) > 10
+
+
+def test_an_empty_container_is_one_without_code_for_the_gpu_and_no_damaged_one(cuda: Cuda, parts: Path) -> None:
+    linker = NvJitLink(cuda.folder / "lib" / "libnvJitLink.so.13")
+    other, empty = packed(cuda, parts, ["90.cubin"]), pruned(parts / "packed.fatbin", "8.0")
+    assert empty[:16] == packed(cuda, parts, [])
+    assert not any(empty[16:])
+    assert isinstance(linker.link(other, "sm_80"), int)
+    assert linker.link(empty, "sm_80") == linker.link(other, "sm_80") != linker.link(b"damaged!" + other[8:], "sm_80")
+
+
+def test_cubins_that_are_compressed_together_stay_together(cuda: Cuda, parts: Path) -> None:
+    linker = NvJitLink(cuda.folder / "lib" / "libnvJitLink.so.13")
+    whole = packed(cuda, parts, ["80.cubin", "86.cubin", "90a.cubin", "100f.cubin", "75.ptx"], "--concat")
+    for target in ("8.0", "8.9", "9.0"):
+        left = pruned(parts / "packed.fatbin", target)
+        assert linker.link(left, GPUS[target]) == linker.link(whole, GPUS[target])
+        assert left != whole
+        assert left.rstrip(b"\0")[-100:] == whole.rstrip(b"\0")[-100:]
 
 
 @pytest.mark.parametrize(

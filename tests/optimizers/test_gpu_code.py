@@ -3,6 +3,7 @@ from __future__ import annotations
 import ctypes
 import os
 import shutil
+import subprocess
 from dataclasses import fields
 from pathlib import Path
 
@@ -16,11 +17,12 @@ from hatch_mlbundle.errors import ConfigurationError, UnsoundResultError
 from hatch_mlbundle.model import Change, Keep, Rewrite
 from hatch_mlbundle.optimizer import Detail, Task
 from hatch_mlbundle.optimizers.gpu_code import GpuCode, GpuCodeOptions
-from tests.elfsmith import Code, Part, build_elf, fatbin, need
+from tests.elfsmith import Code, Part, build_elf, compile_elf, fatbin, need
 from tests.fakes import FakeContext, bundle_of
 from tests.fatbinsmith import fatbin_library
 from tests.gpusmith import ARCHITECTURES, PAYLOAD, containers, gpu_library, payload
 
+MINGW = "x86_64-w64-mingw32-gcc"
 NCCL = "nvidia/nccl/lib/libnccl.so.2"
 CUBLAS = "nvidia/cublas/lib/libcublas.so.12"
 
@@ -144,8 +146,8 @@ def test_others_change_when_they_are_named_with_one_finding_a_distribution(root:
     ]  # fmt: skip
     assert "nothing/**" in context.findings[0].message
     assert "not known" in context.findings[1].message
-    assert "and 1 more" in context.findings[2].message
-    assert "NVIDIA's licence" in context.findings[2].message
+    message = "`libraries` has 2 libraries of nvidia changed: NVIDIA's licence forbids to modify its libraries"
+    assert context.findings[2].message == message
 
 
 def test_torch_with_nvidia_s_libraries_linked_into_it_is_none_of_torch_s_alone(root: Path, library: Path) -> None:
@@ -153,10 +155,12 @@ def test_torch_with_nvidia_s_libraries_linked_into_it_is_none_of_torch_s_alone(r
     put(root, library, "torch/lib/libtorch_cuda.so")
     (change,), _, _ = plan(root)
     assert isinstance(change, Keep)
-    for name in ("libcublas.so.12", "libcudnn.so.9", "libcufft.so.11", "libcurand.so.10", "libcusparse.so.12"):
-        gpu_library(root.parent / name, b"", f"-Wl,-soname,{name}")
-    linked = [f"-l:{path.name}" for path in root.parent.glob("libcu*")]
-    gpu_library(root / "torch/lib/libtorch_cuda.so", None, f"-L{root.parent}", "-Wl,--no-as-needed", *linked)
+    stub = compile_elf(root.parent / "stub.so", source="int stub;")
+    linked = ("libcublas.so.12", "libcudnn.so.9", "libcufft.so.11", "libcurand.so.10", "libcusparse.so.12")
+    for name in linked:  # they have no SONAME, so that NEEDED has their files' names
+        shutil.copy(stub, root.parent / name)
+    flags = ("-Wl,--no-as-needed", *(f"-l:{name}" for name in linked))
+    gpu_library(root / "torch/lib/libtorch_cuda.so", None, f"-L{root.parent}", *flags)
     (change,), _, _ = plan(root)
     assert isinstance(change, Rewrite)
 
@@ -275,4 +279,11 @@ def test_every_option_has_its_sentence() -> None:
 
 
 def test_windows_libraries_stay_with_a_reason(root: Path) -> None:
-    need("x86_64-w64-mingw32-gcc")
+    need(MINGW)
+    text = root.parent / "x.c"
+    text.write_text('__attribute__((section(".nv_fatb"))) const char code[5000] = "c";\n__declspec(dllexport) int f(void) { return 1; }\n')
+    subprocess.run([MINGW, "-shared", "-o", root / "torch_cuda.dll", text], check=True)
+    (change,), context, _ = plan(root)
+    assert isinstance(change, Keep)
+    assert "a Windows library" in change.reason
+    assert context.codes == []

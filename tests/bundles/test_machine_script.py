@@ -1,4 +1,4 @@
-"""What a frozen application tells, when it starts, of a GPU that its libraries lost code for: on a real one, frozen once."""
+"""What a frozen application tells, when it starts, of a machine that its libraries lost code for: on a real one, frozen once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 
 from hatch_mlbundle import application
 from hatch_mlbundle.bundles.executable import find_executable
-from hatch_mlbundle.bundles.gpu_script import GPU_SCRIPT
+from hatch_mlbundle.bundles.machine_script import MACHINE_SCRIPT
 from hatch_mlbundle.bundles.scripts import entry_scripts
 from hatch_mlbundle.bundles.shared_file import SharedFile
 from hatch_mlbundle.config import read_config
@@ -28,6 +28,7 @@ from tests.nvmlsmith import LOGGED, fake_driver
 pytestmark = pytest.mark.slow
 
 LIBRARY = "torch/lib/libx.so"
+STATEMENT = "_internal/mlbundle-machine.json"
 APP = """\
 import ctypes, multiprocessing, os, sys
 def more(number):
@@ -62,7 +63,7 @@ class Made:
     driver: Path
     project: Path
 
-    def run(self, executable: Path, *arguments: str, **more: str) -> tuple[int, str, str]:
+    def run(self, executable: Path | str, *arguments: str, **more: str) -> tuple[int, str, str]:
         given = {"PATH": os.environ["PATH"], "LD_LIBRARY_PATH": str(self.driver), **more}
         result = subprocess.run([executable, *arguments], env=given, capture_output=True, text=True, check=False, timeout=60)
         return result.returncode, result.stdout, result.stderr
@@ -85,7 +86,7 @@ def scripts_of(folder: Path) -> list[str]:
     with closing(SharedFile(folder / "app")) as file:
         found = find_executable(file, "app")
         assert found is not None
-        return [entry.name for entry in found.archive.entries if entry.name == GPU_SCRIPT]
+        return [entry.name for entry in found.archive.entries if entry.name == MACHINE_SCRIPT]
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
@@ -105,7 +106,7 @@ def test_it_tells_of_a_gpu_without_code_and_runs_on(made: Made, tmp_path: Path) 
         {"FAKE_GPUS": A10},
         {"FAKE_GPUS": f"{A10}\n{T4}", "CUDA_VISIBLE_DEVICES": "GPU-b"},
         {"FAKE_GPUS": T4, "CUDA_VISIBLE_DEVICES": ""},
-        {"FAKE_GPUS": T4, "MLBUNDLE_GPU_CHECK": "off"},
+        {"FAKE_GPUS": T4, "MLBUNDLE_MACHINE_CHECK": "off"},
         {},
         {"LD_LIBRARY_PATH": ""},
     ],
@@ -125,7 +126,7 @@ def test_a_second_run_changes_nothing_and_other_steps_keep_it(made: Made, tmp_pa
     assert files_of(again) == files_of(made.small)
     stripped = tmp_path / "stripped"
     application.optimize(job_for(made.project, optimizers=["strip"]), made.small, stripped)
-    row, before = (json.loads((each / "_internal/mlbundle-gpu.json").read_bytes())["libraries"][0] for each in (stripped, made.small))
+    row, before = (json.loads((each / STATEMENT).read_bytes())["libraries"][0] for each in (stripped, made.small))
     assert row == {**before, "size": (stripped / "_internal" / LIBRARY).stat().st_size}
     assert row["size"] < before["size"]
     assert made.run(stripped / "app", FAKE_GPUS=T4) == (0, SAID, LINE)
@@ -141,6 +142,21 @@ def test_narrower_targets_are_told_of_next(made: Made, tmp_path: Path) -> None:
     assert len(scripts_of(narrow)) == 1
 
 
+def test_it_ends_where_there_is_no_code_for_the_cpu(made: Made, tmp_path: Path) -> None:
+    plain, small, cpuinfo = Path(shutil.copytree(made.plain, tmp_path / "plain", symlinks=True)), tmp_path / "small", tmp_path / "cpuinfo"
+    row = {"path": LIBRARY, "size": (plain / "_internal" / LIBRARY).stat().st_size, "cpu": {"level": "x86-64-v3"}}
+    (plain / STATEMENT).write_text(json.dumps({"format": "mlbundle-machine", "format_version": "1.0", "libraries": [row]}))
+    application.optimize(job_for(made.project), plain, small)
+    assert json.loads((small / STATEMENT).read_bytes())["libraries"][0]["cpu"] == row["cpu"]
+    cpuinfo.write_text("flags : avx bmi1 bmi2 f16c fma abm movbe xsave\n")
+    elsewhere = ["unshare", "-m", "sh", "-c", f"mount --bind {cpuinfo} /proc/cpuinfo && exec {small}/app"]
+    if subprocess.run([*elsewhere[:3], "-c", f"mount --bind {cpuinfo} /proc/cpuinfo"], capture_output=True, check=False).returncode:
+        pytest.skip("another CPU cannot be shown here")
+    needs = "mlbundle: this program needs a CPU of level x86-64-v3, and this one lacks avx2; get a bundle for any x86-64\n"
+    assert made.run(*elsewhere) == (1, "", needs)
+    assert made.run(*elsewhere, MLBUNDLE_MACHINE_CHECK="off") == (0, SAID, "")
+
+
 def test_one_file_tells_it_too(made: Made, tmp_path: Path) -> None:
     built = Path(shutil.copytree(made.plain, tmp_path / "built", symlinks=True))
     application.finish_frozen(job_for(made.project), built, tmp_path / "one", one_file=True)
@@ -149,7 +165,7 @@ def test_one_file_tells_it_too(made: Made, tmp_path: Path) -> None:
 
 def test_it_can_be_switched_off_and_names_nothing_that_is_used(made: Made, tmp_path: Path) -> None:
     application.optimize(job_for(made.project, **{"runtime-messages": False}), made.plain, tmp_path / "silent")
-    assert (scripts_of(tmp_path / "silent"), scripts_of(made.small)) == ([], [GPU_SCRIPT])
-    assert (tmp_path / "silent/_internal/mlbundle-gpu.json").is_file()
+    assert (scripts_of(tmp_path / "silent"), scripts_of(made.small)) == ([], [MACHINE_SCRIPT])
+    assert (tmp_path / "silent" / STATEMENT).is_file()
     with application.open_session(job_for(made.project), made.small, None) as session:
-        assert all(GPU_SCRIPT not in script.path for script in entry_scripts(session.artifact.scan().bundle))
+        assert all(MACHINE_SCRIPT not in script.path for script in entry_scripts(session.artifact.scan().bundle))

@@ -1,4 +1,4 @@
-"""Whether the libraries of a bundle still have code for the GPUs of this machine (docs/gpu-statement.md).
+"""Whether the libraries of a bundle still have code for this machine's GPUs and CPU (docs/machine-statement.md).
 
 The standard library only; where nothing was taken out, it looks into some folders, and that is all.
 """
@@ -13,7 +13,7 @@ __all__ = ["check"]
 
 
 def check(*folders: str | os.PathLike[str]) -> bool:
-    """Say whether there is code for all GPUs that CUDA would see; where not, print one line to standard error.
+    """Say whether there is code for the CPU and all GPUs that CUDA would see; where not, print a line for each to standard error.
 
     What is said of bundles is looked for in these folders and all below them; without any, where a program finds its libraries: in the
     frozen application, on `sys.path`, in the container image. Never raises; what cannot be read, and a machine without a GPU, lack nothing.

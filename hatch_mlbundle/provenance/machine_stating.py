@@ -1,10 +1,11 @@
-"""Put into a bundle what is to be said of the GPU code that was taken out of it, and keep right what was said before."""
+"""Put into a bundle what is to be said of code that was taken out of its libraries, and keep right what was said before."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import count
 from pathlib import Path
 from posixpath import dirname, join, normpath
@@ -16,12 +17,12 @@ from hatch_mlbundle.links import resolve
 from hatch_mlbundle.model import Bundle, File, Finding, Kind, MemoryContent
 from hatch_mlbundle.optimizer import ArtifactKind
 from hatch_mlbundle.pipeline import Done, Outcome
-from hatch_mlbundle.runtime.gpu.statements import FILE_NAME, IMAGE_FOLDER, LARGEST, STEP, base_of, is_statement, numbered
+from hatch_mlbundle.runtime.machine.statements import CPU_STEP, FILE_NAME, GPU_STEP, IMAGE_FOLDER, LARGEST, base_of, is_statement, numbered
 
-from .gpu_statement import Library, Pruned, first_told, pruned_by, read_statement, statement_text
+from .machine_statement import CpuCode, GpuCode, Library, code_told, read_statement, statement_text
 
 
-def with_gpu_statements(
+def with_statements(
     before: Bundle, outcome: Outcome, kind: ArtifactKind, is_fixed: Callable[[str], bool], sources: Iterable[Path] = ()
 ) -> Outcome:
     """Return an outcome that changed the bundle `before`, with statements in it that fit; `is_fixed` says what there cannot be replaced.
@@ -34,21 +35,21 @@ def with_gpu_statements(
     stating.read()
     for source in sources:
         stating.bring(source)
-    for path, pruned in _pruned(outcome.stages, outcome.bundle):
-        stating.tell(path, pruned)
+    for path, code in _told(outcome.stages, outcome.bundle):
+        stating.tell(path, code)
     return replace(outcome, bundle=stating.told(), findings=(*outcome.findings, *stating.findings))
 
 
-def _pruned(stages: tuple[Done, ...], bundle: Bundle) -> Iterator[tuple[str, Pruned]]:
-    """Yield what was said of each library that is still there."""
+def _told(stages: tuple[Done, ...], bundle: Bundle) -> Iterator[tuple[str, GpuCode | CpuCode]]:
+    """Yield what steps said of each library that is still there."""
     for done in stages:
-        if done.stage.name == STEP:
+        if done.stage.name in (GPU_STEP, CPU_STEP):
             for each in done.changes:
                 if each.detail is not None and each.path in bundle:
-                    yield each.path, pruned_by(each.detail, each.path)
+                    yield each.path, code_told(done.stage.name, each.detail, each.path)
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(kw_only=True)
 class _Stating:
     """What statements say, by the statement's path and then the library's, both in the bundle."""
 
@@ -79,24 +80,20 @@ class _Stating:
             libraries = read_statement(source.read_bytes(), str(source))
         except (OSError, ManifestError):  # of a distribution that may have nothing to do with this
             return
-        contents = FrozenModules(self.bundle).contents
         known = {path for said in self._said.values() for path in said}
         for each in libraries:
-            path = contents + each.path
+            path = self._contents + each.path
             if path not in known and path in self.bundle and _size(self.before, path) == each.size:
                 self._said.setdefault(self._home(path), {})[path] = each
 
-    def tell(self, path: str, pruned: Pruned) -> None:
+    def tell(self, path: str, code: GpuCode | CpuCode) -> None:
         """Say of a library what was taken out of it, and what was taken out before."""
         earlier = next((place for place, said in self._said.items() if path in said), None)
         place = self._home(path) if earlier is None or self.is_fixed(earlier) else earlier
         base = base_of(place)
         relative = installed(path).removeprefix(f"{base}/" if base else "")
-        if earlier is None:
-            library = first_told(relative, 0, pruned)
-        else:
-            library = replace(self._said[earlier][path].pruned_again(pruned), path=relative)
-        self._said.setdefault(place, {})[path] = library
+        library = Library(path=relative, size=0) if earlier is None else replace(self._said[earlier][path], path=relative)
+        self._said.setdefault(place, {})[path] = library.after(code)
 
     def told(self) -> Bundle:
         """Return the bundle with statements that say all this; those of which nothing is left to say are left out."""
@@ -124,10 +121,18 @@ class _Stating:
         if self.kind == "image":
             return IMAGE_FOLDER
         if self.kind == "frozen":
-            contents = FrozenModules(self.bundle).contents
-            return contents.rstrip("/") if path.startswith(contents) else ""
-        roots = {dirname(dirname(each)) for each in self.bundle if dirname(each).endswith(".dist-info")}
-        return max((root for root in roots if not root or path.startswith(f"{root}/")), key=len, default="")
+            return self._contents.rstrip("/") if path.startswith(self._contents) else ""
+        return max((root for root in self._roots if not root or path.startswith(f"{root}/")), key=len, default="")
+
+    @cached_property
+    def _contents(self) -> str:
+        """The folder of contents of a frozen bundle, with a `/` at its end, or empty."""
+        return FrozenModules(self.bundle).contents
+
+    @cached_property
+    def _roots(self) -> frozenset[str]:
+        """The folders that dist-infos lie in."""
+        return frozenset(dirname(dirname(each)) for each in self.bundle if dirname(each).endswith(".dist-info"))
 
     def _file(self, path: str, data: bytes) -> File:
         sha256 = hashlib.sha256(data).hexdigest()

@@ -1,4 +1,4 @@
-"""`mlbundle-gpu.json`: which GPU code was taken out of libraries (docs/gpu-statement.md), read as far as telling of it needs."""
+"""`mlbundle-machine.json`: which machines libraries have no code for (docs/machine-statement.md), read as far as telling of it needs."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .telling import Capability, Claim, Library, Span
 
-FILE_NAME = "mlbundle-gpu.json"
+FILE_NAME = "mlbundle-machine.json"
 IMAGE_FOLDER = "usr/share/mlbundle"
 """Where it is in the root of a container image; paths are relative to that root then."""
-STEP = "gpu_code"
-"""The optimizer that takes GPU code out."""
-FORMAT = "mlbundle-gpu"
+GPU_STEP, CPU_STEP = "gpu_code", "cpu_code"
+"""The optimizers that take code out."""
+FORMAT = "mlbundle-machine"
 FORMAT_VERSION = "1.0"
 """Major and minor: a new minor adds keys, a new major changes what there is."""
 
-_NAMES = re.compile(r"mlbundle-gpu(?:-\d{1,4})?\.json")
+_NAMES = re.compile(r"mlbundle-machine(?:-\d{1,4})?\.json")
 _KNOWN = re.compile("1[.][0-9]{1,9}")
 _CAPABILITY = re.compile(r"(\d{1,4})\.(\d{1,4})", re.ASCII)
 LARGEST = 1 << 24
@@ -30,13 +30,13 @@ LARGEST = 1 << 24
 
 
 def is_statement(path: str) -> bool:
-    """Say whether a path, with `/`, is that of a statement: `mlbundle-gpu-2.json` beside one that could not be changed is one, too."""
-    return "mlbundle-gpu" in path and _NAMES.fullmatch(path.rpartition("/")[2]) is not None
+    """Say whether a path, with `/`, is that of a statement: `mlbundle-machine-2.json` beside one that could not be changed is one, too."""
+    return "mlbundle-machine" in path and _NAMES.fullmatch(path.rpartition("/")[2]) is not None
 
 
 def numbered(number: int) -> str:
     """Return the name of another statement in the same folder."""
-    return f"mlbundle-gpu-{number}.json"
+    return f"mlbundle-machine-{number}.json"
 
 
 def base_of(path: str) -> str:
@@ -83,12 +83,14 @@ def parse(data: bytes, where: str) -> list[Library]:
             raise table.fault("format_version", f"is {version!r}, this release reads {FORMAT_VERSION}: install a newer hatch-mlbundle")
         return [_library(each) for each in table.tables("libraries")]
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{where}: says nothing of GPU code that can be read ({error}); get the bundle anew") from error
+        raise ValueError(f"{where}: says nothing of machines that can be read ({error}); get the bundle anew") from error
 
 
 def _library(table: Table) -> Library:
-    targets = [_capability(table, "targets", each) for each in table.lines("targets")]
-    return table.path("path"), table.get("size", int), targets, [_span(each) for each in table.tables("lost")]
+    gpu, cpu = table.table("gpu"), table.table("cpu")
+    targets = [_capability(gpu, "targets", each) for each in gpu.lines("targets")] if gpu else []
+    lost = [_span(each) for each in gpu.tables("lost")] if gpu else []
+    return table.path("path"), table.get("size", int), targets, lost, cpu.line("level") if cpu else ""
 
 
 def _span(table: Table) -> Span:
@@ -112,9 +114,11 @@ def _places() -> Iterator[str]:
 
 
 def _in(place: str) -> list[str]:
-    """Return the paths of the statements in a folder, and in the dist-infos there."""
-    folders = [place, *(os.path.join(place, name) for name in _names(place) if name.endswith(".dist-info"))]
-    return [os.path.join(folder, name) for folder in folders for name in _names(folder) if is_statement(name)]
+    """Return the paths of the statements in a folder, and in the dist-infos there; others are only beside one of the plain name."""
+    names = _names(place)
+    infos = [os.path.join(place, name) for name in names if name.endswith(".dist-info")]
+    told = [info for info in infos if os.path.exists(os.path.join(info, FILE_NAME))]
+    return [os.path.join(folder, name) for folder in (place, *told) for name in _names(folder) if is_statement(name)]
 
 
 def _names(folder: str) -> Sequence[str]:

@@ -21,9 +21,9 @@ from hatch_mlbundle.model import Bundle, File
 from hatch_mlbundle.optimizer import ArtifactKind, Optimizer, Options
 from hatch_mlbundle.pipeline import Done, Outcome, Stage
 from hatch_mlbundle.plugins import load_registry
-from hatch_mlbundle.provenance.gpu_statement import read_statement
-from hatch_mlbundle.provenance.gpu_stating import with_gpu_statements
-from hatch_mlbundle.runtime.gpu.statements import parse
+from hatch_mlbundle.provenance.machine_statement import read_statement
+from hatch_mlbundle.provenance.machine_stating import with_statements
+from hatch_mlbundle.runtime.machine.statements import parse
 from hatch_mlbundle.session import open_session
 from tests.builders import file_of
 from tests.bundles.wheelsmith import DIST_INFO
@@ -39,8 +39,8 @@ SM_80 = {
     "lost": [{"first": "7.5", "below": "8.0"}, {"first": "10.0", "below": None}],
 }
 """What the step says of a library: for some reason it kept the code for an H100, too."""
-NAME = "mlbundle-gpu.json"
-SCHEMA = json.loads(resources.files("hatch_mlbundle").joinpath("schemas/gpu-1.json").read_text(encoding="utf-8"))
+NAME = "mlbundle-machine.json"
+SCHEMA = json.loads(resources.files("hatch_mlbundle").joinpath("schemas/machine-1.json").read_text(encoding="utf-8"))
 
 
 class Pruner(Optimizer[Options]):
@@ -51,8 +51,12 @@ class Pruner(Optimizer[Options]):
         return ()
 
 
-def done(*changes: Applied) -> Done:
-    return Done(stage=Stage(optimizer=Pruner(Options()), distribution="hatch-mlbundle", version="1", identity=None), changes=changes)
+class CpuPruner(Pruner):
+    name = "cpu_code"
+
+
+def done(*changes: Applied, step: type[Pruner] = Pruner) -> Done:
+    return Done(stage=Stage(optimizer=step(Options()), distribution="hatch-mlbundle", version="1", identity=None), changes=changes)
 
 
 def rewritten(file: File, size: int, detail: Mapping[str, Any] | None = SM_80) -> Applied:
@@ -89,7 +93,7 @@ CASES = {
 
 
 def stated(before: Bundle, outcome: Outcome, kind: ArtifactKind = "folder", fixed: tuple[str, ...] = ()) -> Outcome:
-    return with_gpu_statements(before, outcome, kind, lambda path: path in fixed)
+    return with_statements(before, outcome, kind, lambda path: path in fixed)
 
 
 def pruned(before: Bundle, *changes: Applied, kind: ArtifactKind = "folder", fixed: tuple[str, ...] = ()) -> Outcome:
@@ -111,11 +115,13 @@ def test_what_was_taken_out_is_told_where_it_belongs(case: Case) -> None:
     assert said_in(after, case.statement) == {
         case.said: {
             "size": 100,
-            "targets": ["8.0"],
-            "ptx": "when-needed",
-            "kept": {"sm_80": 40, "sm_90": 60},
-            "dropped": {"sm_75": 300},
-            "lost": [{"first": "7.5", "below": "8.0"}, {"first": "10.0"}],
+            "gpu": {
+                "targets": ["8.0"],
+                "ptx": "when-needed",
+                "kept": {"sm_80": 40, "sm_90": 60},
+                "dropped": {"sm_75": 300},
+                "lost": [{"first": "7.5", "below": "8.0"}, {"first": "10.0"}],
+            },
         }
     }
     assert after[case.statement].mode == 0o644
@@ -128,7 +134,7 @@ def library(path: str = "lib/libx.so", size: int = 400) -> Bundle:
 def test_what_runs_in_the_bundle_reads_the_same() -> None:
     before = library()
     data = pruned(before, rewritten(before["lib/libx.so"], 100)).bundle[NAME].read()
-    assert parse(data, "") == [("lib/libx.so", 100, [(8, 0)], [((7, 5), (8, 0)), ((10, 0), None)])]
+    assert parse(data, "") == [("lib/libx.so", 100, [(8, 0)], [((7, 5), (8, 0)), ((10, 0), None)], "")]
     assert [each.path for each in read_statement(data, "")] == ["lib/libx.so"]
 
 
@@ -152,11 +158,13 @@ def test_a_second_run_says_what_both_took_out() -> None:
     twice = pruned(once, rewritten(once["lib/libx.so"], 40, {**more, "targets": ["8.0", "8.6"]})).bundle
     assert said_in(twice)["lib/libx.so"] == {
         "size": 40,
-        "targets": ["8.0", "8.6"],
-        "ptx": "none",
-        "kept": {"sm_80": 40},
-        "dropped": {"sm_75": 300, "sm_90": 60},
-        "lost": [{"first": "7.5", "below": "8.0"}, {"first": "9.0"}],
+        "gpu": {
+            "targets": ["8.0", "8.6"],
+            "ptx": "none",
+            "kept": {"sm_80": 40},
+            "dropped": {"sm_75": 300, "sm_90": 60},
+            "lost": [{"first": "7.5", "below": "8.0"}, {"first": "9.0"}],
+        },
     }
 
 
@@ -164,7 +172,7 @@ def test_a_target_that_later_lost_code_is_none_any_more() -> None:
     first = library()
     once = pruned(first, rewritten(first["lib/libx.so"], 100, {**SM_80, "targets": ["8.0", "9.0"]})).bundle
     nothing = {**SM_80, "targets": ["9.0"], "kept": {"sm_90": 60}, "lost": [{"first": "8.0", "below": "9.0"}]}
-    assert said_in(pruned(once, rewritten(once["lib/libx.so"], 60, nothing)).bundle)["lib/libx.so"]["targets"] == ["9.0"]
+    assert said_in(pruned(once, rewritten(once["lib/libx.so"], 60, nothing)).bundle)["lib/libx.so"]["gpu"]["targets"] == ["9.0"]
 
 
 def test_a_run_by_another_step_keeps_it_right() -> None:
@@ -192,7 +200,7 @@ def test_a_library_that_somebody_put_anew_is_not_told_of_any_more() -> None:
     anew = once.replacing(first.values())
     assert NAME not in stated(anew, Outcome(bundle=anew, stages=(), findings=())).bundle
     again = pruned(anew, rewritten(anew["lib/libx.so"], 80)).bundle
-    assert said_in(again)["lib/libx.so"]["dropped"] == {"sm_75": 300}
+    assert said_in(again)["lib/libx.so"]["gpu"]["dropped"] == {"sm_75": 300}
 
 
 def test_the_statement_of_an_installed_wheel_is_the_one_that_is_extended() -> None:
@@ -202,17 +210,17 @@ def test_the_statement_of_an_installed_wheel_is_the_one_that_is_extended() -> No
     moved = once.without([f"site/{NAME}"]).replacing([replace(once[f"site/{NAME}"], path=f"{info}/{NAME}")])
     twice = pruned(moved, rewritten(moved["site/torch/x.so"], 60, {**SM_80, "dropped": {"sm_90": 60}})).bundle
     assert [path for path in twice if path.endswith(NAME)] == [f"{info}/{NAME}"]
-    assert said_in(twice, f"{info}/{NAME}")["torch/x.so"]["dropped"] == {"sm_75": 300, "sm_90": 60}
+    assert said_in(twice, f"{info}/{NAME}")["torch/x.so"]["gpu"]["dropped"] == {"sm_75": 300, "sm_90": 60}
 
 
 def test_what_lies_in_a_base_image_stays_and_another_says_more() -> None:
-    path, other = f"usr/share/mlbundle/{NAME}", "usr/share/mlbundle/mlbundle-gpu-2.json"
+    path, other = f"usr/share/mlbundle/{NAME}", "usr/share/mlbundle/mlbundle-machine-2.json"
     first = Bundle([*library("opt/x.so").values(), *library("opt/y.so").values()])
     once = pruned(first, *(rewritten(file, 100) for file in first.values()), kind="image").bundle
     more = {**SM_80, "dropped": {"sm_90": 60}}
     twice = pruned(once, rewritten(once["opt/x.so"], 40, more), kind="image", fixed=(path,)).bundle
     assert twice[path] == once[path]
-    assert {library: row["dropped"] for library, row in said_in(twice, other).items()} == {"opt/x.so": {"sm_75": 300, "sm_90": 60}}
+    assert {library: row["gpu"]["dropped"] for library, row in said_in(twice, other).items()} == {"opt/x.so": {"sm_75": 300, "sm_90": 60}}
     third = pruned(twice, rewritten(twice["opt/y.so"], 40, more), kind="image", fixed=(path,)).bundle
     assert sorted(said_in(third, other)) == ["opt/x.so", "opt/y.so"]
 
@@ -223,15 +231,30 @@ def test_the_order_of_steps_and_files_decides_nothing() -> None:
     assert pruned(first, *changes).bundle[NAME].sha256 == pruned(first, *changes[::-1]).bundle[NAME].sha256
 
 
+def test_the_level_of_cpus_is_told_beside() -> None:
+    bundle = Bundle([*library("torch/cpu.so").values(), *library("torch/cuda.so").values()])
+    for level, told in (("x86-64-v4", "x86-64-v4"), ("x86-64-v3", "x86-64-v4")):
+        change = rewritten(bundle["torch/cpu.so"], 300, {"level": level, "kernels": 12})
+        other = rewritten(bundle["torch/cuda.so"], 100)
+        after = bundle.replacing(each.after for each in (change, other) if each.after)
+        stages = (done(change, step=CpuPruner), done(other))
+        bundle = stated(bundle, Outcome(bundle=after, stages=stages, findings=())).bundle
+        assert said_in(bundle)["torch/cpu.so"] == {"size": 300, "cpu": {"level": told}}
+        assert [*said_in(bundle)["torch/cuda.so"]] == ["size", "gpu"]
+        jsonschema.validate(json.loads(bundle[NAME].read()), SCHEMA)
+    assert [row[4] for row in parse(bundle[NAME].read(), NAME)] == ["x86-64-v4", ""]
+
+
 DAMAGED = {
     "no JSON": b"{",
     "another's": b'{"libraries": []}',
     "deep": b"[" * 100_000,
-    "of later": b'{"format": "mlbundle-gpu", "format_version": "2.0", "libraries": []}',
-    "no list": b'{"format": "mlbundle-gpu", "format_version": "1.0", "libraries": {}}',
-    "no size": b'{"format": "mlbundle-gpu", "format_version": "1.0", "libraries": [{"path": "a"}]}',
-    "no capability": b'{"format": "mlbundle-gpu", "format_version": "1.0", "libraries": [{"path": "a", "size": 1, "targets": ["sm_80"],'
-    b' "ptx": "all", "kept": {}, "dropped": {}, "lost": []}]}',
+    "of later": b'{"format": "mlbundle-machine", "format_version": "2.0", "libraries": []}',
+    "no list": b'{"format": "mlbundle-machine", "format_version": "1.0", "libraries": {}}',
+    "no size": b'{"format": "mlbundle-machine", "format_version": "1.0", "libraries": [{"path": "a"}]}',
+    "no capability": b'{"format": "mlbundle-machine", "format_version": "1.0", "libraries": [{"path": "a", "size": 1, "gpu":'
+    b' {"targets": ["sm_80"], "ptx": "all", "kept": {}, "dropped": {}, "lost": []}}]}',
+    "no level": b'{"format": "mlbundle-machine", "format_version": "1.0", "libraries": [{"path": "a", "size": 1, "cpu": {"level": 3}}]}',
 }
 
 
@@ -242,11 +265,11 @@ def test_a_statement_that_cannot_be_read_stays_as_it_is(data: bytes) -> None:
     assert after.bundle[NAME].read() == data
     assert [(finding.code, finding.path) for finding in after.findings] == [("MB441", NAME)]
     assert "\n" not in after.findings[0].line()
-    assert list(said_in(after.bundle, "mlbundle-gpu-2.json")) == ["lib/libx.so"]
+    assert list(said_in(after.bundle, "mlbundle-machine-2.json")) == ["lib/libx.so"]
     with pytest.raises(ManifestError):
         read_statement(data, NAME)
     if b'"libraries": []' not in data or b"2.0" in data:
-        with pytest.raises(ValueError, match="says nothing of GPU code"):
+        with pytest.raises(ValueError, match="says nothing of machines"):
             parse(data, NAME)
 
 
@@ -266,14 +289,16 @@ def test_what_distributions_say_is_true_of_what_was_frozen_from_them(tmp_path: P
         file_of(f"_internal/{path}", b"x" * size) for path, size in (("torch/x.so", 100), ("torch/y.so", 400), ("app.pyz/m.pyc", 1))
     )
     nothing = Outcome(bundle=frozen, stages=(), findings=())
-    after = with_gpu_statements(frozen, nothing, "frozen", lambda _: False, sources)
-    assert {path: row["dropped"] for path, row in said_in(after.bundle, f"_internal/{NAME}").items()} == {"torch/x.so": {"sm_75": 300}}
+    after = with_statements(frozen, nothing, "frozen", lambda _: False, sources)
+    assert {path: row["gpu"]["dropped"] for path, row in said_in(after.bundle, f"_internal/{NAME}").items()} == {
+        "torch/x.so": {"sm_75": 300}
+    }
     assert after.findings == ()
     more = {**SM_80, "dropped": {"sm_90": 60}}
     stages = (done(rewritten(frozen["_internal/torch/x.so"], 40, more)),)
     changed = Outcome(bundle=frozen.replacing([file_of("_internal/torch/x.so", b"x" * 40)]), stages=stages, findings=())
-    both = said_in(with_gpu_statements(frozen, changed, "frozen", lambda _: False, sources).bundle, f"_internal/{NAME}")
-    assert both["torch/x.so"]["dropped"] == {"sm_75": 300, "sm_90": 60}
+    both = said_in(with_statements(frozen, changed, "frozen", lambda _: False, sources).bundle, f"_internal/{NAME}")
+    assert both["torch/x.so"]["gpu"]["dropped"] == {"sm_75": 300, "sm_90": 60}
 
 
 SETTINGS = {"optimizers": ["gpu_code"], "gpu_code": {"targets": ["8.0"], "libraries": ["libx.so"]}, "ignore": ["MB432"]}
@@ -290,11 +315,12 @@ def test_a_wheel_carries_it_and_stays_as_it_is_the_second_time(tmp_path: Path, e
     data = wheels.read(artifact, f"{DIST_INFO}/{NAME}")
     jsonschema.validate(data, SCHEMA)
     (row,) = data["libraries"]
-    assert (row["path"], row["targets"], row["ptx"], list(row["kept"]), sorted(row["dropped"])) == (
+    gpu = row["gpu"]
+    assert (row["path"], gpu["targets"], gpu["ptx"], list(gpu["kept"]), sorted(gpu["dropped"])) == (
         *("demo/libx.so", ["8.0"], "when-needed"),
         *(["sm_80"], ["sm_75", "sm_90"]),
     )
-    assert row["lost"] == [{"first": "7.5", "below": "8.0"}, {"first": "9.0", "below": "10.0"}]
+    assert gpu["lost"] == [{"first": "7.5", "below": "8.0"}, {"first": "9.0", "below": "10.0"}]
     with WheelSource.open(artifact) as source:
         bundle = source.scan(1)
         assert bundle["demo/libx.so"].size == row["size"]

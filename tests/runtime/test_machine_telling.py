@@ -1,4 +1,4 @@
-"""What is told of a GPU that a bundle has no code for, and where what is said of bundles is looked for."""
+"""What is told of a machine that a bundle has no code for, and where what is said of bundles is looked for."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 
 import hatch_mlbundle
-from hatch_mlbundle.runtime.gpu.command import main
-from hatch_mlbundle.runtime.gpu.devices import Gpu, Visible
-from hatch_mlbundle.runtime.gpu.statements import base_of, claims, is_statement, parse, read_claim, statement_paths
-from hatch_mlbundle.runtime.gpu.telling import problem, tell_at_start
+from hatch_mlbundle.runtime.machine import telling
+from hatch_mlbundle.runtime.machine.command import main
+from hatch_mlbundle.runtime.machine.gpus import Gpu, Visible
+from hatch_mlbundle.runtime.machine.statements import base_of, claims, is_statement, parse, read_claim, statement_paths
+from hatch_mlbundle.runtime.machine.telling import cpu_problem, gpu_problem, standing, tell_at_start
 from tests.nvmlsmith import fake_driver
 
 T4, A100 = Gpu(0, "Tesla T4", "GPU-a", (7, 5)), Gpu(1, "NVIDIA A100-SXM4-80GB", "GPU-b", (8, 0))
@@ -29,12 +30,14 @@ LINE = (
 
 
 def library(path: str = "torch/x.so", **more: Any) -> dict[str, Any]:
-    return {"path": path, "size": 3, "targets": ["8.0"], "ptx": "all", "kept": {}, "dropped": {}, "lost": LOST, **more}
+    code = {"targets": ["8.0"], "ptx": "all", "kept": {}, "dropped": {}, "lost": LOST}
+    gpu = {**code, **{key: value for key, value in more.items() if key in code}}
+    return {"path": path, "size": 3, "gpu": gpu, **{key: value for key, value in more.items() if key not in code}}
 
 
 def put(path: Path, *libraries: dict[str, Any], **more: Any) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"format": "mlbundle-gpu", "format_version": "1.0", "libraries": libraries, **more}))
+    path.write_text(json.dumps({"format": "mlbundle-machine", "format_version": "1.0", "libraries": libraries, **more}))
     return path
 
 
@@ -42,14 +45,14 @@ def put(path: Path, *libraries: dict[str, Any], **more: Any) -> Path:
 def site(tmp_path: Path) -> Path:
     """Return a folder with a library that lost code, and what is said of it."""
     folder = tmp_path / "site"
-    put(folder / "torch-2.dist-info/mlbundle-gpu.json", library())
+    put(folder / "torch-2.dist-info/mlbundle-machine.json", library())
     (folder / "torch").mkdir()
     (folder / "torch/x.so").write_bytes(b"elf")
     return folder
 
 
 def said(site: Path, *gpus: Gpu, sure: bool = True) -> str | None:
-    return problem(list(claims([site])), Visible(gpus, sure=sure))
+    return gpu_problem(standing(claims([site])), Visible(gpus, sure=sure))
 
 
 def test_a_gpu_without_code_is_told_of_in_one_line(site: Path) -> None:
@@ -61,7 +64,7 @@ def test_a_gpu_without_code_is_told_of_in_one_line(site: Path) -> None:
 
 def test_several_gpus_and_libraries_stay_one_line(site: Path) -> None:
     rows = [library(), library("torch/y.so", targets=["8.0", "10.0"], lost=[{"first": "5.0", "below": "10.0"}]), library("torch/none.so")]
-    put(site / "torch-2.dist-info/mlbundle-gpu.json", *rows)
+    put(site / "torch-2.dist-info/mlbundle-machine.json", *rows)
     (site / "torch/y.so").write_bytes(b"elf")
     assert said(site, T4, A100, BLACKWELL) == (
         "this bundle lacks code for GPU 0 (Tesla T4, 7.5), GPU 1 (NVIDIA A100-SXM4-80GB, 8.0) and GPU 2 (NVIDIA B200, 10.0): it was made"
@@ -76,12 +79,23 @@ def test_where_it_is_not_known_which_gpu_is_meant_only_what_holds_for_all_is_tol
 
 def test_the_documentation_shows_the_line_as_it_is(site: Path) -> None:
     names = ("torch/lib/libtorch_cuda.so", "torch/lib/libtorch_cuda_linalg.so")
-    put(site / "torch-2.dist-info/mlbundle-gpu.json", *(library(name, targets=["8.0", "9.0"], lost=LOST[:1]) for name in names))
+    put(site / "torch-2.dist-info/mlbundle-machine.json", *(library(name, targets=["8.0", "9.0"], lost=LOST[:1]) for name in names))
     (site / "torch/lib").mkdir()
     for name in names:
         (site / name).write_bytes(b"elf")
-    page = (Path(hatch_mlbundle.__file__).parents[1] / "docs/gpu-statement.md").read_text(encoding="utf-8")
+    page = (Path(hatch_mlbundle.__file__).parents[1] / "docs/machine-statement.md").read_text(encoding="utf-8")
     assert f"\n```\nmlbundle: {said(site, T4)}\n```\n" in page
+
+
+def test_a_cpu_of_a_lesser_level_is_told_of_in_one_line(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [library("torch/y.so", cpu={"level": level}) for level in ("x86-64-v3", "x86-64-v4", "x86-64-v9")]
+    put(site / "torch-2.dist-info/mlbundle-machine.json", *rows)
+    (site / "torch/y.so").write_bytes(b"elf")
+    asked: list[str] = []
+    monkeypatch.setattr(telling, "problem_of_level", asked.append)
+    assert (cpu_problem(standing(claims([site]))), asked) == (None, ["x86-64-v4"])
+    (site / "torch/y.so").unlink()
+    assert (cpu_problem(standing(claims([site]))), asked) == (None, ["x86-64-v4"])
 
 
 @pytest.mark.parametrize("data", [None, b"another elf"])
@@ -94,35 +108,35 @@ def test_what_is_gone_or_was_put_anew_is_not_told_of(site: Path, data: bytes | N
 
 def test_paths_begin_where_the_statement_says() -> None:
     bases = {
-        "/a/site/torch-2.dist-info/mlbundle-gpu.json": "/a/site",
-        "torch-2.dist-info/mlbundle-gpu.json": "",
-        "_internal/mlbundle-gpu.json": "_internal",
-        "mlbundle-gpu-2.json": "",
-        "/usr/share/mlbundle/mlbundle-gpu.json": "",
-        "/mnt/root/usr/share/mlbundle/mlbundle-gpu-3.json": "/mnt/root",
-        "usr/share/mlbundle/mlbundle-gpu.json": "",
+        "/a/site/torch-2.dist-info/mlbundle-machine.json": "/a/site",
+        "torch-2.dist-info/mlbundle-machine.json": "",
+        "_internal/mlbundle-machine.json": "_internal",
+        "mlbundle-machine-2.json": "",
+        "/usr/share/mlbundle/mlbundle-machine.json": "",
+        "/mnt/root/usr/share/mlbundle/mlbundle-machine-3.json": "/mnt/root",
+        "usr/share/mlbundle/mlbundle-machine.json": "",
     }
     assert {path: base_of(path) for path in bases} == bases
     assert all(map(is_statement, bases))
-    assert not any(map(is_statement, ("mlbundle.json", "mlbundle-gpu.json/x", "xmlbundle-gpu.json", "mlbundle-gpu-.json")))
+    assert not any(map(is_statement, ("mlbundle.json", "mlbundle-machine.json/x", "xmlbundle-machine.json", "mlbundle-machine-.json")))
 
 
 def test_statements_are_found_below_a_folder(site: Path) -> None:
-    more = [put(site / name) for name in ("app/_internal/mlbundle-gpu.json", "usr/share/mlbundle/mlbundle-gpu-2.json")]
+    more = [put(site / name) for name in ("app/_internal/mlbundle-machine.json", "usr/share/mlbundle/mlbundle-machine-2.json")]
     found = list(statement_paths([site, str(site)]))
-    assert found == sorted(map(str, [*more, site / "torch-2.dist-info/mlbundle-gpu.json"]))
+    assert found == sorted(map(str, [*more, site / "torch-2.dist-info/mlbundle-machine.json"]))
     assert read_claim(found[-1])[0] == str(site)
 
 
 def test_a_program_finds_those_of_its_packages(site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    beside, frozen = put(tmp_path / "other/mlbundle-gpu.json"), put(tmp_path / "frozen/mlbundle-gpu.json")
-    put(site / "deeper/down/mlbundle-gpu.json")  # no program finds its packages there
+    beside, frozen = put(tmp_path / "other/mlbundle-machine.json"), put(tmp_path / "frozen/mlbundle-machine.json")
+    put(site / "deeper/down/mlbundle-machine.json")  # no program finds its packages there
     (tmp_path / "no folder").touch()
     monkeypatch.setattr(
         sys, "path", ["", str(site), str(tmp_path / "no folder"), str(tmp_path / "nowhere"), str(tmp_path / "other"), str(site)]
     )
     monkeypatch.setattr(sys, "_MEIPASS", str(tmp_path / "frozen"), raising=False)
-    assert list(statement_paths()) == [str(frozen), str(site / "torch-2.dist-info/mlbundle-gpu.json"), str(beside)]
+    assert list(statement_paths()) == [str(frozen), str(site / "torch-2.dist-info/mlbundle-machine.json"), str(beside)]
 
 
 DAMAGED = {
@@ -144,7 +158,7 @@ DAMAGED = {
 def test_what_cannot_be_read_is_passed_over_but_for_the_command(
     fault: Any, site: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = tmp_path / "site/mlbundle-gpu.json"
+    path = tmp_path / "site/mlbundle-machine.json"
     if isinstance(fault, str):
         path.write_text(fault)
     elif isinstance(fault, Mapping):
@@ -154,11 +168,11 @@ def test_what_cannot_be_read_is_passed_over_but_for_the_command(
     assert said(site, T4) == LINE
     assert main([str(site)]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"mlbundle: {path}: says nothing of GPU code that can be read (")
+    assert line.startswith(f"mlbundle: {path}: says nothing of machines that can be read (")
 
 
 def test_what_is_too_large_is_not_read_to_its_end() -> None:
-    with pytest.raises(ValueError, match="says nothing of GPU code"):
+    with pytest.raises(ValueError, match="says nothing of machines"):
         parse(b" " * (1 << 24) + b"{}", "x")
 
 
@@ -178,7 +192,7 @@ def test_processes_of_a_pool_say_nothing(arguments: list[str], monkeypatch: pyte
 
 
 def test_checking_costs_nothing_where_nothing_was_taken_out(tmp_path: Path) -> None:
-    code = "import hatch_mlbundle.runtime.gpu as gpu, sys; assert gpu.check(); print(*sorted({'json', 'ctypes'} & {*sys.modules}))"
+    code = "from hatch_mlbundle.runtime import machine; assert machine.check(); import sys; print(*{'json', 'ctypes'} & {*sys.modules})"
     result = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True, check=True, timeout=60, cwd=tmp_path)
     assert result.stdout == "\n"
 
@@ -191,12 +205,15 @@ def checked(site: Path, driver: Path, code: str, **environment: str) -> subproce
 
 def test_a_program_asks_by_one_call_or_the_command(site: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     driver = fake_driver(tmp_path_factory.mktemp("driver"))
-    call, command = "-c|import hatch_mlbundle.runtime.gpu as gpu; print(gpu.check())", "-m|hatch_mlbundle.runtime|gpu"
+    call, command = (
+        "-c|import hatch_mlbundle.runtime.machine; print(hatch_mlbundle.runtime.machine.check())",
+        "-m|hatch_mlbundle.runtime|machine",
+    )
     lacking, served = "GPU-a|Tesla T4|7.5", "GPU-a|Tesla T4|7.5\nGPU-b|NVIDIA A100-SXM4-80GB|8.6"
     told = [
         checked(site, driver, call, FAKE_GPUS=lacking),
         checked(site, driver, command, FAKE_GPUS=lacking),
-        checked(site, driver, call, FAKE_GPUS=lacking, MLBUNDLE_GPU_CHECK="off"),
+        checked(site, driver, call, FAKE_GPUS=lacking, MLBUNDLE_MACHINE_CHECK="off"),
         checked(site, driver, command, FAKE_GPUS=served, CUDA_VISIBLE_DEVICES="GPU-b"),
         checked(site, driver, command, FAKE_GPUS=served, CUDA_VISIBLE_DEVICES="0"),
         checked(site, driver, command, FAKE_GPUS=served, CUDA_VISIBLE_DEVICES="0", CUDA_DEVICE_ORDER="PCI_BUS_ID"),
@@ -212,5 +229,5 @@ def test_a_program_asks_by_one_call_or_the_command(site: Path, tmp_path_factory:
         (0, order, ""),
         (1, "", f"mlbundle: {LINE}\n"),
         (0, "GPU code was taken out; CUDA would see no GPU here\n", ""),
-        (0, "nothing says that GPU code was taken out\n", ""),
+        (0, "nothing says that code was taken out\n", ""),
     ]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hatch_mlbundle.runtime.gpu.devices import Gpu, among
+from hatch_mlbundle.runtime.machine.gpus import Gpu, among
 from tests.nvmlsmith import LOGGED, fake_driver
 
 T4 = Gpu(0, "Tesla T4", "GPU-aa11", (7, 5))
@@ -68,7 +68,7 @@ def test_only_cuda_knows_which_of_unlike_gpus_is_the_fastest(monkeypatch: pytest
 
 
 SHOW = """\
-from hatch_mlbundle.runtime.gpu.devices import visible_gpus
+from hatch_mlbundle.runtime.machine.gpus import visible_gpus
 for gpu in visible_gpus().gpus:
     print(gpu.number, gpu.name, gpu.uuid, *gpu.capability)
 """
@@ -99,6 +99,14 @@ def test_an_instance_is_part_of_a_gpu(driver: Path) -> None:
     for instance in ("MIG-2", "MIG-GPU-cc/1/0"):
         told = seen({"LD_LIBRARY_PATH": str(driver), "FAKE_GPUS": GPUS, "CUDA_VISIBLE_DEVICES": instance})
         assert told == ["2 NVIDIA RTX PRO 6000 Blackwell GPU-cc 12 0"]
+
+
+def test_a_driver_that_cannot_tell_is_as_good_as_none(tmp_path: Path) -> None:
+    log, old = tmp_path / "log", fake_driver(tmp_path, "-DOLD")
+    assert seen({"LD_LIBRARY_PATH": str(old), "FAKE_GPUS": GPUS, "FAKE_LOG": str(log)}) == []
+    assert log.read_text() == LOGGED
+    (tmp_path / "libnvidia-ml.so.1").write_bytes(b"no library")
+    assert seen({"LD_LIBRARY_PATH": str(old), "FAKE_GPUS": GPUS}) == []
 
 
 @pytest.mark.parametrize("more", [{}, {"LD_LIBRARY_PATH": "", "FAKE_GPUS": GPUS}, {"FAKE_GPUS": GPUS, "CUDA_VISIBLE_DEVICES": " "}])
