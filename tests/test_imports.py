@@ -37,7 +37,7 @@ LAYERS = [
     ["rebuilding.*", "verification.*"],
     ["optimizers.*", "reports.*"],
     ["plugin_checks", "plugin_offer", "plugins"],
-    ["application", "beside", "built_reports", "budgeting", "explore", "job", "proof", "session", "suggestions"],
+    ["application", "beside", "built_reports", "budgeting", "explore", "finished_key", "job", "proof", "session", "suggestions"],
     ["adapters.*"],
     [
         *("__main__", "*_command", "ci.*", "cli", "command_options", "commands", "hooks", "initial.*", "invocation", "model_commands"),

@@ -188,5 +188,6 @@ def _code_by_target(manifest: Manifest) -> Counter[str]:
     return found
 
 
-def _number(target: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in target.split(".") if part.isdecimal())
+def _number(target: str) -> tuple[int, str]:
+    """Return what sorts targets, `8.6` before `10.0`, and whatever else a manifest may name."""
+    return target.find("."), target

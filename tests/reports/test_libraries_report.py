@@ -174,7 +174,7 @@ def test_markdown_has_both_tables() -> None:
     assert [row[0] for row in tables["strip"]][1:4] == ["torch/lib/libtorch_cuda.so", "torch/lib/libtorch_cpu.so", "[1 others]"]
 
 
-@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("name", [*HOSTILE, "9" * 5000, "1.2.3", "\u0661.\u0660"])
 def test_hostile_names_are_names_alone(name: str) -> None:
     manifest = replace(EMPTY, contents=(code(name, {name or "x": 5}),), removable=(library(name, 5, 7, targets=[(name,)]),))
     check_sound(analysis_markdown(manifest, top=3))
