@@ -5,8 +5,9 @@ python benchmarks/compacted_loading.py --site FOLDER                # each libra
 python benchmarks/compacted_loading.py --site FOLDER --compacted FOLDER   # what was made of it already
 
 Every run is a process of its own; original, original once more and compacted take turns, so that what the second column says of the
-first is the noise. `own` is memory that no file backs; of a file's pages in RSS and PSS the kernel maps more or fewer by how they came to lie in
-memory, which is why all libraries are read anew first: leave the machine to it, and files that others have open out of it. Torch is imported by the Python that runs this, which has to be one that the installation is for.
+first is the noise. `own` is memory that no file backs. Of a file's pages the kernel maps more or fewer by how they came to lie in memory:
+all libraries are read anew first, which holds where no other process uses them. Torch is imported by the Python that runs this, which has
+to be one that the installation is for.
 """
 
 from __future__ import annotations
@@ -39,8 +40,10 @@ start, used = time.perf_counter(), time.process_time()
 importlib.import_module(what) if what.isidentifier() else ctypes.CDLL(what, os.RTLD_NOW)
 seconds, processor = time.perf_counter() - start, time.process_time() - used
 with open("/proc/self/smaps_rollup") as stream:
-    sizes = {name: int(rest.split()[0]) * 1024 for name, _, rest in (line.partition(":") for line in stream) if name in ("Rss", "Pss", "Anonymous")}
-print(json.dumps({"ms": 1000 * seconds, "CPU ms": 1000 * processor, "RSS MB": sizes["Rss"] / 1e6, "PSS MB": sizes["Pss"] / 1e6, "own MB": sizes["Anonymous"] / 1e6}))
+    rows = (line.partition(":") for line in stream)
+    sizes = {name: int(rest.split()[0]) * 1024 / 1e6 for name, _, rest in rows if name in ("Rss", "Pss", "Anonymous")}
+memory = {"RSS MB": sizes["Rss"], "PSS MB": sizes["Pss"], "own MB": sizes["Anonymous"]}
+print(json.dumps({"ms": 1000 * seconds, "CPU ms": 1000 * processor, **memory}))
 """
 
 
