@@ -13,7 +13,6 @@ from hatch_mlbundle.manifest import Manifest
 from hatch_mlbundle.reports.html.page import html_report
 from tests.reports.html.reportsmith import BUDGET, baseline_manifest, full_manifest
 
-
 VIEW = {"viewport": {"width": 1280, "height": 900}, "color_scheme": "light", "reduced_motion": "reduce"}
 
 
