@@ -20,6 +20,7 @@ from hatch_mlbundle.freezing.options import FrozenOptions
 from hatch_mlbundle.image_settings import ImageSettings
 from hatch_mlbundle.optimizer import Options
 from hatch_mlbundle.optimizers.external_options import ExternalModel
+from hatch_mlbundle.optimizers.gpu_licences import LICENCES
 from hatch_mlbundle.plugins import OURS
 from hatch_mlbundle.reference import OptionEntry, optimizer_entry, option_entries
 from hatch_mlbundle.verify_settings import VerifyCommand, VerifySettings
@@ -32,6 +33,7 @@ PAGES = [
         "cli",
         "configuration",
         "frozen",
+        "gpu-code",
         "hookspecs",
         "images",
         "manifest-schema",
@@ -57,6 +59,19 @@ def steps() -> str:
     return "\n".join(["| step | distribution | lossless | risk | runs |", "|---|---|---|---|---|", *rows])
 
 
+def licences() -> str:
+    """Return the table of libraries whose licence allows to change their GPU code."""
+
+    def code(names: Iterable[str]) -> str:
+        return ", ".join(f"`{name}`" for name in names)
+
+    rows = (
+        f"| {each.distribution} | {each.spdx} | {code(each.libraries)} | {code(each.links)} | {each.inside} | {each.source} |"
+        for each in LICENCES
+    )
+    return "\n".join(["| distribution | licence | libraries | needs | inside | read in |", "|---|---|---|---|---|---|", *rows])
+
+
 def sections() -> dict[str, str]:
     tables = {"packing": PackingSettings, "limits": Limits, "cache": CacheSettings}
     settings = table(option_entries(Settings, without=[*tables, "accuracy", "budget", "image", "verify"]))
@@ -74,6 +89,7 @@ def sections() -> dict[str, str]:
         "external-model": table(option_entries(ExternalModel)),
         "frozen": table(option_entries(FrozenOptions)),
         "image": table(option_entries(ImageSettings)),
+        "licences": licences(),
         "cli": command_line(cli.build_parser(*cli.command_names())),
         "manifest": manifest_fields(),
         "steps": steps(),

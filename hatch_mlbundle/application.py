@@ -34,11 +34,13 @@ from .job import Job, remedy_of
 from .manifest import FORMAT_VERSION, CompanionRow, Manifest, PackedRow
 from .model import CHUNK, Bundle, Finding, Kind
 from .models.left_models import told_names
-from .models_beside import ModelsBeside, late_steps, models_that_left, replacing_models
+from .models_beside import ModelsBeside, models_that_left, replacing_models
 from .pipeline import Outcome, Planned, plan, run
 from .provenance.record import FORMAT_VERSION as RECORD_VERSION
 from .provenance.record import Author
+from .runtime.machine.statements import CPU_STEP, GPU_STEP, is_statement, statement_paths
 from .session import Session, open_session, writable_image
+from .step_order import late_steps
 from .suggestions import Trials, suggest
 from .verification.judged import Proof, Trust
 from .verification.report import Verification
@@ -192,7 +194,8 @@ def _make(job: Job, session: Session, path: Path | None, target: Path, findings:
     before = session.artifact.scan()
     proof = _proof(job, session, path, target.name, before.bundle)
     judged = proof.judge(run(before.bundle, job.stages_for(session.artifact.kind), session.services))
-    outcome, verification = _documented(job, session, before, judged.outcome, target), judged.report
+    outcome, verification = _stated(session, before, judged.outcome), judged.report
+    outcome = _documented(job, session, before, outcome, target)
     told = _told(job.config, (*findings, *job.findings, *_idle(job), *outcome.findings))
     outside = told_names(outcome.bundle)
     replaced = outcome.bundle != before.bundle or target != path or _is_unfinished(session)
@@ -220,6 +223,18 @@ def _make(job: Job, session: Session, path: Path | None, target: Path, findings:
                 models.put_in_place()
     lasting = not outside and _is_lasting(manifest, outcome)  # models may lie beside the artifact another time
     return _Made(result=Result(manifest=manifest, verification=verification), text=text, lasting=lasting)
+
+
+def _stated(session: Session, before: Side, outcome: Outcome) -> Outcome:
+    """Return the outcome with what a bundle that changed, or was just frozen, says of machines that it has no code for."""
+    sources = [Path(each) for each in statement_paths()] if session.made_here else []
+    told = sources or any(done.stage.name in (GPU_STEP, CPU_STEP) for done in outcome.stages) or any(map(is_statement, outcome.bundle))
+    if not told or (outcome.bundle == before.bundle and not sources):
+        return outcome
+    from .provenance.machine_stating import with_statements  # most builds need none
+
+    image = writable_image(session.artifact)
+    return with_statements(before.bundle, outcome, session.artifact.kind, image.is_of_base if image else lambda _: False, sources)
 
 
 def _documented(job: Job, session: Session, before: Side, outcome: Outcome, target: Path) -> Outcome:

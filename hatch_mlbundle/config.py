@@ -85,7 +85,9 @@ class Settings:
     allow_signed: bool = option("Whether a signed wheel is changed; its signature, which then no longer fits, is left out.", default=False)
     archive: tuple[ArchiveFormat, ...] = option("Archives to make of a folder or frozen bundle, beside it.", default=())
     runtime_messages: bool = option(
-        "Whether frozen executables say, when a module or file is missing, which step left it out and how to keep it.", default=True
+        "Whether frozen executables say, when a module or file is missing, which step left it out and how to keep it, and when they start, "
+        "what of the machine they have no code for (docs/machine-statement.md).",
+        default=True,
     )
     record: bool = option("Whether a wheel that changed gets a record of what was done to it (docs/provenance.md).", default=True)
     sbom: bool = option(

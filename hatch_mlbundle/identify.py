@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 
 from .model import Kind
+from .runtime.machine.statements import is_statement
 
 HEAD = 512
 """Bytes from a file's start that `identify` wants to see."""
@@ -54,7 +55,7 @@ def identify_by_name(path: str) -> Kind | None:
 
 
 def _by_name(path: str) -> Kind | None:
-    if ".dist-info/" in path or ".egg-info/" in path:
+    if ".dist-info/" in path or ".egg-info/" in path or is_statement(path):
         return Kind.METADATA
     return _BY_SUFFIX.get(_suffix(path))
 

@@ -17,19 +17,16 @@ from .bundles.atomic_folder import FORMER, put_in_place, recover, remove_folder
 from .bundles.images.model_image import ModelForm, model_files, write_model
 from .canonical import sha256_of_file
 from .manifest import CompanionRow
-from .model import File, Finding
+from .model import File
 from .models.external import BundledModel
 from .models.left_models import entry_beside, model_of, models_folder
-from .pipeline import Done, Stage
+from .pipeline import Done
 from .runtime.models.descriptor import FILE_NAME, Model, parse, text_of
 from .runtime.models.errors import ModelFileError
 from .storage import storage_errors
 
 _TAR = ".tar"
 _UNFINISHED = "new"
-_STEP = "externalize"
-_CHANGING = frozenset(("onnx_quantize", "onnx_slim", "pack_weights", "prune_weights", "quantize", "torch_files", "torch_to_onnx"))
-"""Steps that change models, and find none behind the one that takes them out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,15 +41,6 @@ def models_that_left(stages: Iterable[Done]) -> list[LeftModel]:
     """Return the models that left in these steps, sorted by name."""
     leaves = {leave.name: leave for done in stages for leave in leaves_of(done.changes)}
     return [LeftModel(model=model_of(leave), form=cast("ModelForm | None", leave.form)) for _, leave in sorted(leaves.items())]
-
-
-def late_steps(stages: Sequence[Stage]) -> Iterator[Finding]:
-    """Yield a finding for each step that changes models and comes behind the one that takes them out."""
-    names = [stage.name for stage in stages]
-    for name in names[names.index(_STEP) + 1 :] if _STEP in names else ():
-        if name in _CHANGING:
-            message = f"comes behind {_STEP!r} in `optimizers`, where the models that leave are gone already; name it before"
-            yield Finding(code="MB905", optimizer=name, message=message)
 
 
 class ModelsBeside:

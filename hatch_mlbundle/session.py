@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
@@ -29,6 +29,7 @@ from .cache import Cache
 from .errors import ArtifactError
 from .job import Job
 from .pipeline import Services, everything
+from .runtime.machine.statements import is_statement
 from .sandbox import Rules
 from .workspace import Workspace, temporary_workspace
 
@@ -74,7 +75,7 @@ def open_session(
             )
             artifact = opening.artifact()
         else:
-            artifact = TablesArtifact(source, pool)
+            artifact = TablesArtifact(source, pool, tells=job.config.settings.runtime_messages)
         judge = _judge(job, workspace)
         if judge:
             stack.callback(judge.stop)  # before the pool, which waits for the searches that it runs
@@ -87,7 +88,7 @@ def open_session(
             refuses=artifact.refuses,
             judge=judge,
             kind=artifact.kind,
-            selects=image.selects if image else everything,
+            selects=_selects(image),
             rules=_rules(job, source, cache),
         )
         yield Session(artifact=artifact, services=services, compressor=compressor, made_here=ours or not isinstance(source, Path))
@@ -109,6 +110,12 @@ def writable_image(artifact: Artifact) -> WritableImage | None:
     from .bundles.images.writable import WritableImage  # what reads images costs as much time as a small wheel does
 
     return artifact if isinstance(artifact, WritableImage) else None
+
+
+def _selects(image: WritableImage | None) -> Callable[[str], bool]:
+    """Return what says which files steps may change: none of the statements that are made of what they do."""
+    selects = image.selects if image else everything
+    return lambda path: not is_statement(path) and selects(path)
 
 
 def _compressor(job: Job, cache: Cache | None, workspace: Workspace, stack: ExitStack) -> Compressor:

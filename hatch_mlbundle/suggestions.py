@@ -20,8 +20,8 @@ from .optimizer import ArtifactKind
 from .pipeline import Services, Stage, plan
 from .plugins import Registry
 
-_LAST = ("pack_weights", "externalize", "upx")
-"""Steps behind which others find nothing: what they make is compressed, or gone."""
+_LAST = ("pack_weights", "externalize", "upx", "gpu_code")
+"""Steps behind which others find nothing: what they make is compressed, gone, or for no other program to touch."""
 _WIDTH = 78
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import struct
 import subprocess
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -79,14 +79,17 @@ def build_elf(
     """Write an ELF file of these sections, in this order in the file, with the section names and headers at its end.
 
     Section numbers are the places in `parts`, from 1; the names come last. Each loaded section's address is its offset plus
-    an extra page for each one before it, as a linker's (and patchelf's) pages are shifted.
+    an extra page for each one before it, as a linker's (and patchelf's) pages are shifted. A section of type DYNAMIC has a segment
+    of that type, too.
     """
     encoding = Encoding(bits, order)  # type: ignore[arg-type]
     loaded = [part for part in parts if part.flags & fmt.SHF_ALLOC]
-    table_end = encoding.header.size + (len(loaded) + 1) * encoding.segment.size
+    dynamics = [part for part in loaded if part.type == fmt.SHT_DYNAMIC]
+    table_end = encoding.header.size + (len(loaded) + len(dynamics) + 1) * encoding.segment.size
     body = bytearray(table_end)
     segments = [Segment(fmt.PT_LOAD, 4, 0, 0, 0, table_end, table_end, align)]
     sections = [Section(0, 0, 0, 0, 0, 0, 0, 0, 0, 0)]
+    dynamic: list[Segment] = []
     names = b"\0"
     for part in parts:
         is_loaded = part in loaded
@@ -96,9 +99,12 @@ def build_elf(
         body += part.data
         if is_loaded:
             segments.append(Segment(fmt.PT_LOAD, 6, offset, address, address, len(part.data), len(part.data), align))
+        if part in dynamics:
+            dynamic.append(replace(segments[-1], type=fmt.PT_DYNAMIC))
         size = len(part.data)
         sections.append(Section(len(names), part.type, part.flags, address, offset, size, part.link, part.info, 4, part.entsize))
         names += part.name.encode() + b"\0"
+    segments += dynamic
     sections.append(Section(len(names), fmt.SHT_STRTAB, 0, 0, len(body), len(names) + 10, 0, 0, 1, 0))
     names += b".shstrtab\0"
     body += names + bytes(-len(body + names) % 8)

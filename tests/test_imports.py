@@ -32,7 +32,7 @@ LAYERS = [
     ],
     [
         *("accounting", "apart", "applied", "claims", "contents.rows", "drafts", "examine", "judging", "models_beside", "objections"),
-        *("pipeline", "provenance.*", "rewriting", "sandbox", "workspace"),
+        *("pipeline", "provenance.*", "rewriting", "sandbox", "step_order", "workspace"),
     ],
     ["rebuilding.*", "verification.*"],
     ["optimizers.*", "reports.*"],

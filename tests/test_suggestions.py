@@ -97,6 +97,7 @@ def test_configured_steps_are_run_by_a_command(folder: Path) -> None:
         (["exclude_modules", "deduplicate"], "test_data", ["exclude_modules", "test_data", "deduplicate"]),
         (["strip", "pack_weights", "upx"], "quantize", ["strip", "quantize", "pack_weights", "upx"]),
         (["externalize", "upx"], "quantize", ["quantize", "externalize", "upx"]),
+        (["gpu_code"], "quantize", ["quantize", "gpu_code"]),
         (["strip"], "deduplicate", ["strip", "deduplicate"]),
         ([], "quantize", ["quantize"]),
     ],

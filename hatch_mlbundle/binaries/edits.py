@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TypeAlias, final
@@ -47,6 +47,30 @@ class Zero:
 Edit: TypeAlias = Move | Literal | Zero
 
 
+def clipped(edits: Sequence[Edit], start: int, end: int) -> Iterator[Edit]:
+    """Yield what a range of the edited file is made of: parts of the edits (sorted, disjoint), and what stays as moves to its own place."""
+    at = start
+    number = max(bisect_right(edits, start, key=lambda edit: edit.target) - 1, 0)
+    while at < end:
+        while number < len(edits) and edits[number].target + edits[number].size <= at:
+            number += 1
+        edit = edits[number] if number < len(edits) else None
+        if edit is None or at < edit.target:
+            stop = end if edit is None else min(end, edit.target)
+            yield Move(at, at, stop - at)
+        else:
+            stop = min(end, edit.target + edit.size)
+            yield _part(edit, at, stop)
+        at = stop
+
+
+def _part(edit: Edit, start: int, end: int) -> Edit:
+    skipped = start - edit.target
+    if isinstance(edit, Move):
+        return Move(start, edit.source + skipped, end - start)
+    return Literal(start, edit.data[skipped : skipped + end - start]) if isinstance(edit, Literal) else Zero(start, end - start)
+
+
 @final
 class EditedReader(RangeReader):
     """Reads a file as it is after some edits: none of them overlap, in any order; raises BinaryError where they do, or leave the file."""
@@ -68,6 +92,18 @@ class EditedReader(RangeReader):
     def zeroed(self) -> list[Range]:
         """The ranges that the edits zero."""
         return union((edit.target, edit.target + edit.size) for edit in self.edits if isinstance(edit, Zero))
+
+    def after_zeros(self, at: int, end: int) -> int:
+        """Return what a reader of any file does; bytes that an edit zeroes are not looked at."""
+        for number in range(max(bisect_right(self._starts, at) - 1, 0), len(self.edits)):
+            edit = self.edits[number]
+            if edit.target >= end:
+                break
+            if isinstance(edit, Zero) and at < edit.target + edit.size:
+                if (place := super().after_zeros(at, edit.target)) < edit.target:
+                    return place
+                at = min(end, edit.target + edit.size)
+        return super().after_zeros(at, end)
 
     def _read_some(self, offset: int, size: int) -> bytes:
         number = bisect_right(self._starts, offset) - 1

@@ -3,20 +3,39 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from operator import attrgetter
 from typing import Literal
 
+from hatch_mlbundle.errors import BinaryError
+
 MAGIC = b"\x7fELF"
 
 ET_REL, ET_EXEC, ET_DYN, ET_CORE = 1, 2, 3, 4
-PF_X, PF_W = 1, 2
-PT_LOAD, PT_DYNAMIC, PT_INTERP, PT_NOTE, PT_TLS = 1, 2, 3, 4, 7
-SHT_NULL, SHT_SYMTAB, SHT_STRTAB, SHT_RELA, SHT_NOTE, SHT_NOBITS, SHT_REL, SHT_DYNSYM = 0, 2, 3, 4, 7, 8, 9, 11
+PF_X, PF_W, PF_R = 1, 2, 4
+PT_LOAD, PT_DYNAMIC, PT_INTERP, PT_NOTE, PT_PHDR, PT_TLS = 1, 2, 3, 4, 6, 7
+SEGMENT_NAMES = {
+    PT_DYNAMIC: "DYNAMIC", PT_INTERP: "INTERP", PT_NOTE: "NOTE", PT_PHDR: "PHDR", PT_TLS: "TLS",
+    0x6474E550: "GNU_EH_FRAME", 0x6474E551: "GNU_STACK", 0x6474E552: "GNU_RELRO", 0x6474E553: "GNU_PROPERTY",
+}  # fmt: skip
+SHT_NULL, SHT_PROGBITS, SHT_SYMTAB, SHT_STRTAB, SHT_RELA, SHT_DYNAMIC, SHT_NOTE, SHT_NOBITS, SHT_REL, SHT_DYNSYM = (
+    0,
+    1,
+    2,
+    3,
+    4,
+    6,
+    7,
+    8,
+    9,
+    11,
+)
 SHT_GROUP, SHT_SYMTAB_SHNDX = 17, 18
 SHF_ALLOC = 0x2
 DT_NULL, DT_NEEDED, DT_STRTAB, DT_STRSZ, DT_SONAME, DT_RPATH, DT_RUNPATH = 0, 1, 5, 10, 14, 15, 29
+DT_TEXTREL, DT_FLAGS, DF_TEXTREL = 22, 30, 4
 DT_HASH, DT_SYMTAB, DT_INIT, DT_GNU_HASH, DT_FLAGS_1, DF_1_PIE = 4, 6, 12, 0x6FFFFEF5, 0x6FFFFFFB, 0x08000000
 STT_OBJECT, STT_GNU_IFUNC = 1, 10
 NT_GNU_BUILD_ID = 3
@@ -177,19 +196,19 @@ class Encoding:
         return Segment(kind, flags, offset, vaddr, paddr, filesz, memsz, align)
 
     def pack_header(self, header: Header) -> bytes:
-        """Return the header's bytes."""
-        return self.header.pack(*_HEADER_FIELDS(header))
+        """Return the header's bytes; raises BinaryError where a number is too large."""
+        return _pack(self.header, _HEADER_FIELDS(header))
 
     def pack_segment(self, segment: Segment) -> bytes:
-        """Return the program header's bytes."""
+        """Return the program header's bytes; raises BinaryError where a number is too large."""
         kind, flags, *rest, align = _SEGMENT_FIELDS(segment)
         if self.bits == 64:
-            return self.segment.pack(kind, flags, *rest, align)
-        return self.segment.pack(kind, *rest, flags, align)
+            return _pack(self.segment, (kind, flags, *rest, align))
+        return _pack(self.segment, (kind, *rest, flags, align))
 
     def pack_section(self, section: Section) -> bytes:
-        """Return the section header's bytes."""
-        return self.section.pack(*_SECTION_FIELDS(section)[:-1])
+        """Return the section header's bytes; raises BinaryError where a number is too large."""
+        return _pack(self.section, _SECTION_FIELDS(section)[:-1])
 
     def unpack_symbol(self, fields: tuple[int, ...], name: str) -> Symbol:
         """Return the symbol of unpacked fields."""
@@ -198,6 +217,13 @@ class Encoding:
         else:
             _, value, size, info, other, index = fields
         return Symbol(name, value, size, info, other, index != 0)
+
+
+def _pack(record: struct.Struct, values: Iterable[int | bytes]) -> bytes:
+    try:
+        return record.pack(*values)
+    except struct.error as error:
+        raise BinaryError("an offset or an address in its headers is larger than any real one") from error
 
 
 def number_sections(header: Header, first: Section, count: int, names_index: int) -> tuple[Header, Section]:

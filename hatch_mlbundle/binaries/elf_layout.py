@@ -1,6 +1,6 @@
 """Write an ELF file anew from parts of another: kept ranges -> new offsets -> rewritten tables.
 
-Nothing here knows what may go; `elf_strip` and `elf_debug` decide that.
+Nothing here knows what may go; `elf_strip`, `elf_holes` and `elf_debug` decide that.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ from pathlib import Path
 from hatch_mlbundle.errors import StorageError
 
 from . import elf_format as fmt
+from .edits import Edit, EditedReader, Literal, Move, clipped
 from .elf import Elf
 from .elf_format import Header, Section, Segment
+from .elf_holes import page_size, with_table
 from .ranges import Range
-from .reader import copy_range
+from .reader import Reader, copy_range
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,35 +93,52 @@ def anchors_of(segments: Iterable[Segment], sections: Iterable[Section]) -> list
     return anchors + [Anchor(part.offset, part.end, part.align) for part in sections if part.filesz and not part.is_loaded]
 
 
-def outline(elf: Elf, layout: Layout, segments: Sequence[Segment], sections: Sequence[Section], names_index: int) -> Outline:
-    """Return the file that keeps `layout` of an old one, under these headers, which still name old offsets."""
-    encoding = elf.encoding
-    moved_segments = [_moved_segment(segment, layout) for segment in segments]
-    first, *rest = sections
-    rest = [section if section.type == fmt.SHT_NULL else replace(section, offset=layout.moved(section.offset)) for section in rest]
-    header, first = fmt.number_sections(elf.header, first, len(sections), names_index)
-    table_at = -(-layout.end // 8) * 8
-    header = replace(header, shoff=table_at, phoff=layout.moved(header.phoff) if segments else header.phoff)
+def outline(
+    elf: Elf, layout: Layout, segments: Sequence[Segment], sections: Sequence[Section], names_index: int, *, moves_table: bool = False
+) -> Outline:
+    """Return the file that keeps `layout` of an old one, under these headers, which still name old offsets.
+
+    Program headers that have no place any more are written behind everything else, as a LOAD of their own.
+    """
+    encoding, end = elf.encoding, layout.end
+    segments = [_moved_segment(segment, layout) for segment in segments]
+    header = replace(elf.header, phoff=layout.moved(elf.header.phoff) if segments else elf.header.phoff)
+    if moves_table:
+        table_at = -(-end // page_size(elf)) * page_size(elf)
+        segments = with_table(elf, segments, table_at)
+        header = replace(header, phoff=table_at, phnum=len(segments))  # of the few that there are: PN_XNUM is far
+        end = table_at + len(segments) * encoding.segment.size
+    section_table = b""
+    if sections:
+        first, *rest = sections
+        rest = [section if section.type == fmt.SHT_NULL else replace(section, offset=layout.moved(section.offset)) for section in rest]
+        header, first = fmt.number_sections(header, first, len(sections), names_index)
+        section_table = b"".join(map(encoding.pack_section, [first, *rest]))
+        end = -(-end // 8) * 8
+    header = replace(header, shoff=end if sections else 0)
     return Outline(
-        size=table_at + len(sections) * encoding.section.size,
+        size=end + len(section_table),
         layout=layout,
-        segment_table=b"".join(map(encoding.pack_segment, moved_segments)),
-        section_table=b"".join(map(encoding.pack_section, [first, *rest])),
+        segment_table=b"".join(map(encoding.pack_segment, segments)),
+        section_table=section_table,
         header=header,
         header_bytes=encoding.pack_header(header),
     )
 
 
-def write_outline(source: Path, target: Path, outline: Outline) -> None:
-    """Write the new file with the old one's permissions; raises StorageError, and then leaves nothing behind."""
+def write_outline(source: Path, target: Path, outline: Outline, edits: Sequence[Edit] = ()) -> None:
+    """Write the new file, after these edits of the old one, with the old one's permissions.
+
+    Raises StorageError, and BinaryError where the edits are none of this file; then nothing is left behind.
+    """
     try:
-        with source.open("rb", buffering=0) as old, target.open("xb", buffering=0) as new:
+        with Reader(source) as old, target.open("xb", buffering=0) as new:
             try:
-                _write(old.fileno(), new.fileno(), outline)
+                _write(old.fd, new.fileno(), outline, EditedReader(old, edits).edits)
             except BaseException:
                 target.unlink(missing_ok=True)
                 raise
-            os.chmod(target, os.fstat(old.fileno()).st_mode & 0o7777)  # noqa: PTH101
+            os.chmod(target, os.fstat(old.fd).st_mode & 0o7777)  # noqa: PTH101
     except OSError as error:
         raise StorageError(f"{target}: cannot be written: {error.strerror or error}") from error
 
@@ -133,15 +152,21 @@ def _moved_segment(segment: Segment, layout: Layout) -> Segment:
     return replace(segment, offset=offset)
 
 
-def _write(source: int, target: int, outline: Outline) -> None:
+def _write(source: int, target: int, outline: Outline, edits: Sequence[Edit]) -> None:
     os.truncate(target, outline.size)
     for piece in outline.layout.pieces:
-        copy_range(source, target, piece.size, source_offset=piece.source, target_offset=piece.target)
-    for offset, data in (
-        (0, outline.header_bytes),
-        (outline.header.phoff, outline.segment_table),
-        (outline.header.shoff, outline.section_table),
-    ):
-        os.lseek(target, offset, os.SEEK_SET)
-        while data:
-            data = data[os.write(target, data) :]
+        moved = piece.target - piece.source
+        for part in clipped(edits, piece.source, piece.source + piece.size):
+            if isinstance(part, Move):
+                copy_range(source, target, part.size, source_offset=part.source, target_offset=part.target + moved)
+            elif isinstance(part, Literal):
+                _put(target, part.target + moved, part.data)
+    _put(target, 0, outline.header_bytes)
+    _put(target, outline.header.phoff, outline.segment_table)
+    _put(target, outline.header.shoff, outline.section_table)
+
+
+def _put(target: int, offset: int, data: bytes) -> None:
+    os.lseek(target, offset, os.SEEK_SET)
+    while data:
+        data = data[os.write(target, data) :]

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 from . import elf_format as fmt
 from .elf import Elf
 from .elf_format import Section
-from .elf_layout import Outline, anchors_of, arrange, outline, write_outline
-from .ranges import complement, difference
+from .elf_layout import Outline, write_outline
+from .elf_rewrite import rewritten
 
 Mode: TypeAlias = Literal["all", "debug"]
 """What goes: `all` is debug data, symbol tables and remarks; `debug` leaves the symbol tables."""
@@ -61,14 +60,7 @@ def plan_strip(elf: Elf, mode: Mode = "all") -> StripPlan | None:
     dropped = droppable(elf, mode)
     if not dropped or why_not(elf):
         return None
-    sections, names_index = _remaining(elf, dropped)
-    gone = [(elf.sections[index].offset, elf.sections[index].end) for index in dropped]
-    held = [(0, elf.encoding.header.size), elf.segment_table]
-    held += [(segment.offset, segment.end) for segment in elf.segments]
-    held += [(section.offset, section.end) for section in sections[1:]]
-    kept = complement(difference([*gone, elf.section_table], held), elf.size)
-    layout = arrange(kept, anchors_of(elf.segments, sections[1:]))
-    result = outline(elf, layout, elf.segments, sections, names_index)
+    result = rewritten(elf, dropped)
     if result.size >= elf.size:
         return None
     sizes = {what: sum(elf.sections[index].filesz for index in dropped if _sort(elf, index) == what) for what in _SORTS}
@@ -150,35 +142,3 @@ def _unused_strings(elf: Elf, dropped: set[int]) -> set[int]:
 
 def _is_plain_strings(sections: tuple[Section, ...], number: int) -> bool:
     return number < len(sections) and sections[number].type == fmt.SHT_STRTAB and not sections[number].is_loaded
-
-
-def _remaining(elf: Elf, dropped: Iterable[int]) -> tuple[list[Section], int]:
-    """Return the headers that stay, and the number of the one that holds the names.
-
-    Symbols, links and groups name sections by number, some of them in loaded bytes. So no section changes its number: a
-    dropped one before the last that stays leaves an empty header. Only the names, which the file header alone knows, move up.
-    """
-    sections = list(elf.sections)
-    for number in dropped:
-        sections[number] = _EMPTY
-    gone = frozenset(dropped)
-    sections = [_unlinked(section, gone) for section in sections]
-    names = sections[elf.names_index]
-    if elf.names_index == 0 or names.is_loaded or any(section.link == elf.names_index for section in sections[1:]):
-        return _without_tail(sections), elf.names_index
-    sections[elf.names_index] = _EMPTY
-    sections = [*_without_tail(sections), names]
-    return sections, len(sections) - 1
-
-
-_EMPTY = Section(0, fmt.SHT_NULL, 0, 0, 0, 0, 0, 0, 0, 0)
-
-
-def _unlinked(section: Section, gone: frozenset[int]) -> Section:
-    return replace(section, link=0) if section.link in gone else section
-
-
-def _without_tail(sections: list[Section]) -> list[Section]:
-    while len(sections) > 1 and sections[-1].type == fmt.SHT_NULL:
-        sections.pop()
-    return sections

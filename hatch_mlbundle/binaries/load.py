@@ -14,6 +14,7 @@ from enum import Enum
 from pathlib import Path
 from typing import final
 
+from hatch_mlbundle.errors import UnsoundResultError, without_path
 from hatch_mlbundle.identify import identify
 from hatch_mlbundle.model import Kind
 
@@ -94,6 +95,17 @@ class Loader:
         with self._lock:
             if server in self._all:
                 self._all.remove(server)
+
+
+def check_still_loads(loader: Loader, original: Path, result: Path) -> None:
+    """Load a rewritten library; raises UnsoundResultError where that does not go as well as it does with the original."""
+    after = loader.loads(result)
+    if after.status is LoadStatus.LOADS and not after.lazily:
+        return
+    before = loader.loads(original)
+    if before.status is LoadStatus.LOADS and (after.status, after.lazily) != (before.status, before.lazily):
+        detail = without_path(after.detail, result)
+        raise UnsoundResultError(f"it no longer loads, as the original does ({after.status.value}): {detail}")
 
 
 class _Server:

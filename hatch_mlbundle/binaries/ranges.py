@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from itertools import islice, takewhile
 from typing import TypeAlias
 
 Range: TypeAlias = tuple[int, int]
@@ -35,3 +37,10 @@ def difference(ranges: Iterable[Range], others: Iterable[Range]) -> list[Range]:
     ranges = union(ranges)
     size = ranges[-1][1] if ranges else 0
     return complement([*complement(ranges, size), *others], size)
+
+
+def within(ranges: Sequence[Range], start: int, end: int) -> list[Range]:
+    """Return what ranges (sorted, disjoint) cover of one range; quick where there are many."""
+    first = bisect_right(ranges, start, key=lambda pair: pair[1])
+    touched = takewhile(lambda pair: pair[0] < end, islice(ranges, first, None))
+    return [(max(low, start), min(high, end)) for low, high in touched] if start < end else []

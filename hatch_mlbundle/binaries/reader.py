@@ -34,12 +34,7 @@ class RangeReader(ABC):
             raise BinaryError(f"{self.path}: {what} of {size} bytes is larger than any real one")
         self._demand(offset, size, what)
         data = self._read_some(offset, size)
-        while len(data) < size:
-            more = self._read_some(offset + len(data), size - len(data))
-            if not more:
-                raise BinaryError(f"{self.path}: the file became shorter while it was read")
-            data += more
-        return data
+        return data if len(data) == size else b"".join(self._pieces(data, offset, size))
 
     def chunks(self, offset: int, size: int, what: str) -> Iterator[bytes]:
         """Yield `size` bytes at `offset` in pieces of exactly `CHUNK` bytes (the last one shorter); raises BinaryError."""
@@ -63,12 +58,22 @@ class RangeReader(ABC):
         step = 64
         while at < end:
             data = self.read(at, min(step, end - at), "padding")
-            rest = data.lstrip(b"\0")
-            if rest:
-                return at + len(data) - len(rest)
+            if data != _ZEROS[: len(data)]:
+                return at + len(data) - len(data.lstrip(b"\0"))
             at += len(data)
             step = min(16 * step, CHUNK)
         return end
+
+    def _pieces(self, data: bytes, offset: int, size: int) -> Iterator[bytes]:
+        """Yield what was read of a range, and the rest of it."""
+        end = offset + size
+        while data:
+            yield data
+            offset += len(data)
+            if offset == end:
+                return
+            data = self._read_some(offset, end - offset)
+        raise BinaryError(f"{self.path}: the file became shorter while it was read")
 
     def _demand(self, offset: int, size: int, what: str) -> None:
         if not self.holds(offset, size):

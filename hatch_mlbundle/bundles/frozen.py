@@ -18,6 +18,7 @@ from hatch_mlbundle.bundles.folder import FolderArtifact, check_replaceable, pla
 from hatch_mlbundle.bundles.frozen_owner import check_names
 from hatch_mlbundle.bundles.housing import why_not
 from hatch_mlbundle.bundles.loader import is_loadable, needs_loader, with_loader
+from hatch_mlbundle.bundles.machine_script import with_machine_script
 from hatch_mlbundle.bundles.missing_notice import REHEARSAL, LeftOut, Scripts, with_notice
 from hatch_mlbundle.bundles.model_script import is_descriptor, with_model_script
 from hatch_mlbundle.bundles.onefile import check_one_file
@@ -37,7 +38,7 @@ class FrozenArtifact:
 
     A module that an executable's archive holds is a file of its own; the executable is what is left. `cache` knows the modules
     of executables that were read before; executables that change are written into `scratch`, an empty folder, and checked there.
-    `tells` says that they are to say, when they run, what was left out.
+    `tells` says that they are to say, when they run, what was left out, and which machines they have no code for.
     """
 
     kind: ArtifactKind = "frozen"
@@ -196,7 +197,8 @@ class FrozenArtifact:
             return executable, ()
         executable, notice = with_notice(executable, left_out, bundle)
         executable, models = self._model_script(executable, bundle)
-        scripts = (*notice, *models)
+        executable, machine = with_machine_script(executable, bundle) if self._tells else (executable, ())
+        scripts = (*notice, *models, *machine)
         new = [path for path in bundle if is_loadable(path) and path not in self._scanned]
         if not new:
             return executable, scripts

@@ -9,6 +9,7 @@ from contextlib import closing
 from posixpath import basename, dirname
 
 from hatch_mlbundle.bundles.carchive import SCRIPT, content_of, find_carchive
+from hatch_mlbundle.bundles.machine_script import MACHINE_SCRIPT
 from hatch_mlbundle.bundles.missing_notice import NOTICE
 from hatch_mlbundle.bundles.shared_file import SharedFile
 from hatch_mlbundle.importpaths import PYZ, SCRIPTS
@@ -54,7 +55,8 @@ def _release_of(file: File) -> int | None:
 def scripts_in(file: File) -> Iterator[File]:
     """Yield the scripts in one executable, none where it is not frozen; raises ArtifactError where it is damaged.
 
-    The notice of what was left out (missing_notice.py) names much of which it uses nothing: it is not among them.
+    What tells of what was left out, or taken out (missing_notice.py, machine_script.py), names much of which it uses nothing: it is not
+    among them.
     """
     path = file.content.local_path()
     if path is None:
@@ -62,7 +64,7 @@ def scripts_in(file: File) -> Iterator[File]:
     with closing(SharedFile(path)) as shared:
         archive = find_carchive(shared)
         for entry in archive.entries if archive else ():
-            if entry.type == SCRIPT and entry.name != NOTICE:
+            if entry.type == SCRIPT and entry.name not in (NOTICE, MACHINE_SCRIPT):
                 code = b"".join(content_of(shared, entry, _LARGEST).chunks())
                 yield File(
                     path=f"{basename(file.path)}{PYZ}/{entry.name}.pyc",

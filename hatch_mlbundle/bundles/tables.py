@@ -20,6 +20,7 @@ from hatch_mlbundle.bundles.folder import plain_side
 from hatch_mlbundle.bundles.frozen_owner import check_names, frozen_owner
 from hatch_mlbundle.bundles.joined import examined
 from hatch_mlbundle.bundles.loader import LOADER, is_loadable, loader_source, modules_in, needs_loader
+from hatch_mlbundle.bundles.machine_script import MACHINE_SCRIPT, machine_script
 from hatch_mlbundle.bundles.member_names import name_fault
 from hatch_mlbundle.bundles.model_script import MODEL_SCRIPT, is_descriptor, model_script
 from hatch_mlbundle.bundles.script_code import compiled
@@ -72,11 +73,15 @@ class _Code:
 
 
 class TablesArtifact:
-    """The tables of one spec file, open as an artifact. `pool` hashes what they name."""
+    """The tables of one spec file, open as an artifact. `pool` hashes what they name.
+
+    `tells` says that the executables are to say, when they start, which machines they have no code for.
+    """
 
     kind: ArtifactKind = "frozen"
 
-    def __init__(self, tables: Sequence[Tables], pool: Executor) -> None:
+    def __init__(self, tables: Sequence[Tables], pool: Executor, *, tells: bool = True) -> None:
+        self._tells = tells
         self._tables = tables
         self._pool = pool
         self._scanned = Bundle()
@@ -140,7 +145,9 @@ class TablesArtifact:
             tables.run.insert(0, (Path(name).stem, str(target / name), "PYSOURCE"))
 
     def _loaders(self, bundle: Bundle, folder: Path) -> Iterator[tuple[Tables, str]]:
-        """Write what loads packed weights, where there are new ones, and what finds models outside: scripts for the tables."""
+        """Write what loads packed weights, where there are new ones, what finds models outside, and what tells of machines without code:
+        scripts for the tables.
+        """
         packed = [path for path in bundle if is_loadable(path)]
         new = [path for path in packed if path not in self._scanned]
         for tables in self._tables if new else ():
@@ -154,6 +161,9 @@ class TablesArtifact:
         for tables in self._tables if any(is_descriptor(path, "") for path in bundle) else ():
             source = model_script(modules_in(bundle, "", tables.name), compiled)
             yield tables, _write_script(source, f"{tables.name}.scripts/{MODEL_SCRIPT}.py", folder)
+        telling = machine_script(bundle, "", compiled) if self._tells else None
+        for tables in self._tables if telling else ():
+            yield tables, _write_script(str(telling), f"{tables.name}.scripts/{MACHINE_SCRIPT}.py", folder)
 
     def _change(self, bundle: Bundle, sources: Mapping[str, str]) -> None:
         known: set[str] = set()

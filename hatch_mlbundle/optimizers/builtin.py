@@ -13,6 +13,7 @@ from hatch_mlbundle.optimizers.deduplicate import Deduplicate
 from hatch_mlbundle.optimizers.exclude import Exclude
 from hatch_mlbundle.optimizers.exclude_modules import ExcludeModules
 from hatch_mlbundle.optimizers.externalize import Externalize
+from hatch_mlbundle.optimizers.gpu_code import GpuCode
 from hatch_mlbundle.optimizers.pack_weights import PackWeights
 from hatch_mlbundle.optimizers.prune_unused import PruneUnused
 from hatch_mlbundle.optimizers.python_sources import PythonSources
@@ -33,6 +34,7 @@ def mlbundle_register_optimizers() -> Iterable[type[Optimizer[Any]]]:
         ExcludeModules,
         PythonSources,
         Strip,
+        GpuCode,
         UnusedLibraries,
         PruneUnused,
         Deduplicate,

@@ -9,9 +9,10 @@ from typing import Literal
 
 from hatch_mlbundle.binaries.elf import Elf, read_elf
 from hatch_mlbundle.binaries.elf_check import check_same_program
+from hatch_mlbundle.binaries.elf_compact import is_compacted
 from hatch_mlbundle.binaries.elf_debug import why_no_debug_file, write_debug_file
 from hatch_mlbundle.binaries.elf_strip import Mode, droppable, plan_strip, why_not, write_stripped
-from hatch_mlbundle.binaries.load import Loader, LoadStatus
+from hatch_mlbundle.binaries.load import Loader, check_still_loads
 from hatch_mlbundle.binaries.macho import MH_OBJECT, check_same_macho, read_macho
 from hatch_mlbundle.binaries.macho_signature import Signature
 from hatch_mlbundle.binaries.pe import check_same_pe, read_pe
@@ -21,6 +22,7 @@ from hatch_mlbundle.binaries.upx_tool import is_packed
 from hatch_mlbundle.errors import BinaryError, UnsoundResultError, without_path
 from hatch_mlbundle.model import Bundle, Change, File, Finding, Keep, Kind, Rewrite
 from hatch_mlbundle.optimizer import EVERY_KIND, Context, Json, Optimizer, Options, Task, option
+from hatch_mlbundle.optimizers.compacted import COMPACTED, report_compacted
 from hatch_mlbundle.units import format_size
 
 _BLOCK = 4096
@@ -53,7 +55,7 @@ class Strip(Optimizer[StripOptions]):
     """Strips ELF, PE and Mach-O files; what is loaded stays byte for byte."""
 
     name = "strip"
-    version = "1"
+    version = "2"
     artifacts = EVERY_KIND
     options_type = StripOptions
 
@@ -77,12 +79,15 @@ class Strip(Optimizer[StripOptions]):
         natives = [file for file in bundle.of_kind(*_EXAMINERS) if context.selects(file.path)]
         facts = context.examine(self.name, natives, lambda file: self._examine(file, context))
         programs = self._foreign_programs(natives, facts, context)
+        compacted = self._compacted(natives, facts, context)
         for file in natives:
             fact = facts[file.path]
             if "broken" in fact:
                 context.report(Finding(code="MB201", path=file.path, message=f"{fact['broken']}; it stays as it is"))
             elif "keep" in fact:
                 yield Keep(path=file.path, reason=fact["keep"])
+            elif file.path in compacted:
+                yield Keep(path=file.path, reason=COMPACTED)
             elif "gone" in fact and programs.get(file.kind) is not None:
                 self._report_lost_debug_data(file, fact, context)
                 yield self._rewrite_of(file, fact, programs[file.kind] or "")
@@ -104,7 +109,7 @@ class Strip(Optimizer[StripOptions]):
         except UnsoundResultError as error:
             raise UnsoundResultError(without_path(error, task.source, task.target)) from error
         if self.options.load_check and context.artifact != "image":  # what this machine's C library loads proves nothing there
-            self._check_load(task)
+            check_still_loads(self._loader, task.source, task.target)
 
     def _examine(self, file: File, context: Context) -> Json:
         """Return what a strip of the file would take out: bytes by what they are under `gone`, or why it stays."""
@@ -132,6 +137,14 @@ class Strip(Optimizer[StripOptions]):
                 context.report(Finding(code="MB202", message=f"{many}; install llvm (llvm-strip)"))
         return programs
 
+    def _compacted(self, files: list[File], facts: Mapping[str, Json], context: Context) -> frozenset[str]:
+        """Return the libraries that the program that `tool` names would break, which is reported."""
+        if self.options.tool == "builtin":
+            return frozenset()
+        paths = [file.path for file in files if facts[file.path].get("compacted")]
+        report_compacted(paths, elf_program(self.options.tool).name, context)
+        return frozenset(paths)
+
     def _report_lost_debug_data(self, file: File, fact: Json, context: Context) -> None:
         if self.options.debug_files and fact.get("no_debug_file"):
             context.report(Finding(code="MB203", path=file.path, message=f"no debug file is written: {fact['no_debug_file']}"))
@@ -151,16 +164,6 @@ class Strip(Optimizer[StripOptions]):
         if self.options.debug_files and why_no_debug_file(elf) is None:
             write_debug_file(task.source, elf, task.companions)
 
-    def _check_load(self, task: Task) -> None:
-        """Load the result; only where that does not go well does it matter how the original does."""
-        after = self._loader.loads(task.target)
-        if after.status is LoadStatus.LOADS and not after.lazily:
-            return
-        before = self._loader.loads(task.source)
-        if before.status is LoadStatus.LOADS and (after.status, after.lazily) != (before.status, before.lazily):
-            detail = without_path(after.detail, task.target)
-            raise UnsoundResultError(f"it no longer loads, as the original does ({after.status.value}): {detail}")
-
 
 def _examine_elf(reader: Reader, mode: Mode) -> Json:
     if is_packed(reader):  # UPX took everything out, and headers of what it unpacks lead nowhere
@@ -174,7 +177,7 @@ def _examine_elf(reader: Reader, mode: Mode) -> Json:
         return {}
     gone = {"debug data": plan.debug, "symbol table": plan.symbols, "compiler versions": plan.remarks}
     gone["headers and padding"] = max(0, plan.saves - sum(gone.values()))
-    return {"gone": gone, "saves": plan.saves, "no_debug_file": _no_debug_file(elf, plan.debug)}
+    return {"gone": gone, "saves": plan.saves, "no_debug_file": _no_debug_file(elf, plan.debug), "compacted": is_compacted(elf)}
 
 
 def _no_debug_file(elf: Elf, debug: int) -> str | None:

@@ -9,6 +9,7 @@ from functools import partial
 from typing import ClassVar, Literal
 
 from hatch_mlbundle.binaries.elf import read_elf
+from hatch_mlbundle.binaries.elf_compact import is_compacted
 from hatch_mlbundle.binaries.linking import is_executable
 from hatch_mlbundle.binaries.load import Loaded, Loader, LoadStatus
 from hatch_mlbundle.binaries.reader import Reader
@@ -17,6 +18,7 @@ from hatch_mlbundle.binaries.upx_tool import copied_data, find_upx, is_packed, p
 from hatch_mlbundle.errors import BinaryError, KeptError, ProgramError, UnsoundResultError
 from hatch_mlbundle.model import Bundle, Change, File, Finding, Keep, Kind, Rewrite
 from hatch_mlbundle.optimizer import Context, Json, Optimizer, Options, Risk, Task, option
+from hatch_mlbundle.optimizers.compacted import COMPACTED, report_compacted
 from hatch_mlbundle.schema import Size
 
 _PROVES_NOTHING = {
@@ -41,7 +43,7 @@ class Upx(Optimizer[UpxOptions]):
     """Packs ELF libraries and programs with UPX. Costs memory and time at each start, and gains little in a compressed download."""
 
     name = "upx"
-    version = "1"
+    version = "2"
     risk: ClassVar[Risk] = "high"
     options_type = UpxOptions
 
@@ -61,6 +63,7 @@ class Upx(Optimizer[UpxOptions]):
         copied = tuple(sorted({name for names in found.values() for name in names}))
         large = [file for file in natives if file.size >= self.options.min_size and context.selects(file.path)]
         facts = context.examine(f"{self.name}: {copied}", large, partial(_examine, context=context, copied=copied))
+        report_compacted([file.path for file in large if facts[file.path] == COMPACTED], "UPX", context)
         for file in large:
             reason = facts[file.path]
             if file.kind is Kind.FROZEN:
@@ -114,7 +117,10 @@ def _examine_copied(file: File, *, context: Context) -> Json:
 def _examine(file: File, *, context: Context, copied: tuple[str, ...]) -> Json:
     try:
         with Reader(context.local(file)) as reader:
-            return "UPX packed it already" if is_packed(reader) else why_not(reader, read_elf(reader), copied)
+            if is_packed(reader):
+                return "UPX packed it already"
+            elf = read_elf(reader)
+            return COMPACTED if is_compacted(elf) else why_not(reader, elf, copied)
     except BinaryError:
         return "its headers cannot be believed"
 

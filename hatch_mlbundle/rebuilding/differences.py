@@ -22,7 +22,7 @@ from .members import Member, Source, gzip_header, members_of, ungzipped
 _WHOLE = 1 << 26
 """Bytes of a file that is read as a whole to tell how it differs; of a larger one the place alone is told."""
 _DEEPEST = 3
-_FOLLOWS = ("/RECORD", "/mlbundle.json", SUFFIX, ".sha256", "/PKG-INFO", "/SOURCES.txt")
+_FOLLOWS = ("/RECORD", "/mlbundle.json", "/mlbundle-machine.json", SUFFIX, ".sha256", "/PKG-INFO", "/SOURCES.txt")
 """Ends of names of files that tell of others, and so differ where those do."""
 _CAUSES = {"mode": causes.PERMISSIONS, "time": causes.TIME, "owner": causes.OWNER}
 

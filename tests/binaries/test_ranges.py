@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hatch_mlbundle.binaries.ranges import Range, complement, difference, union
+from hatch_mlbundle.binaries.ranges import Range, complement, difference, union, within
 
 SIZE = 40
 some_ranges = st.lists(st.tuples(st.integers(0, SIZE), st.integers(0, SIZE)), max_size=6)
@@ -25,4 +25,7 @@ def test_they_are_what_sets_of_bytes_would_be(first: list[Range], second: list[R
     assert covered(union(first)) == covered(first)
     assert covered(complement(first, SIZE)) == set(range(SIZE)) - covered(first)
     assert covered(difference(first, second)) == covered(first) - covered(second)
-    assert all(map(is_canonical, (union(first), complement(first, SIZE), difference(first, second))))
+    parts = [within(union(first), start, end) for start, end in second]
+    assert list(map(covered, parts)) == [covered(first) & covered([pair]) for pair in second]
+    results = (union(first), complement(first, SIZE), difference(first, second), *parts)
+    assert all(map(is_canonical, results))

@@ -1,7 +1,8 @@
-"""NVIDIA's own wheels from the registry: what is told of their GPU code is what NVIDIA's cuobjdump lists. No GPU is needed."""
+"""NVIDIA's own wheels from the registry: what is told and kept of their GPU code is what NVIDIA's cuobjdump finds. No GPU is needed."""
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import platform
@@ -11,6 +12,7 @@ import sys
 import tarfile
 import zipfile
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,7 @@ from hatch_mlbundle.contents.binaries import ElfInspector
 from hatch_mlbundle.contents.totals import totals
 from hatch_mlbundle.manifest import Manifest
 from tests.elfsmith import readelf
+from tests.fatbinsmith import decoded, entries_of, pruned_copy
 from tests.imagesmith import oci_layout
 from tests.projects import environment
 from tests.test_real_wheels import download
@@ -55,15 +58,29 @@ def listed(program: Path, library: Path, kind: str) -> Counter[str]:
     return Counter(re.findall(r"\.(sm_\d+a?)f?\.(?:cubin|ptx)\b", text))
 
 
-@pytest.mark.parametrize("requirement", LIBRARIES)
-def test_architectures_are_those_that_cuobjdump_lists(tmp_path: Path, cuobjdump: Path, requirement: str) -> None:
-    wheel = download(requirement, tmp_path)
+@pytest.fixture(scope="module", params=LIBRARIES)
+def wheel(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return download(request.param, tmp_path_factory.mktemp("wheel"))
+
+
+def library_of(folder: Path) -> Path:
+    (library,) = (path for path in folder.rglob("*.so*") if ".nv_fatbin" in readelf(path, "-S"))
+    return library
+
+
+def as_listed(names: Mapping[str, int], kind: str) -> Counter[str]:
+    """Return the number of entries of a kind as `listed` has them, from our names."""
+    if kind == "elf":
+        return Counter({name.rstrip("f"): count for name, count in names.items() if name.startswith("sm_")})
+    return Counter({name.replace("compute", "sm").removesuffix(" (PTX)"): count for name, count in names.items() if name.endswith("(PTX)")})
+
+
+def test_architectures_are_those_that_cuobjdump_lists(tmp_path: Path, cuobjdump: Path, wheel: Path) -> None:
     manifest = analyzed(wheel)
-    (library,) = (path for path in unpacked(wheel, tmp_path / "x").rglob("*.so*") if ".nv_fatbin" in readelf(path, "-S"))
+    library = library_of(unpacked(wheel, tmp_path / "x"))
     (gpu,) = (each for each in ElfInspector().inspect(library) if each.view == "gpu")
     names = Counter(each.name for each in gpu.extents if each.name[0] != "(")
-    cubins = Counter({name.rstrip("f"): count for name, count in names.items() if name.startswith("sm_")})
-    ptx = Counter({name.replace("compute", "sm").removesuffix(" (PTX)"): count for name, count in names.items() if name.endswith("(PTX)")})
+    cubins, ptx = as_listed(names, "elf"), as_listed(names, "ptx")
     assert sum(cubins.values()) > 50
     assert cubins == listed(cuobjdump, library, "elf")
     assert ptx == listed(cuobjdump, library, "ptx")
@@ -80,10 +97,37 @@ def test_architectures_are_those_that_cuobjdump_lists(tmp_path: Path, cuobjdump:
         (row.path, row.view): row.parts for row in image.contents
     }
     (component,) = (row for row in image.components if row.installed > 10**6)
-    name, _, version = requirement.partition("==")
-    assert (component.kind, component.name, component.version) == ("cuda", name, version)
+    name, version = wheel.name.split("-")[:2]
+    assert (component.kind, component.name, component.version) == ("cuda", name.replace("_", "-"), version)
     assert "GPU code for compute_" in component.detail
     assert "sm_90" in component.detail
+
+
+def test_what_is_left_of_a_pruned_library_is_what_was_to_be_kept(tmp_path: Path, cuobjdump: Path, wheel: Path) -> None:
+    library, pruned = library_of(unpacked(wheel, tmp_path / "x")), tmp_path / "pruned.so"
+    pruning = pruned_copy(library, pruned, "8.0 12.1", "newest")
+    kept = {name: share.entries for name, share in pruning.kept.items()}
+    assert listed(cuobjdump, pruned, "elf") == as_listed(kept, "elf")
+    assert listed(cuobjdump, pruned, "ptx") == as_listed(kept, "ptx")
+    assert as_listed(kept, "elf")["sm_80"] > 9
+    assert sum(as_listed(kept, "ptx").values()) > 8
+    assert extracted(cuobjdump, pruned, tmp_path / "after") == extracted(cuobjdump, library, tmp_path / "before")
+
+    before, after = entries_of(library), entries_of(pruned)
+    assert len(before) == len(after)
+    assert all(set(found) <= set(whole) for whole, found in zip(before, after, strict=True))
+    for name, entry in (each for found in after for each in found):
+        code = decoded(entry)
+        assert code.startswith(b"\x7fELF") if name.startswith("sm_") else b".target sm_" in code
+
+
+def extracted(program: Path, library: Path, folder: Path) -> list[str]:
+    """Return digests of all cubins for one architecture."""
+    folder.mkdir()
+    subprocess.run([program, "--extract-elf", "sm_80.cubin", library], cwd=folder, check=True, capture_output=True)
+    digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()]
+    assert len(digests) > 9
+    return sorted(digests)
 
 
 def tar_of(folder: Path) -> bytes:

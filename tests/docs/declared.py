@@ -23,6 +23,11 @@ MISSING_MODULE = (
     "ModuleNotFoundError: No module named 'app.lazy': mlbundle's step 'prune_unused' left it out; "
     'add "app.lazy" to `keep` in [tool.mlbundle.prune_unused], or trace a run that needs it (mlbundle trace)'
 )
+CPU_LINE = "mlbundle: this program needs a CPU of level x86-64-v3, and this one lacks avx2, fma; get a bundle for any x86-64"
+GPU_LINE = (
+    "mlbundle: this bundle lacks code for GPU 0 (Tesla T4, 7.5): it was made for compute capability 8.0 and 9.0"
+    " (torch/lib/libtorch_cuda.so and 1 more); get one for 7.5, or choose another GPU with CUDA_VISIBLE_DEVICES"
+)
 
 FOLLOWED: dict[str, str] = {
     "examples/plugin-template/README.md": "tests/test_example_plugin_template.py::test_a_copy_is_renamed_checked_and_used",
@@ -46,6 +51,7 @@ RUN_ELSEWHERE: dict[str, str] = {
     r"MLBUNDLE_COMMAND=\w+ dist/frozen-onnx/": "tests/bundles/test_model_script.py::test_a_frozen_application_finds_its_model",
     r"dist/frozen-minilm/frozen-minilm ": f"{FROZEN}::test_minilm",
     r"dist/frozen-onnx/frozen-onnx ": f"{FROZEN}::test_onnx",
+    r"python -m hatch_mlbundle\.runtime machine": "tests/runtime/test_machine_telling.py::test_a_program_asks_by_one_call_or_the_command",
     # installs or builds
     r"pip install \. build$": READER,
     r"pip install -r tests/requirements\.txt": CI,
@@ -113,6 +119,8 @@ OUTPUTS: dict[tuple[str, str], str] = {
     ("docs/analyzing.md", "could save 169 MB  strip  213 files"): "tests/test_suggestions.py::test_the_terminal_shows_what_to_write",
     ("docs/budgets.md", "mlbundle: budget: installed is 612 MB, 12.3 MB over the 600 MB allowed (torch +14.2 MB, numpy +1.10 MB)"): BREACH,
     ("docs/exploring.md", "frozen-minilm"): "$ mlbundle explore dist/frozen-minilm --repeat 1 -- '{bundle}/frozen-minilm'",
+    ("docs/machine-statement.md", CPU_LINE): "tests/bundles/test_machine_script.py::test_it_ends_where_there_is_no_code_for_the_cpu",
+    ("docs/machine-statement.md", GPU_LINE): "tests/runtime/test_machine_telling.py::test_the_documentation_shows_the_line_as_it_is",
     ("docs/images.md", "layer  installed   hidden   stored  made by"): "$ mlbundle analyze app.tar",
     ("docs/images.md", "installed           compressed           component"): "$ mlbundle analyze app.tar",
     ("docs/images.md", "unpacked  compressed           what could be done"): "$ mlbundle analyze app.tar",

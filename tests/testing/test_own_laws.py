@@ -18,6 +18,7 @@ from hatch_mlbundle.testing.law import Case, case_of
 from hatch_mlbundle.testing.laws import check_elsewhere, check_here
 from tests.bundledmodels import below, safetensors_file, transformers_files
 from tests.elfsmith import WIDE, compile_elf, need
+from tests.gpusmith import gpu_library
 from tests.models.safesmith import weights, write_tensors
 from tests.models.torchsmith import save, tensor
 from tests.optimizers.test_exclude_modules import APP, IPYTHON, frozen
@@ -39,6 +40,13 @@ def compiled(folder: Path) -> Made:
     """Return a library with symbols and debug data."""
     need("gcc")
     return {"pkg/libx.so": compile_elf(folder / "libx.so", "-g").read_bytes()}, {}
+
+
+def for_five_gpus(folder: Path) -> Made:
+    """Return a library with code for five sorts of GPUs, and one that is NVIDIA's."""
+    need("gcc")
+    library = gpu_library(folder / "lib.so").read_bytes()
+    return {"pkg/libnccl.so.2": library, "nvidia/libcublas.so.12": library}, {"targets": ["8.0"]}
 
 
 def packable(folder: Path) -> Made:
@@ -94,6 +102,7 @@ MAKERS: dict[str, Callable[[Path], Made]] = {
     "exclude_modules": lambda _: (frozen({**APP, **NOTEBOOKS}), {"sets": ["notebooks"]}),
     "python_sources": lambda _: (frozen(both("pkg/__init__.py", "pkg/a.py")), {}),
     "strip": compiled,
+    "gpu_code": for_five_gpus,
     "unused_libraries": unneeded,
     "prune_unused": profiled,
     "deduplicate": lambda _: ({"pkg/a/x.bin": bytes(9000), "pkg/b/y.bin": bytes(9000), "pkg/b/z.txt": "z"}, {}),
@@ -132,6 +141,6 @@ def test_the_laws(name: str, law: str, made: Callable[[str], Case]) -> None:
 
 
 def test_the_same_comes_of_it_in_other_processes(made: Callable[[str], Case]) -> None:
-    missing = {"gcc": ("strip", "unused_libraries", "upx"), "upx": ("upx",)}
+    missing = {"gcc": ("strip", "gpu_code", "unused_libraries", "upx"), "upx": ("upx",)}
     left_out = {name for program, names in missing.items() if shutil.which(program) is None for name in names}
     check_elsewhere([made(name) for name in MAKERS if name not in left_out])

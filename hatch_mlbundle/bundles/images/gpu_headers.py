@@ -1,13 +1,14 @@
 """Find GPU code in a file that streams by: the headers of fat binaries and offload bundles, wherever they lie.
 
-The formats are those of contents/fatbin.py and contents/offload_bundle.py, which read what is held here when all bytes were given.
+The formats are those of binaries/fatbin.py and contents/offload_bundle.py, which read what is held here when all bytes were given.
 """
 
 from __future__ import annotations
 
 import struct
 
-from hatch_mlbundle.contents import fatbin, offload_bundle
+from hatch_mlbundle.binaries import fatbin
+from hatch_mlbundle.contents import offload_bundle
 
 from .held_ranges import HeldRanges
 

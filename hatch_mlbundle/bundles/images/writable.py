@@ -107,6 +107,11 @@ class WritableImage:
         state = self._scanned
         return path in state.free if path in state.bundle else self._scope.contains(path)
 
+    def is_of_base(self, path: str) -> bool:
+        """Say whether a file lies in a layer of the base image, which stays as it is."""
+        leaf = self._scanned.layered.visible.get(path)
+        return leaf is not None and leaf.layer <= self._scanned.layered.base
+
     def refuses(self, change: Change) -> str | None:
         """Return why an image cannot have a change, or None."""
         if isinstance(change, Keep) or basename(change.path) == FILE_NAME:  # what tells of models that left may lie anywhere

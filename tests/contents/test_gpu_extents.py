@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hatch_mlbundle.contents import fatbin as fatbin_module
+from hatch_mlbundle.binaries import fatbin as fatbin_module
 from hatch_mlbundle.contents.binaries import ElfInspector
 from tests.contents.inspecting import parts_of
 from tests.elfsmith import Code, Part, build_elf, fatbin, need, offload_bundle

@@ -1,0 +1,126 @@
+"""The GPUs that CUDA would see, from NVIDIA's management library (NVML API reference), which is part of the driver.
+
+Asking CUDA itself would break processes that are forked later. Which GPUs are visible, and in which order they are counted, is decided as
+in the CUDA C++ Programming Guide, "CUDA Environment Variables".
+"""
+
+from __future__ import annotations
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from typing import Any
+
+    Capability = tuple[int, int]
+
+_LIBRARY = "nvml.dll" if os.name == "nt" else "libnvidia-ml.so.1"
+_TEXT = 96
+"""Bytes of a GPU's name or UUID (nvml.h, `NVML_DEVICE_NAME_V2_BUFFER_SIZE`, `NVML_DEVICE_UUID_V2_BUFFER_SIZE`)."""
+_MOST = 1024
+"""GPUs that no machine has."""
+
+
+class Gpu:
+    """A GPU: its number as NVIDIA's tools count, name, UUID (`GPU-...`) and compute capability (major, minor)."""
+
+    def __init__(self, number: int, name: str, uuid: str, capability: Capability) -> None:
+        self.number = number
+        self.name = name
+        self.uuid = uuid
+        self.capability = capability
+
+
+class Visible:
+    """GPUs that CUDA would see: all of `gpus`, or, where it is not `sure` which, at least one of them."""
+
+    def __init__(self, gpus: Sequence[Gpu], *, sure: bool = True) -> None:
+        self.gpus = gpus
+        self.sure = sure
+
+
+def visible_gpus() -> Visible:
+    """Return the GPUs that CUDA would see, none where there is no driver."""
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if chosen is not None and not chosen.strip():
+        return Visible(())
+    nvml = _nvml()
+    if nvml is None or nvml.nvmlInit_v2() != 0:
+        return Visible(())
+    try:
+        gpus = list(_gpus(nvml))
+        return Visible(gpus) if chosen is None else among(gpus, chosen, lambda uuid: _parent(nvml, uuid))
+    finally:
+        nvml.nvmlShutdown()
+
+
+def among(gpus: Sequence[Gpu], chosen: str, parent_of: Callable[[str], str]) -> Visible:
+    """Return what CUDA_VISIBLE_DEVICES chooses: numbers, UUIDs or their beginnings, up to the first that is none.
+
+    `parent_of` returns the UUID of the GPU that an instance of (MIG) is part of, empty where there is none.
+    """
+    found: dict[str, Gpu] = {}
+    numbers = False
+    for token in (each.strip() for each in chosen.split(",")):
+        digits = token[: len(token) - len(token.lstrip("0123456789"))]
+        if digits:
+            numbers = True
+            fitting = gpus[int(digits) : int(digits) + 1] if len(digits) < len(str(_MOST)) else ()
+        else:
+            uuid = parent_of(token) if token.startswith("MIG-") else token
+            fitting = [gpu for gpu in gpus if uuid.startswith("GPU-") and gpu.uuid.startswith(uuid)]
+        if len(fitting) != 1:
+            break
+        found[fitting[0].uuid] = fitting[0]
+    alike = len({gpu.capability for gpu in gpus}) == 1
+    if found and numbers and len(found) < len(gpus) and not alike and os.environ.get("CUDA_DEVICE_ORDER") != "PCI_BUS_ID":
+        return Visible(gpus, sure=False)  # CUDA counts the fastest first
+    return Visible(list(found.values()))
+
+
+def _nvml() -> Any:
+    try:
+        from ctypes import CDLL
+
+        return CDLL(_LIBRARY)
+    except (ImportError, OSError):
+        return None
+
+
+def _gpus(nvml: Any) -> Iterator[Gpu]:
+    """Yield the GPUs that this process may use; the driver counts them by their place on the bus, as its tools do."""
+    from ctypes import byref, c_int, c_uint, c_void_p
+
+    count = c_uint()
+    if nvml.nvmlDeviceGetCount_v2(byref(count)) != 0:
+        return
+    for number in range(min(count.value, _MOST)):
+        device, major, minor = c_void_p(), c_int(), c_int()
+        if nvml.nvmlDeviceGetHandleByIndex_v2(c_uint(number), byref(device)) != 0:
+            continue
+        if nvml.nvmlDeviceGetCudaComputeCapability(device, byref(major), byref(minor)) != 0:
+            continue
+        name, uuid = (_text(function, device) for function in (nvml.nvmlDeviceGetName, nvml.nvmlDeviceGetUUID))
+        yield Gpu(number, name or "unknown", uuid or f"number {number}", (major.value, minor.value))
+
+
+def _parent(nvml: Any, instance: str) -> str:
+    """Return the UUID of the GPU that an instance is part of, which older drivers have in its own: `MIG-GPU-.../1/0`."""
+    from ctypes import byref, c_void_p
+
+    if instance.startswith("MIG-GPU-"):
+        return instance[4:].partition("/")[0]
+    part, whole = c_void_p(), c_void_p()
+    if nvml.nvmlDeviceGetHandleByUUID(instance.encode(errors="replace"), byref(part)) != 0:
+        return ""
+    if nvml.nvmlDeviceGetDeviceHandleFromMigDeviceHandle(part, byref(whole)) != 0:
+        return ""
+    return _text(nvml.nvmlDeviceGetUUID, whole)
+
+
+def _text(function: Any, device: object) -> str:
+    from ctypes import c_uint, create_string_buffer
+
+    text = create_string_buffer(_TEXT)
+    return "" if function(device, text, c_uint(_TEXT)) != 0 else text.value.decode(errors="replace")

@@ -1,0 +1,130 @@
+"""`mlbundle-machine.json`: which machines libraries have no code for (docs/machine-statement.md), read as far as telling of it needs."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+
+from ..json_table import Table
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .telling import Capability, Claim, Library, Span
+
+FILE_NAME = "mlbundle-machine.json"
+IMAGE_FOLDER = "usr/share/mlbundle"
+"""Where it is in the root of a container image; paths are relative to that root then."""
+GPU_STEP, CPU_STEP = "gpu_code", "cpu_code"
+"""The optimizers that take code out."""
+FORMAT = "mlbundle-machine"
+FORMAT_VERSION = "1.0"
+"""Major and minor: a new minor adds keys, a new major changes what there is."""
+
+_NAMES = re.compile(r"mlbundle-machine(?:-\d{1,4})?\.json")
+_KNOWN = re.compile("1[.][0-9]{1,9}")
+_CAPABILITY = re.compile(r"(\d{1,4})\.(\d{1,4})", re.ASCII)
+LARGEST = 1 << 24
+"""Bytes of a statement that nothing has."""
+
+
+def is_statement(path: str) -> bool:
+    """Say whether a path, with `/`, is that of a statement: `mlbundle-machine-2.json` beside one that could not be changed is one, too."""
+    return "mlbundle-machine" in path and _NAMES.fullmatch(path.rpartition("/")[2]) is not None
+
+
+def numbered(number: int) -> str:
+    """Return the name of another statement in the same folder."""
+    return f"mlbundle-machine-{number}.json"
+
+
+def base_of(path: str) -> str:
+    """Return the folder that the paths in a statement are relative to: its own, but the one above a dist-info, and an image's root."""
+    folder, _, _ = path.rpartition("/")
+    if f"/{folder}".endswith(f"/{IMAGE_FOLDER}"):
+        return folder[: -len(IMAGE_FOLDER)].rstrip("/")
+    return folder.rpartition("/")[0] if folder.endswith(".dist-info") else folder
+
+
+def claims(folders: Iterable[str | os.PathLike[str]] = ()) -> Iterator[Claim]:
+    """Yield what is said in these folders and below; without any, where a program finds its libraries. What cannot be read is left out."""
+    for path in statement_paths(folders):
+        try:
+            yield read_claim(path)
+        except (OSError, ValueError):
+            continue
+
+
+def statement_paths(folders: Iterable[str | os.PathLike[str]] = ()) -> Iterator[str]:
+    """Yield the paths of all statements that `claims` reads, each once."""
+    places = [os.fspath(folder) for folder in folders]
+    found = (path for place in places for path in _below(place)) if places else (path for place in _places() for path in _in(place))
+    return iter(dict.fromkeys(found))
+
+
+def read_claim(path: str) -> Claim:
+    """Return what a statement says; raises OSError, and ValueError where it cannot be right."""
+    with open(path, "rb") as stream:
+        data = stream.read(LARGEST + 1)
+    place = os.path.abspath(path).replace(os.sep, "/")
+    return base_of(place) or "/", parse(data, path)
+
+
+def parse(data: bytes, where: str) -> list[Library]:
+    """Return what a statement's text says of libraries; raises ValueError where it cannot be right, or is larger than any is."""
+    import json
+
+    try:
+        table = Table(json.loads(data if len(data) <= LARGEST else b""))
+        if table.get("format", str) != FORMAT:
+            raise table.fault("format", f"is not {FORMAT!r}")
+        if not _KNOWN.fullmatch(version := table.get("format_version", str)):
+            raise table.fault("format_version", f"is {version!r}, this release reads {FORMAT_VERSION}: install a newer hatch-mlbundle")
+        return [_library(each) for each in table.tables("libraries")]
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{where}: says nothing of machines that can be read ({error}); get the bundle anew") from error
+
+
+def _library(table: Table) -> Library:
+    gpu, cpu = table.table("gpu"), table.table("cpu")
+    targets = [_capability(gpu, "targets", each) for each in gpu.lines("targets")] if gpu else []
+    lost = [_span(each) for each in gpu.tables("lost")] if gpu else []
+    return table.path("path"), table.get("size", int), targets, lost, cpu.line("level") if cpu else ""
+
+
+def _span(table: Table) -> Span:
+    below = table.line("below")
+    return _capability(table, "first", table.line("first")), _capability(table, "below", below) if below else None
+
+
+def _capability(table: Table, key: str, text: str) -> Capability:
+    match = _CAPABILITY.fullmatch(text)
+    if match is None:
+        raise table.fault(key, f"has {text!r}, which is no compute capability")
+    return int(match[1]), int(match[2])
+
+
+def _places() -> Iterator[str]:
+    """Yield the folders in which the running program's statements lie, or in a dist-info of them."""
+    frozen = getattr(sys, "_MEIPASS", None)
+    yield from (str(frozen),) if frozen else ()
+    yield from (entry for entry in sys.path if entry)
+    yield f"/{IMAGE_FOLDER}"
+
+
+def _in(place: str) -> list[str]:
+    """Return the paths of the statements in a folder, and in the dist-infos there."""
+    folders = [place, *(os.path.join(place, name) for name in _names(place) if name.endswith(".dist-info"))]
+    return [os.path.join(folder, name) for folder in folders for name in _names(folder) if is_statement(name)]
+
+
+def _names(folder: str) -> Sequence[str]:
+    try:
+        return sorted(os.listdir(folder))
+    except OSError:
+        return ()
+
+
+def _below(place: str) -> list[str]:
+    return sorted(os.path.join(folder, name) for folder, _, names in os.walk(place) for name in names if is_statement(name))
