@@ -14,13 +14,13 @@ from our_plugins import our_optimizers
 
 from hatch_mlbundle import cli
 from hatch_mlbundle.accuracy_settings import AccuracySettings
+from hatch_mlbundle.binaries.gpu_licences import LICENCES
 from hatch_mlbundle.budget_settings import BudgetOverride, BudgetRule, BudgetSettings
 from hatch_mlbundle.config import DEFAULT_OPTIMIZERS, CacheSettings, Limits, PackingSettings, Settings
 from hatch_mlbundle.freezing.options import FrozenOptions
 from hatch_mlbundle.image_settings import ImageSettings
 from hatch_mlbundle.optimizer import Options
 from hatch_mlbundle.optimizers.external_options import ExternalModel
-from hatch_mlbundle.optimizers.gpu_licences import LICENCES
 from hatch_mlbundle.plugins import OURS
 from hatch_mlbundle.reference import OptionEntry, optimizer_entry, option_entries
 from hatch_mlbundle.verify_settings import VerifyCommand, VerifySettings

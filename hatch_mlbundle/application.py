@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import platform
 import shutil
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -24,19 +22,19 @@ from .bundles.frozen import FrozenArtifact
 from .bundles.missing_notice import LeftOut, one_line
 from .bundles.onefile import OneFileArtifact
 from .bundles.tables import Tables
-from .canonical import digest, sha256_of_file
-from .config import Config, decisive_settings, options_to_dict, selected
+from .config import Config, decisive_settings, selected
+from .contents.removable_rows import removable_of
 from .contents.rows import contents_of
 from .epoch import stated_epoch
 from .errors import ArtifactError, FindingsError
 from .finished import Finished, recall, remember
+from .finished_key import finished_key, wheel_digest
 from .job import Job, remedy_of
-from .manifest import FORMAT_VERSION, CompanionRow, Manifest, PackedRow
+from .manifest import CompanionRow, Manifest, PackedRow
 from .model import CHUNK, Bundle, Finding, Kind
 from .models.left_models import told_names
 from .models_beside import ModelsBeside, models_that_left, replacing_models
 from .pipeline import Outcome, Planned, plan, run
-from .provenance.record import FORMAT_VERSION as RECORD_VERSION
 from .provenance.record import Author
 from .runtime.machine.statements import CPU_STEP, GPU_STEP, is_statement, statement_paths
 from .session import Session, open_session, writable_image
@@ -75,8 +73,8 @@ def optimize(job: Job, path: Path, output: Path | None = None, findings: Sequenc
     """
     target = output or path
     cache = job.cache()
-    sha256 = _wheel_digest(path) if cache and job.lasting and not job.config.settings.verify.commands else None
-    key = _finished_key(job, sha256, path, target, findings) if sha256 else None
+    sha256 = wheel_digest(path) if cache and job.lasting and not job.config.settings.verify.commands else None
+    key = finished_key(job, sha256, path, target, findings) if sha256 else None
     finished = recall(cache, key) if cache and key else None
     if finished and _install(job, finished, path, target):
         return Result(manifest=finished.manifest)
@@ -137,30 +135,6 @@ def analyze(job: Job, path: Path, trials: Trials | None = None) -> Manifest:
             return manifest
         suggestions, findings = suggest(trials, before, session.artifact.kind, session.services)
         return replace(manifest, suggestions=suggestions, findings=(*manifest.findings, *selected(job.config.settings, findings)))
-
-
-def _wheel_digest(path: Path) -> str | None:
-    """Return a wheel's SHA-256, None for what is no wheel or cannot be read: others say so better."""
-    readable = path.suffix == ".whl" and os.access(path, os.R_OK) and path.is_file()
-    return sha256_of_file(path) if readable else None
-
-
-def _finished_key(job: Job, sha256: str, wheel: Path, target: Path, findings: Sequence[Finding]) -> str:
-    """Return the key of everything that decides a wheel and its manifest."""
-    settings = job.config.settings
-    steps = [[stage.identity, options_to_dict(stage.optimizer.options)] for stage in job.stages]
-    baseline = job.baseline.sha256 if job.baseline else None
-    decisive = [decisive_settings(job.config), options_to_dict(settings.limits), list(job.config.idle), baseline]
-    surroundings = [
-        [__version__, FORMAT_VERSION, RECORD_VERSION],
-        [each.identity for each in job.inspecting],
-        sys.platform,
-        platform.machine(),
-        [asdict(tool) for tool in job.tools],
-        os.environ.get("SOURCE_DATE_EPOCH"),
-    ]
-    told = [asdict(finding) for finding in (*findings, *job.findings)]
-    return digest(["finished", sha256, wheel.name, target.name, steps, decisive, surroundings, told])
 
 
 def _install(job: Job, finished: Finished, path: Path, target: Path) -> bool:
@@ -384,6 +358,9 @@ def _manifest(
     files = ledger.files()
     steps = ledger.steps(files)
     contents, faults = contents_of(after.bundle, job.inspecting, session.services) if _gives_bytes(session, after) else (after.contents, ())
+    removable = after.removable
+    if _gives_bytes(session, after):
+        removable = removable_of(after.bundle, contents, job.wanted, session.services)
     return Manifest(
         generator=f"hatch-mlbundle {__version__}",
         artifact=ledger.artifact(name, session.artifact.kind),
@@ -400,4 +377,5 @@ def _manifest(
         layers=after.layers,
         components=after.components,
         advice=after.advice,
+        removable=removable,
     )

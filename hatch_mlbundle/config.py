@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from .accuracy_settings import AccuracySettings, accuracy_faults
@@ -114,11 +114,15 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """A configuration that can be carried out: `steps` are the enabled optimizers in order; `idle` are set up but not listed."""
+    """A configuration that can be carried out: `steps` are the enabled optimizers in order; `idle` are set up but not listed.
+
+    `options` are those of every optimizer that there is, whether it runs or not.
+    """
 
     settings: Settings
     steps: tuple[Step, ...]
     idle: tuple[str, ...] = ()
+    options: Mapping[str, Options] = field(default_factory=dict)
 
     @property
     def workers(self) -> int:
@@ -165,7 +169,7 @@ def read_config(
         raise ConfigurationError(faults)
     steps = tuple(Step(name=name, options=options[name]) for name in settings.optimizers if options[name].enabled)
     idle = tuple(name for name in known if name in merged and name not in settings.optimizers)
-    return Config(settings=settings, steps=steps, idle=idle)
+    return Config(settings=settings, steps=steps, idle=idle, options=options)
 
 
 def read_settings(table: object, *, overlay: Mapping[str, object] | None = None, overlay_path: str = TABLE) -> Settings | None:

@@ -111,7 +111,7 @@ def reading_job(options: argparse.Namespace, artifact: Path) -> Iterator[Job]:
     registry = load_registry()
     config = config_of(options, registry, places_for(artifact))
     settings = replace(config.settings, archive=(), budget=BudgetSettings())
-    with _prepared(options, registry, Config(settings=settings, steps=())) as job:
+    with _prepared(options, registry, Config(settings=settings, steps=(), options=config.options)) as job:
         yield job
 
 

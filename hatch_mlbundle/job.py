@@ -11,17 +11,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .accuracy.evaluator import Evaluator
+from .binaries.library_pruning import Wanted
 from .budget_baseline import Baseline, read_baseline
 from .bundles.archives.pack import archive_libraries
 from .bundles.compressor import LIBDEFLATE
 from .cache import Cache, default_folder
 from .config import TABLE, Config, Step, options_to_dict
+from .contents.removable import EACH
 from .contents.rows import Inspecting
 from .errors import ConfigurationError, DistrustError, MlbundleError, StrangeError
 from .guard import OURS, Caution, error_line
 from .manifest import ToolRow
 from .model import Finding
 from .optimizer import ArtifactKind, Json, Optimizer, Options
+from .optimizers.gpu_code import GpuCode, GpuCodeOptions, wanted_of
 from .pipeline import Stage
 from .plugins import Registered, Registry
 from .progress import Progress, Silence
@@ -43,7 +46,8 @@ class Job:
 
     `project` is the folder that relative paths of the configuration start from; `inquiry` is what is asked of changed models, None
     where nothing is; `inspecting` is what tells what files are made of; `baseline` is what growth is counted from, None where there
-    is none; `findings` are of plugins that cannot be used, and what they should have brought was left out.
+    is none; `wanted` is the GPU code that is wanted, for what is told of libraries; `findings` are of plugins that cannot be used, and
+    what they should have brought was left out.
     """
 
     config: Config
@@ -54,6 +58,7 @@ class Job:
     inquiry: Inquiry | None = None
     inspecting: tuple[Inspecting, ...] = ()
     baseline: Baseline | None = None
+    wanted: Wanted = EACH
     findings: tuple[Finding, ...] = ()
 
     def stages_for(self, kind: ArtifactKind) -> list[Stage]:
@@ -103,6 +108,7 @@ def prepare(config: Config, registry: Registry, *, project: Path | None = None, 
         inquiry=inquiry,
         inspecting=registry.inspectors,
         baseline=_baseline(config, project),
+        wanted=_wanted(config),
         findings=tuple(findings),
     )
 
@@ -203,6 +209,12 @@ def _inquiry(config: Config, registry: Registry, project: Path, findings: list[F
 def _baseline(config: Config, project: Path) -> Baseline | None:
     budget = config.settings.budget
     return read_baseline(project / budget.baseline) if budget.enabled and budget.baseline else None
+
+
+def _wanted(config: Config) -> Wanted:
+    """Return the GPU code that is to stay, as `gpu_code` is set up, whether it runs or not; raises ConfigurationError."""
+    options = config.options.get(GpuCode.name)
+    return wanted_of(options) if isinstance(options, GpuCodeOptions) and options.targets else EACH
 
 
 def _evaluators(registry: Registry, findings: list[Finding]) -> Iterator[tuple[str, Evaluator]]:

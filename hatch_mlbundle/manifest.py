@@ -17,9 +17,10 @@ from .errors import ManifestError
 from .json_rows import document_text, line, rows
 from .model import Finding
 from .printable import printable
+from .removable import RemovableRow
 
 FORMAT = "mlbundle-manifest"
-FORMAT_VERSION = "1.4"
+FORMAT_VERSION = "1.5"
 """Major and minor: a new minor adds keys, a new major changes what there is."""
 
 SUFFIX = ".mlbundle.json"
@@ -286,6 +287,7 @@ class Manifest:
     layers: tuple[LayerRow, ...] = ()
     components: tuple[ComponentRow, ...] = ()
     advice: tuple[AdviceRow, ...] = ()
+    removable: tuple[RemovableRow, ...] = ()
 
     @property
     def compresses(self) -> bool:
@@ -356,7 +358,7 @@ def _plain(value: Any) -> Any:
 
 
 def _text(key: str, value: Any) -> str:
-    if key in ("files", "details", "contents", "layers", "components"):
+    if key in ("files", "details", "contents", "layers", "components", "removable"):
         write = _detail_text if key == "details" else line
         return rows(write(_plain(row)) for row in value)
     return json.dumps(_plain(value), indent=2, ensure_ascii=False).replace("\n", "\n  ")

@@ -162,7 +162,7 @@ class _Opening:
             raise ArtifactError(str(self.path), "does not exist")
         from .bundles.images.artifact import open_image  # see writable_image
 
-        image = open_image(self.path, self.pool, self._limits)
+        image = open_image(self.path, self.pool, self._limits, self.job.wanted)
         if image:
             return self._writable(image) if self.contents else image
         return self._folder() if self.path.is_dir() else self._one_file()

@@ -8,6 +8,7 @@ from .model import Finding
 from .pipeline import Stage
 
 _CHANGE_MODELS = frozenset(("onnx_quantize", "onnx_slim", "pack_weights", "prune_weights", "quantize", "torch_files", "torch_to_onnx"))
+_COMPACT = frozenset(("cpu_code", "gpu_code"))
 
 
 def late_steps(stages: Sequence[Stage]) -> Iterator[Finding]:
@@ -15,7 +16,8 @@ def late_steps(stages: Sequence[Stage]) -> Iterator[Finding]:
     libraries by other means than our own and comes behind the one that compacts them.
     """
     yield from _behind(stages, "externalize", _changes_models, "MB905", "where the models that leave are gone already")
-    yield from _behind(stages, "gpu_code", _rewrites_libraries, "MB431", "and leaves the libraries alone that are compacted there")
+    compacting = next((stage.name for stage in stages if stage.name in _COMPACT), "")
+    yield from _behind(stages, compacting, _rewrites_libraries, "MB431", "and leaves the libraries alone that are compacted there")
 
 
 def _behind(stages: Sequence[Stage], first: str, is_late: Callable[[Stage], bool], code: str, why: str) -> Iterator[Finding]:

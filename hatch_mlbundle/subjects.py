@@ -129,7 +129,8 @@ def _saved(manifest: Manifest, artifact: Path) -> Manifest:
         message = f"{place.name} beside it tells of other bytes: the artifact was changed or built anew since"
         return _noted(manifest, Finding(code="MB812", message=message))
     findings = (*saved.findings, *manifest.findings)
-    return replace(saved, contents=saved.contents or manifest.contents, suggestions=manifest.suggestions, findings=findings)
+    saved = replace(saved, contents=saved.contents or manifest.contents, removable=manifest.removable)  # for the targets of now
+    return replace(saved, suggestions=manifest.suggestions, findings=findings)
 
 
 def _measured(manifest: Manifest, artifact: Path) -> Subject:

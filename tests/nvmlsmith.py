@@ -44,11 +44,13 @@ int nvmlDeviceGetHandleByIndex_v2(unsigned index, void **device) {
 }
 int nvmlDeviceGetName(void *device, char *text, unsigned size) { snprintf(text, size, "%s", ((struct gpu *)device)->name); return 0; }
 int nvmlDeviceGetUUID(void *device, char *text, unsigned size) { snprintf(text, size, "%s", ((struct gpu *)device)->uuid); return 0; }
+#ifndef OLD
 int nvmlDeviceGetCudaComputeCapability(void *device, int *major, int *minor) {
   *major = ((struct gpu *)device)->major;
   *minor = ((struct gpu *)device)->minor;
   return 0;
 }
+#endif
 /* MIG-n is an instance of the GPU n. */
 int nvmlDeviceGetHandleByUUID(const char *uuid, void **device) {
   int index = -1;
@@ -63,12 +65,12 @@ int nvmlDeviceGetDeviceHandleFromMigDeviceHandle(void *instance, void **device) 
 """
 
 
-def fake_driver(folder: Path) -> Path:
-    """Make the library in a folder, which is returned: LD_LIBRARY_PATH is to name it."""
+def fake_driver(folder: Path, *flags: str) -> Path:
+    """Make the library in a folder, which is returned: LD_LIBRARY_PATH is to name it. With `-DOLD` it lacks a function."""
     compiler = shutil.which("gcc")
     if compiler is None:
         pytest.skip("there is no gcc")
     source = folder / "nvml.c"
     source.write_text(_SOURCE)
-    subprocess.run([compiler, "-shared", "-fPIC", "-O1", source, "-o", folder / "libnvidia-ml.so.1"], check=True)
+    subprocess.run([compiler, *flags, "-shared", "-fPIC", "-O1", source, "-o", folder / "libnvidia-ml.so.1"], check=True)
     return folder

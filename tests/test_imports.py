@@ -18,8 +18,8 @@ CORE = """
     contents.totals crash decode entrypoints epoch errors filegroups finished frozenmodules globs guard hookspecs identify
     image_settings importpaths importtime json_rows keeprules late libraries librarynames links manifest marshalled_code matching model
     model_store modulesets.* named_digests opcodes optimizer pairing printable profile profilematch programs progress pysource reference
-    releases schema standard_output storage testfiles told_models toml_lines units unmarshal unmarshal_server usage verify_settings
-    writewatch
+    releases removable schema standard_output storage testfiles told_models toml_lines units unmarshal unmarshal_server usage
+    verify_settings writewatch
 """
 LAYERS = [
     ["runtime.*"],
@@ -27,17 +27,17 @@ LAYERS = [
     [
         *("accuracy.judge", "accuracy.metrics", "accuracy.outputs", "accuracy.running", "accuracy.samples", "accuracy.search"),
         *("accuracy.stage", "accuracy.worker", "binaries.*", "bundles.*", "contents.binaries", "contents.builtin", "contents.fatbin"),
-        *("contents.gguf", "contents.models", "contents.offload_bundle"),
+        *("contents.gguf", "contents.models", "contents.offload_bundle", "contents.removable"),
         *("freezing.*", "models.*", "tracing.*", "trials.*"),
     ],
     [
-        *("accounting", "apart", "applied", "claims", "contents.rows", "drafts", "examine", "judging", "models_beside", "objections"),
-        *("pipeline", "provenance.*", "rewriting", "sandbox", "step_order", "workspace"),
+        *("accounting", "apart", "applied", "claims", "contents.removable_rows", "contents.rows", "drafts", "examine", "judging"),
+        *("models_beside", "objections", "pipeline", "provenance.*", "rewriting", "sandbox", "step_order", "workspace"),
     ],
     ["rebuilding.*", "verification.*"],
     ["optimizers.*", "reports.*"],
     ["plugin_checks", "plugin_offer", "plugins"],
-    ["application", "beside", "built_reports", "budgeting", "explore", "job", "proof", "session", "suggestions"],
+    ["application", "beside", "built_reports", "budgeting", "explore", "finished_key", "job", "proof", "session", "suggestions"],
     ["adapters.*"],
     [
         *("__main__", "*_command", "ci.*", "cli", "command_options", "commands", "hooks", "initial.*", "invocation", "model_commands"),
@@ -61,6 +61,7 @@ HOSTS = {
     "pytest": ["pytest_plugin"],
     "tomlkit": ["initial.toml_file"],
     "shtab": ["completion_command"],
+    "iced_x86": ["binaries.x86_64_code"],
     "backports": ["bundles.archives.zstd_stream"],
 }
 """Libraries that only these modules may import."""

@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ from hatch_mlbundle.manifest import (
 )
 from hatch_mlbundle.model import Finding
 from hatch_mlbundle.plugins import load_registry
+from hatch_mlbundle.removable import GpuCodeRow, KeepingRow, RemovableRow, StripRow
 
 HASH = "0" * 64
 SCHEMA = json.loads(resources.files("hatch_mlbundle").joinpath("schemas/manifest-1.json").read_text(encoding="utf-8"))
@@ -121,8 +123,16 @@ MANIFEST = Manifest(
             edits=(EditRow(where="Dockerfile", text="RUN --mount=type=cache,target=/root/.cache/pip pip install x"),),
         ),
     ),
+    removable=(
+        RemovableRow(
+            path="new",
+            strip=StripRow(symbols=5, debug=9, remarks=1, saves=16),
+            gpu=GpuCodeRow(licence="MIT", keeping=(KeepingRow(targets=("8.0", "9.0"), serves=True, drops=90, saves=80, with_strip=97),)),
+        ),
+        RemovableRow(path="newer", strip=None, gpu=GpuCodeRow(licence="", keeping=(), refusal="an executable")),
+    ),
 )
-ADDED = {"packed", "details", "contents", "suggestions", "budget", "layers", "components", "advice"}
+ADDED = {"packed", "details", "contents", "suggestions", "budget", "layers", "components", "advice", "removable"}
 """Keys that the first version, 1.0, did not have: a manifest may lack them."""
 ADDED_TO_ROWS = {"model", "repeated_installed", "repeated_compressed"}
 """Keys that rows of an older minor version may lack."""
@@ -344,6 +354,13 @@ def test_a_manifest_of_version_1_3_is_read_and_valid() -> None:
     assert jsonschema.Draft202012Validator(SCHEMA).is_valid(document)
     read = Manifest.from_json(json.dumps(document))
     assert (read.components, read.advice, read.layers[0].repeated_installed) == ((), (), 0)
+
+
+def test_a_manifest_of_version_1_4_is_read_and_valid() -> None:
+    document = json.loads(MANIFEST.to_json()) | {"format_version": "1.4"}
+    del document["removable"]
+    assert jsonschema.Draft202012Validator(SCHEMA).is_valid(document)
+    assert Manifest.from_json(json.dumps(document)) == replace(MANIFEST, removable=())
 
 
 def test_real_manifests_are_valid(tmp_path: Path) -> None:

@@ -149,7 +149,8 @@ def _pooling(make: Inputs) -> Cases:
 
 def _activations(make: Inputs) -> Cases:
     for name, dtype in product(ACTIVATIONS, REAL):
-        yield f"{name} {short(dtype)}", lambda n=name, t=dtype: _normed(make, t, getattr(functional, n))
+        half = {"dim": 1} if name == "glu" else {}  # of an even number
+        yield f"{name} {short(dtype)}", lambda n=name, t=dtype, h=half: _normed(make, t, lambda x: getattr(functional, n)(x, **h))
     yield "prelu", lambda: _normed(make, torch.float32, lambda x: functional.prelu(x, make.positive(16)))
 
 

@@ -6,6 +6,7 @@ python sweep.py [--device cpu] [--only TEXT] [--first N]
 from __future__ import annotations
 
 import argparse
+import ctypes
 import hashlib
 import json
 import os
@@ -64,8 +65,8 @@ def _tensors(result: Any) -> Iterator[torch.Tensor]:
 
 
 def _bytes(tensor: torch.Tensor) -> bytes:
-    local = tensor.resolve_conj().resolve_neg().to_dense().cpu().contiguous().flatten()
-    return bytes(local.view(torch.uint8).untyped_storage()) if local.numel() else b""
+    local = tensor.resolve_conj().resolve_neg().to_dense().cpu().contiguous()
+    return ctypes.string_at(local.data_ptr(), local.nbytes) if local.numel() else b""  # numpy need not be there
 
 
 def _strays(home: str) -> Iterator[str]:

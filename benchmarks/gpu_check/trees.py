@@ -25,8 +25,8 @@ def link_installation(site: Path, target: Path) -> int:
             continue
         for entry in distribution.files or ():
             source, place = site / entry, target / entry
-            if ".." in entry.parts or entry.suffix == ".pyc" or not source.is_file():
-                continue
+            if ".." in entry.parts or entry.suffix == ".pyc" or not source.is_file() or place.exists():
+                continue  # place.exists(): several distributions have the same nvidia/__init__.py
             size += source.stat().st_size
             place.parent.mkdir(parents=True, exist_ok=True)
             _link(source, place)

@@ -5,7 +5,7 @@ Layout after the System V ABI (gabi), chapters "Object Files" and "Dynamic Linki
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -64,19 +64,27 @@ class Elf:
 
 def read_elf(reader: RangeReader) -> Elf:
     """Return the file's headers; raises BinaryError where they cannot be believed."""
-    elf = read_tables(reader)
-    dynamic = _read_dynamic(reader, elf.encoding, elf.segments)
-    end = max(end for _, end in known_ranges(elf))
-    rest = reader.size - end
+    elf = read_layout(reader)
+    dynamic = _read_names(reader, elf, (fmt.DT_SONAME, fmt.DT_RPATH, fmt.DT_RUNPATH))
     return replace(
         elf,
-        payload=0 if reader.is_zero(end, rest) else rest,
-        needed=tuple(dynamic.get(fmt.DT_NEEDED, ())),
         soname=_only(dynamic, fmt.DT_SONAME),
         rpath=_only(dynamic, fmt.DT_RPATH),
         runpath=_only(dynamic, fmt.DT_RUNPATH),
         build_id=_read_build_id(reader, elf.encoding, elf.segments),
     )
+
+
+def read_layout(reader: RangeReader) -> Elf:
+    """Return what `read_elf` does of header, segments, sections, payload and needed libraries: what decides what may be taken out.
+
+    Raises BinaryError.
+    """
+    elf = read_tables(reader)
+    end = max(end for _, end in known_ranges(elf))
+    rest = reader.size - end
+    needed = _read_names(reader, elf, (fmt.DT_NEEDED,)).get(fmt.DT_NEEDED, ())
+    return replace(elf, payload=0 if reader.is_zero(end, rest) else rest, needed=tuple(needed))
 
 
 def read_tables(reader: RangeReader) -> Elf:
@@ -215,22 +223,27 @@ def _string(table: bytes, offset: int) -> str:
     return table[offset : end if end >= 0 else offset + _MAX_NAME].decode("utf-8", "surrogateescape")
 
 
-def _read_dynamic(reader: RangeReader, encoding: Encoding, segments: tuple[Segment, ...]) -> dict[int, list[str]]:
-    """Return the strings of the dynamic section, by tag."""
+def name_ranges(
+    reader: RangeReader, encoding: Encoding, segments: tuple[Segment, ...], tags: Collection[int]
+) -> Iterator[tuple[int, Range]]:
+    """Yield the tag of each name in the dynamic section, of these tags, and the bytes that it is read from; raises BinaryError."""
     entries = list(_dynamic_entries(reader, encoding, segments))
     values = dict(entries)
-    wanted = [(tag, value) for tag, value in entries if tag in (fmt.DT_NEEDED, fmt.DT_SONAME, fmt.DT_RPATH, fmt.DT_RUNPATH)]
-    found: dict[int, list[str]] = {}
-    if not wanted:
-        return found
+    wanted = [(tag, value) for tag, value in entries if tag in tags]
     table, size = _file_offset(segments, values.get(fmt.DT_STRTAB, 0)), values.get(fmt.DT_STRSZ, 0)
-    if table is None:
-        raise BinaryError(f"{reader.path}: the dynamic section's names are in no segment")
     for tag, value in wanted:
+        if table is None:
+            raise BinaryError(f"{reader.path}: the dynamic section's names are in no segment")
         if value >= size:
             raise BinaryError(f"{reader.path}: the dynamic section names a string outside its table")
-        text = reader.read(table + value, min(_MAX_NAME, size - value), "dynamic section's names")
-        found.setdefault(tag, []).append(_string(text, 0))
+        yield tag, (table + value, table + min(value + _MAX_NAME, size))
+
+
+def _read_names(reader: RangeReader, elf: Elf, tags: Collection[int]) -> dict[int, list[str]]:
+    """Return the strings of the dynamic section, by tag."""
+    found: dict[int, list[str]] = {}
+    for tag, (start, end) in name_ranges(reader, elf.encoding, elf.segments, tags):
+        found.setdefault(tag, []).append(_string(reader.read(start, end - start, "dynamic section's names"), 0))
     return found
 
 

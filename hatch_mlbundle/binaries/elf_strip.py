@@ -28,6 +28,8 @@ HOST_MACHINES = frozenset({2, 3, 8, 20, 21, 22, 40, 43, 62, 183, 243, 258})
 Code for GPUs and signal processors comes as ELF files too, but there the symbol table is what their loaders go by.
 """
 
+_BLOCK = 4096
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StripPlan:
@@ -65,6 +67,11 @@ def plan_strip(elf: Elf, mode: Mode = "all") -> StripPlan | None:
         return None
     sizes = {what: sum(elf.sections[index].filesz for index in dropped if _sort(elf, index) == what) for what in _SORTS}
     return StripPlan(**sizes, saves=elf.size - result.size, outline=result)
+
+
+def is_worth_it(saves: int, size: int) -> bool:
+    """Say whether it is worth it to write a file of `size` bytes anew for what that saves: a block of a file system, or a hundredth."""
+    return saves >= _BLOCK or 100 * saves >= size
 
 
 def write_stripped(source: Path, target: Path, plan: StripPlan) -> None:

@@ -23,10 +23,10 @@ from .reader import RangeReader
 
 MOST_RELOCATIONS = 1 << 24
 """Relocations that are read of a file; the largest real libraries have under a million."""
+WRAPPER = struct.Struct("<IIQQ")
+WRAPPER_MAGIC = 0x466243B1
 
 _WRAPPERS = ".nvFatBinSegment"
-_WRAPPER = struct.Struct("<IIQQ")
-_WRAPPER_MAGIC = 0x466243B1
 _RELOCATION = struct.Struct("<QQQ")
 """`Elf64_Rela`: place, symbol and type, addend."""
 _AT_ONCE = 1 << 15
@@ -89,9 +89,9 @@ def _pointers(reader: RangeReader, elf: Elf, span: Range) -> Iterator[int]:
 
 
 def _wrapped(reader: RangeReader, section: Section) -> Iterator[int]:
-    size = section.filesz // _WRAPPER.size * _WRAPPER.size
-    for magic, _, container, others in _WRAPPER.iter_unpack(reader.read(section.offset, size, "wrappers of fat binaries")):
-        if magic == _WRAPPER_MAGIC:
+    size = section.filesz // WRAPPER.size * WRAPPER.size
+    for magic, _, container, others in WRAPPER.iter_unpack(reader.read(section.offset, size, "wrappers of fat binaries")):
+        if magic == WRAPPER_MAGIC:
             yield from (container, others)
 
 

@@ -63,7 +63,7 @@ def plan_pruning(reader: Reader, elf: Elf, wanted: Wanted) -> LibraryPruning | N
     chosen = list(choose(containers, wanted.targets, wanted.ptx))
     return LibraryPruning(
         pruning=pruning,
-        served=frozenset(target for target in wanted.targets if _serves(chosen, target)),
+        served=frozenset(target for target in wanted.targets if serves(chosen, target)),
         lost=_lost(chosen),
         compaction=plan_compaction(reader, elf, dead) if dead else None,
     )
@@ -102,7 +102,7 @@ def _digests(reader: Reader, container: Container, kept: frozenset[int] | None =
     return [reader.digest(entry.offset, entry.size, "GPU code") for entry in entries]
 
 
-def _serves(chosen: Iterable[_Chosen], target: Target) -> bool:
+def serves(chosen: Iterable[_Chosen], target: Target) -> bool:
     """Say whether any entry that stays may be of use on the target: one that is not understood may."""
     staying = (container.entries[number] for container, kept in chosen if not container.is_pinned for number in kept)
     return any(not entry.is_understood or ((is_cubin(entry) or is_ptx(entry)) and is_usable(entry, target)) for entry in staying)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from itertools import islice, takewhile
+from itertools import islice, pairwise, takewhile
 from typing import TypeAlias
 
 Range: TypeAlias = tuple[int, int]
@@ -12,8 +12,11 @@ Range: TypeAlias = tuple[int, int]
 
 def union(ranges: Iterable[Range]) -> list[Range]:
     """Return the bytes that any of the ranges covers."""
+    ordered = [pair for pair in ranges if pair[0] < pair[1]]
+    if all(one[1] < other[0] for one, other in pairwise(ordered)):
+        return ordered
     merged: list[Range] = []
-    for start, end in sorted(pair for pair in ranges if pair[0] < pair[1]):
+    for start, end in sorted(ordered):
         if merged and start <= merged[-1][1]:
             merged[-1] = (merged[-1][0], max(merged[-1][1], end))
         else:

@@ -18,7 +18,7 @@ from . import elf_format as fmt
 from .elf import Elf, dynamic_symbols, dynamic_values
 from .elf_strip import unknown_sections
 from .linking import is_executable
-from .reader import Reader
+from .reader import RangeReader, Reader
 
 INSTALL = "apt-get install upx-ucl, in Debian 12 from the suite bookworm-backports; or https://upx.github.io"
 
@@ -35,7 +35,7 @@ def find_upx() -> Program:
     return find_program("upx", wanted_by='the optimizer "upx"', install=INSTALL)
 
 
-def is_packed(reader: Reader) -> bool:
+def is_packed(reader: RangeReader) -> bool:
     """Say whether UPX packed this ELF file: its headers then speak of bytes that are no longer there."""
     return reader.size > _TRAILER and reader.read(reader.size - _TRAILER, 4, "UPX's header") == b"UPX!"
 

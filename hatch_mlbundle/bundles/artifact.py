@@ -12,6 +12,7 @@ from hatch_mlbundle.bundles.compressor import Compressor
 from hatch_mlbundle.manifest import AdviceRow, ComponentRow, ContentsRow, LayerRow, PackedRow
 from hatch_mlbundle.model import Bundle, Change, Finding
 from hatch_mlbundle.optimizer import ArtifactKind
+from hatch_mlbundle.removable import RemovableRow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +33,7 @@ class Account:
 class Side:
     """An artifact before or after: its files, where its bytes are, and of an image what was found in reading it.
 
-    That is its layers, findings, what its files are made of, its components, and what could be done about it.
+    That is its layers, findings, what its files are made of and could lose, its components, and what could be done about it.
     """
 
     bundle: Bundle
@@ -40,6 +41,7 @@ class Side:
     layers: tuple[LayerRow, ...] = ()
     findings: tuple[Finding, ...] = ()
     contents: tuple[ContentsRow, ...] = ()
+    removable: tuple[RemovableRow, ...] = ()
     components: tuple[ComponentRow, ...] = ()
     advice: tuple[AdviceRow, ...] = ()
 

@@ -9,6 +9,7 @@ from hatch_mlbundle.contents.builtin import INSPECTORS
 from hatch_mlbundle.contents.inspector import Inspector
 from hatch_mlbundle.hookspecs import hookimpl
 from hatch_mlbundle.optimizer import Optimizer
+from hatch_mlbundle.optimizers.cpu_code import CpuCode
 from hatch_mlbundle.optimizers.deduplicate import Deduplicate
 from hatch_mlbundle.optimizers.exclude import Exclude
 from hatch_mlbundle.optimizers.exclude_modules import ExcludeModules
@@ -33,6 +34,7 @@ def mlbundle_register_optimizers() -> Iterable[type[Optimizer[Any]]]:
         Exclude,
         ExcludeModules,
         PythonSources,
+        CpuCode,
         Strip,
         GpuCode,
         UnusedLibraries,

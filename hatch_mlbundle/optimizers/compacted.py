@@ -15,5 +15,5 @@ def report_compacted(paths: Sequence[str], program: str, context: Context) -> No
     """Report once that a program is not let at such libraries, if there are any."""
     if paths:
         more = f", like {len(paths) - 1} more" if len(paths) > 1 else ""
-        message = f"left alone{more}: loaded ranges were taken out (gpu_code), and what {program} makes of that does not load"
+        message = f"left alone{more}: loaded ranges were taken out (cpu_code, gpu_code), and what {program} makes of that does not load"
         context.report(Finding(code="MB436", path=paths[0], message=message))

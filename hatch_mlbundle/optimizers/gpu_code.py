@@ -10,8 +10,10 @@ from typing import ClassVar
 from hatch_mlbundle.binaries.elf import read_elf, read_tables
 from hatch_mlbundle.binaries.elf_check import check_same_program
 from hatch_mlbundle.binaries.elf_compact import why_not_compact
+from hatch_mlbundle.binaries.elf_strip import is_worth_it
 from hatch_mlbundle.binaries.fatbin import SECTIONS
 from hatch_mlbundle.binaries.fatbin_pruning import Share
+from hatch_mlbundle.binaries.gpu_licences import is_nvidias, licence_of
 from hatch_mlbundle.binaries.gpu_targets import Ptx, Target
 from hatch_mlbundle.binaries.library_pruning import LibraryPruning, Wanted, check_kept_code, plan_pruning, write_pruned
 from hatch_mlbundle.binaries.load import Loader, check_still_loads
@@ -21,12 +23,9 @@ from hatch_mlbundle.errors import BinaryError, ConfigurationError, KeptError, Un
 from hatch_mlbundle.globs import matcher
 from hatch_mlbundle.model import Bundle, Change, File, Finding, Keep, Kind, Rewrite
 from hatch_mlbundle.optimizer import EVERY_KIND, ArtifactKind, Context, Detail, Json, Optimizer, Options, Risk, Task, option
-from hatch_mlbundle.optimizers.gpu_licences import is_nvidias, licence_of
 from hatch_mlbundle.schema import Glob
 from hatch_mlbundle.units import format_size
 
-_BLOCK = 4096
-"""Bytes that a file system gives at a time: a smaller gain is none, unless it is a hundredth of the file."""
 _PE_SECTIONS = frozenset(name[:8] for name in SECTIONS)
 _MOST_NAMES = 6
 _EULA = "NVIDIA's licence forbids to modify its libraries"
@@ -65,16 +64,8 @@ class GpuCode(Optimizer[GpuCodeOptions]):
         self._loader = Loader()
 
     def inputs(self, project: object) -> Mapping[str, str]:
-        """Return nothing; raises ConfigurationError where `targets` names no GPU, or something else than GPUs."""
-        table = f"tool.mlbundle.{self.name}.targets"
-        faults = [] if self.options.targets else [f'{table}: must name the GPUs to keep code for, like ["8.0", "9.0"]']
-        for number, text in enumerate(self.options.targets):
-            try:
-                Target.parse(text)
-            except ValueError as error:
-                faults.append(f"{table}[{number}]: {error}")
-        if faults:
-            raise ConfigurationError(faults)
+        """Return nothing; raises ConfigurationError as `wanted_of` does."""
+        wanted_of(self.options)
         return {}
 
     def plan(self, bundle: Bundle, context: Context) -> Iterable[Change]:
@@ -123,7 +114,7 @@ class GpuCode(Optimizer[GpuCodeOptions]):
 
     @property
     def _wanted(self) -> Wanted:
-        return Wanted(targets=tuple(sorted({Target.parse(text) for text in self.options.targets})), ptx=self.options.ptx)
+        return wanted_of(self.options)
 
     @property
     def _key(self) -> str:
@@ -154,7 +145,7 @@ class GpuCode(Optimizer[GpuCodeOptions]):
         if reason:
             return {**fact, **_told(planned), "keep": reason}
         saves = planned.compaction.saves if planned.compaction else 0
-        if saves < _BLOCK and 100 * saves < elf.size:
+        if not is_worth_it(saves, elf.size):
             return fact
         bereft = {str(target): count for target, count in planned.pruning.bereft.items()}
         return {**fact, **_told(planned), "saves": saves, "bereft": bereft}
@@ -217,6 +208,21 @@ class GpuCode(Optimizer[GpuCodeOptions]):
             why = _EULA if is_nvidias(theirs[0].path, owner) else _UNKNOWN
             message = f"`libraries` has {many} of {owner} changed: {why}"
             context.report(Finding(code="MB432", path=theirs[0].path, message=message))
+
+
+def wanted_of(options: GpuCodeOptions) -> Wanted:
+    """Return the GPUs that code is kept for; raises ConfigurationError where `targets` names none, or something else than GPUs."""
+    table = f"tool.mlbundle.{GpuCode.name}.targets"
+    faults = [] if options.targets else [f'{table}: must name the GPUs to keep code for, like ["8.0", "9.0"]']
+    targets = set()
+    for number, text in enumerate(options.targets):
+        try:
+            targets.add(Target.parse(text))
+        except ValueError as error:
+            faults.append(f"{table}[{number}]: {error}")
+    if faults:
+        raise ConfigurationError(faults)
+    return Wanted(targets=tuple(sorted(targets)), ptx=options.ptx)
 
 
 def _is_licensed(file: File, fact: Json) -> bool:

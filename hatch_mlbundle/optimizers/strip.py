@@ -11,7 +11,7 @@ from hatch_mlbundle.binaries.elf import Elf, read_elf
 from hatch_mlbundle.binaries.elf_check import check_same_program
 from hatch_mlbundle.binaries.elf_compact import is_compacted
 from hatch_mlbundle.binaries.elf_debug import why_no_debug_file, write_debug_file
-from hatch_mlbundle.binaries.elf_strip import Mode, droppable, plan_strip, why_not, write_stripped
+from hatch_mlbundle.binaries.elf_strip import Mode, droppable, is_worth_it, plan_strip, why_not, write_stripped
 from hatch_mlbundle.binaries.load import Loader, check_still_loads
 from hatch_mlbundle.binaries.macho import MH_OBJECT, check_same_macho, read_macho
 from hatch_mlbundle.binaries.macho_signature import Signature
@@ -25,8 +25,6 @@ from hatch_mlbundle.optimizer import EVERY_KIND, Context, Json, Optimizer, Optio
 from hatch_mlbundle.optimizers.compacted import COMPACTED, report_compacted
 from hatch_mlbundle.units import format_size
 
-_BLOCK = 4096
-"""Bytes that a file system gives at a time: a smaller gain is none, unless it is a hundredth of the file."""
 _FOREIGN = {Kind.PE: "Windows", Kind.MACHO: "macOS"}
 
 
@@ -173,7 +171,7 @@ def _examine_elf(reader: Reader, mode: Mode) -> Json:
     if reason:
         return {"keep": reason} if droppable(elf, mode) else {}
     plan = plan_strip(elf, mode)
-    if plan is None or (plan.saves < _BLOCK and 100 * plan.saves < elf.size):
+    if plan is None or not is_worth_it(plan.saves, elf.size):
         return {}
     gone = {"debug data": plan.debug, "symbol table": plan.symbols, "compiler versions": plan.remarks}
     gone["headers and padding"] = max(0, plan.saves - sum(gone.values()))

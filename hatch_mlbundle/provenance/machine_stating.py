@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import count
 from pathlib import Path
 from posixpath import dirname, join, normpath
@@ -48,7 +49,7 @@ def _told(stages: tuple[Done, ...], bundle: Bundle) -> Iterator[tuple[str, GpuCo
                     yield each.path, code_told(done.stage.name, each.detail, each.path)
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(kw_only=True)
 class _Stating:
     """What statements say, by the statement's path and then the library's, both in the bundle."""
 
@@ -79,10 +80,9 @@ class _Stating:
             libraries = read_statement(source.read_bytes(), str(source))
         except (OSError, ManifestError):  # of a distribution that may have nothing to do with this
             return
-        contents = FrozenModules(self.bundle).contents
         known = {path for said in self._said.values() for path in said}
         for each in libraries:
-            path = contents + each.path
+            path = self._contents + each.path
             if path not in known and path in self.bundle and _size(self.before, path) == each.size:
                 self._said.setdefault(self._home(path), {})[path] = each
 
@@ -121,10 +121,18 @@ class _Stating:
         if self.kind == "image":
             return IMAGE_FOLDER
         if self.kind == "frozen":
-            contents = FrozenModules(self.bundle).contents
-            return contents.rstrip("/") if path.startswith(contents) else ""
-        roots = {dirname(dirname(each)) for each in self.bundle if dirname(each).endswith(".dist-info")}
-        return max((root for root in roots if not root or path.startswith(f"{root}/")), key=len, default="")
+            return self._contents.rstrip("/") if path.startswith(self._contents) else ""
+        return max((root for root in self._roots if not root or path.startswith(f"{root}/")), key=len, default="")
+
+    @cached_property
+    def _contents(self) -> str:
+        """The folder of contents of a frozen bundle, with a `/` at its end, or empty."""
+        return FrozenModules(self.bundle).contents
+
+    @cached_property
+    def _roots(self) -> frozenset[str]:
+        """The folders that dist-infos lie in."""
+        return frozenset(dirname(dirname(each)) for each in self.bundle if dirname(each).endswith(".dist-info"))
 
     def _file(self, path: str, data: bytes) -> File:
         sha256 = hashlib.sha256(data).hexdigest()

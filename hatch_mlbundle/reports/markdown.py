@@ -15,6 +15,7 @@ from hatch_mlbundle.units import format_percent, format_size
 from .layer_rows import instruction, layer_sizes
 from .markdown_changes import delta, differences
 from .markdown_images import advice, components
+from .markdown_libraries import libraries
 from .markdown_limits import all_limits, verdict
 from .markdown_parts import bounded, code, folded, joined, marker, table
 from .structure import structure_label
@@ -56,6 +57,7 @@ def _analysis(manifest: Manifest, rows: int) -> list[str]:
         folded(f"Layers: {len(manifest.layers):,}", _layers(manifest, rows)),
         folded("By kind", _groups("kind", manifest, present, lambda row: row.kind, rows)),
         folded("Largest files", _groups("file", manifest, present, lambda row: row.path, rows)),
+        *libraries(manifest, rows),
         folded("Duplicates", _duplicates(present, rows)),
         folded("What each step saved", _steps(manifest, rows)),
         folded("What other steps would save", _suggestions(manifest, rows)),

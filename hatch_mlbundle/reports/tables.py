@@ -12,7 +12,7 @@ from hatch_mlbundle.printable import printable
 from .structure import structure_label
 
 
-def labelled(numbers: Sequence[str], label: str) -> Table:
+def labelled(numbers: Sequence[str | Text], label: str) -> Table:
     """Return a table with its numbers first, so that long labels cannot push them apart."""
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     for number in numbers:

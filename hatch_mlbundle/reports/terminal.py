@@ -24,6 +24,7 @@ from .accuracy import models_report
 from .components import components_report
 from .contents import contents_report
 from .layers import layers_report
+from .libraries import libraries_report
 from .space import by_group, duplicates, largest_files
 from .structure import REMAINDERS
 from .tables import others, plain, unbroken
@@ -111,6 +112,7 @@ def analysis(manifest: Manifest, *, top: int) -> RenderableType:
         by_group("kind", manifest, lambda row: row.kind, top),
         largest_files(manifest, top),
         *([inside] if inside else []),
+        *libraries_report(manifest, top=top),
         duplicates(manifest, top),
     ]
     parts += [Text(), *(_finding(finding) for finding in manifest.findings[:top])] if manifest.findings else []

@@ -135,6 +135,15 @@ def test_debuggers_and_symbol_readers_see_what_they_saw(compacted: Compacted) ->
     assert run("objdump", "-d", compacted.path).splitlines()[3:] == code
 
 
+def test_a_program_links_against_it(compacted: Compacted, tmp_path: Path) -> None:
+    need("gcc")
+    (tmp_path / "libx.so").write_bytes(compacted.path.read_bytes())
+    # `live1` is copied into the program: the linker looks at the section that its symbol names.
+    (tmp_path / "main.c").write_text("int visible(int); extern const char live1[]; int main(void) { return visible(2) + live1[0]; }")
+    run("gcc", "-no-pie", "-o", tmp_path / "main", tmp_path / "main.c", f"-L{tmp_path}", "-lx", f"-Wl,-rpath,{tmp_path}")
+    assert subprocess.run([tmp_path / "main"], check=False).returncode == 2 * 3 + 4 + 2
+
+
 def test_a_memory_checker_runs_it(compacted: Compacted, tmp_path: Path) -> None:
     need("valgrind", "gcc")
     (tmp_path / "user.c").write_text(USER)

@@ -5,6 +5,7 @@ import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -138,3 +139,17 @@ def test_packed_weights_get_their_loader_or_are_refused(tmp_path: Path) -> None:
     assert tables.run == [("pyi_rth_mlbundle_weights", str(script), "PYSOURCE"), ("app", "app.py", "PYSOURCE")]
     compile(script.read_bytes(), "script", "exec")
     assert tables.files[1] == [(packed.path, str(tmp_path / "out" / packed.path), "DATA")]
+
+
+def test_what_tells_of_machines_comes_with_a_statement_of_them(tmp_path: Path) -> None:
+    row = '{"path": "x.so", "size": 1, "cpu": {"level": "x86-64-v3"}}'
+    statement = f'{{"format": "mlbundle-machine", "format_version": "1.0", "libraries": [{row}]}}'.encode()
+    for libraries, scripts in ((statement, ["pyi_rth_mlbundle_machine"]), (statement.replace(row.encode(), b""), [])):
+        folder = tmp_path / str(len(scripts))
+        folder.mkdir()
+        tables = tables_of(folder / "a")
+        change([tables], folder / "out", partial(Bundle.replacing, files=[file_of("mlbundle-machine.json", libraries)]))
+        assert [name for name, _, _ in tables.run] == scripts
+        assert [path for path, _, _ in tables.files[1]] == ["mlbundle-machine.json"]
+        for _, script, _ in tables.run:
+            compile(Path(script).read_bytes(), "script", "exec")

@@ -66,4 +66,4 @@ def streamed(path: Path, step: int) -> dict[View, dict[str, int]]:
             return {}
         for piece in (head, *pieces):
             watch.feed(piece)
-    return {view: dict(parts) for view, parts in watch.told().items()}
+    return {view: dict(parts) for view, parts in watch.told().parts.items()}

@@ -13,6 +13,7 @@ import tarfile
 import zipfile
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -96,11 +97,27 @@ def test_architectures_are_those_that_cuobjdump_lists(tmp_path: Path, cuobjdump:
     assert {(f"x/{row.path}", row.view): row.parts for row in folder.contents} == {
         (row.path, row.view): row.parts for row in image.contents
     }
+    assert [replace(row, path=f"x/{row.path}") for row in folder.removable] == list(image.removable)
     (component,) = (row for row in image.components if row.installed > 10**6)
     name, version = wheel.name.split("-")[:2]
     assert (component.kind, component.name, component.version) == ("cuda", name.replace("_", "-"), version)
     assert "GPU code for compute_" in component.detail
     assert "sm_90" in component.detail
+
+
+@pytest.mark.parametrize("wheel", LIBRARIES[:1], indirect=True)
+def test_what_it_could_lose_is_what_the_steps_take(tmp_path: Path, wheel: Path) -> None:
+    folder = unpacked(wheel, tmp_path / "x")
+    table = '[tool.mlbundle]\noptimizers = ["strip", "gpu_code"]\n[tool.mlbundle.gpu_code]\ntargets = ["7.5", "9.0"]\nlibraries = ["*"]\n'
+    (tmp_path / "pyproject.toml").write_text(table)
+    told = {row.path: row for row in analyzed(folder).removable}
+    command = [sys.executable, "-m", "hatch_mlbundle", "optimize", "--no-cache", str(folder), "-o", str(tmp_path / "out")]
+    subprocess.run(command, capture_output=True, check=True, env=environment(), cwd=tmp_path)
+    files = {path: path.stat().st_size - (tmp_path / "out" / path.relative_to(folder)).stat().st_size for path in folder.rglob("*.so*")}
+    assert {path: row.gpu.keeping[0].with_strip for path, row in told.items() if row.gpu} == {
+        path.relative_to(folder).as_posix(): saved for path, saved in files.items() if saved
+    }
+    assert sum(files.values()) > 10**6
 
 
 def test_what_is_left_of_a_pruned_library_is_what_was_to_be_kept(tmp_path: Path, cuobjdump: Path, wheel: Path) -> None:

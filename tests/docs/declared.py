@@ -5,6 +5,7 @@ from __future__ import annotations
 CI = ".ci/run"
 FROZEN = "tests/test_examples_frozen.py"
 IMAGE = "tests/bundles/images"
+LIBRARIES = "tests/reports/test_libraries_report.py"
 READER = "tests/test_example_digit_reader.py"
 REBUILD = "tests/rebuilding/test_rebuild_command.py"
 RELEASE = f"{REBUILD}::test_a_release_is_compared_with_what_the_project_gives_now_and_the_examples_of_the_help_work"
@@ -116,6 +117,10 @@ OUTPUTS: dict[tuple[str, str], str] = {
     ("README.md", "frozen-minilm"): "$ mlbundle optimize dist/frozen-minilm",
     ("README.md", "MB601 strip: lib/libbeta.so: was put back: with the change, 'zoo' crashes: SIGSEGV"): PUT_BACK,
     ("docs/accuracy.md", "quantize: minilm/model.safetensors.mlbundle I8 by row, 31 tensors I8 in groups"): SEARCHED,
+    (
+        "docs/analyzing.md",
+        "GPU code by library and architecture",
+    ): f"{LIBRARIES}::test_what_could_go_is_told_by_strip_and_by_compute_capability",
     ("docs/analyzing.md", "could save 169 MB  strip  213 files"): "tests/test_suggestions.py::test_the_terminal_shows_what_to_write",
     ("docs/budgets.md", "mlbundle: budget: installed is 612 MB, 12.3 MB over the 600 MB allowed (torch +14.2 MB, numpy +1.10 MB)"): BREACH,
     ("docs/exploring.md", "frozen-minilm"): "$ mlbundle explore dist/frozen-minilm --repeat 1 -- '{bundle}/frozen-minilm'",

@@ -101,6 +101,14 @@ def test_an_instance_is_part_of_a_gpu(driver: Path) -> None:
         assert told == ["2 NVIDIA RTX PRO 6000 Blackwell GPU-cc 12 0"]
 
 
+def test_a_driver_that_cannot_tell_is_as_good_as_none(tmp_path: Path) -> None:
+    log, old = tmp_path / "log", fake_driver(tmp_path, "-DOLD")
+    assert seen({"LD_LIBRARY_PATH": str(old), "FAKE_GPUS": GPUS, "FAKE_LOG": str(log)}) == []
+    assert log.read_text() == LOGGED
+    (tmp_path / "libnvidia-ml.so.1").write_bytes(b"no library")
+    assert seen({"LD_LIBRARY_PATH": str(old), "FAKE_GPUS": GPUS}) == []
+
+
 @pytest.mark.parametrize("more", [{}, {"LD_LIBRARY_PATH": "", "FAKE_GPUS": GPUS}, {"FAKE_GPUS": GPUS, "CUDA_VISIBLE_DEVICES": " "}])
 def test_without_a_driver_or_with_all_hidden_there_is_none(driver: Path, tmp_path: Path, more: dict[str, str]) -> None:
     log = tmp_path / "log"

@@ -7,19 +7,22 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import itemgetter
 from pathlib import Path
 from typing import TypeAlias
 
+from hatch_mlbundle.binaries.library_pruning import Wanted
 from hatch_mlbundle.bundles.artifact import Account, Side, Written
 from hatch_mlbundle.bundles.compressor import Compressor
 from hatch_mlbundle.bundles.zip_reader import Limits
+from hatch_mlbundle.contents.removable import EACH, told
 from hatch_mlbundle.errors import ArtifactError
 from hatch_mlbundle.manifest import ContentsRow
 from hatch_mlbundle.model import Bundle, Change, Content, File, Kind, MemoryContent
 from hatch_mlbundle.models.external import find_models
 from hatch_mlbundle.optimizer import ArtifactKind
+from hatch_mlbundle.removable import RemovableRow
 
 from .advice import advice
 from .components import components
@@ -30,20 +33,21 @@ from .layer_tree import LayerTree
 from .layouts import FolderLayout, Layout, is_layout
 from .listings import note_owners, owner_by_place
 from .tar_layout import open_tar
-from .tree import Effort, Folder, Leaf, Stored, TreeError, lay_over, leaves
+from .tree import Effort, Folder, Leaf, Stored, Told, TreeError, lay_over, leaves
 
 _EMPTY = hashlib.sha256(b"").hexdigest()
 
 
-def open_image(path: Path, pool: Executor, limits: Limits) -> ImageArtifact | None:
+def open_image(path: Path, pool: Executor, limits: Limits, wanted: Wanted = EACH) -> ImageArtifact | None:
     """Return the image at `path` (an OCI image layout as folder or tar file, or a `docker save` archive), None where there is none.
 
+    `wanted` is the GPU code that its libraries are taken to need.
     Raises ArtifactError where it cannot be read, and for a tar file of anything else: nothing else reads one.
     """
     if path.is_dir():
-        return ImageArtifact(layout=FolderLayout(path, pool), limits=limits) if is_layout(path) else None
+        return ImageArtifact(layout=FolderLayout(path, pool), limits=limits, wanted=wanted) if is_layout(path) else None
     layout = open_tar(path, pool, limits)
-    return ImageArtifact(layout=layout, limits=limits) if layout else None
+    return ImageArtifact(layout=layout, limits=limits, wanted=wanted) if layout else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +80,11 @@ class Reading:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageArtifact:
-    """A container image open for reading, within `limits`."""
+    """A container image open for reading, within `limits`; `wanted` is the GPU code that its libraries are taken to need."""
 
     layout: Layout
     limits: Limits
+    wanted: Wanted = EACH
     kind: ArtifactKind = "image"
 
     def scan(self) -> Side:
@@ -101,7 +106,8 @@ class ImageArtifact:
         size = image.documents + sum(layer.size for layer in layers)
         account = Account(size=size, sha256=image.sha256, structure=size - sum(compressed.values()), compressed=compressed)
         rows = layer_rows(layers, [part.created_by for part in image.layers], seen)
-        contents = tuple(_contents(bundle, found)) if allowance.tells_all else ()
+        found_in = _found_in(bundle, found) if allowance.tells_all else {}
+        contents = tuple(_contents(found_in))
         models = find_models(bundle)
         stored = {path: leaf.stored for path, leaf in found.items() if leaf.stored}
         side = Side(
@@ -110,6 +116,7 @@ class ImageArtifact:
             findings=image_findings(layers, seen),
             layers=rows,
             contents=contents,
+            removable=told(_removable(found_in), bundle, contents, self.wanted),
             components=components(bundle, found, compressed, models),
             advice=advice(bundle, stored, layers, rows, models, contents),
         )
@@ -130,7 +137,7 @@ class ImageArtifact:
         """Return what is read as a layer before anything is known of it, None where it is none, or too large."""
         source = LayerSource(number=0, size=size, raw=raw, digest=None, diff_id=None, fault=self.layout.fault)
         try:
-            return read_layer(source, allowance)
+            return read_layer(source, allowance, self.wanted)
         except ArtifactError:
             return None
 
@@ -151,7 +158,7 @@ class ImageArtifact:
         late = [position for position in range(len(parts)) if position not in layers]
         read = self.layout.read_all(
             [parts[position].name for position in late],
-            lambda number, raw, size: read_layer(source(late[number], raw, size), allowance),
+            lambda number, raw, size: read_layer(source(late[number], raw, size), allowance, self.wanted),
         )
         layers.update(zip(late, read, strict=True))
         return [layers[position] for position in range(len(parts))]
@@ -180,12 +187,23 @@ def _found(root: Folder, effort: Effort) -> dict[str, Leaf]:
     return found
 
 
-def _contents(bundle: Bundle, found: Mapping[str, Leaf]) -> Iterator[ContentsRow]:
-    """Yield what was told of the files in a bundle, sorted by path and view."""
-    for path, file in bundle.items():
-        stored = found[path].stored
-        if stored and stored.told and file.link is None:
-            yield from (ContentsRow(path=path, view=view, parts=parts) for view, parts in sorted(stored.told.items()))
+def _found_in(bundle: Bundle, found: Mapping[str, Leaf]) -> dict[str, Told]:
+    """Return what was told of the files in a bundle, sorted by path."""
+    stored = {path: found[path].stored for path, file in bundle.items() if file.link is None}
+    return {path: each.told for path, each in stored.items() if each and each.told}
+
+
+def _contents(found_in: Mapping[str, Told]) -> Iterator[ContentsRow]:
+    """Yield what files are made of, sorted by path and view."""
+    for path, each in found_in.items():
+        yield from (ContentsRow(path=path, view=view, parts=parts) for view, parts in sorted(each.parts.items()))
+
+
+def _removable(found_in: Mapping[str, Told]) -> Iterator[RemovableRow]:
+    """Yield what files could lose, under the names that they have now."""
+    for path, each in found_in.items():
+        if each.removable:
+            yield replace(each.removable, path=path)
 
 
 def _bundle(found: Mapping[str, Leaf], content: LayeredContent) -> tuple[Bundle, dict[str, int], set[int]]:

@@ -79,8 +79,8 @@ def components(
         if leaf.stored and file.link is None:
             found.layers.add(leaf.stored.layer)
             if told := leaf.stored.told:
-                found.gpu.update(told.get("gpu", {}))
-                found.tensors.update(told.get("tensors", {}))
+                found.gpu.update(told.parts.get("gpu", {}))
+                found.tensors.update(told.parts.get("tensors", {}))
     rows = [_row(part, found) for part, found in _bounded(sums).items()]
     return tuple(sorted(rows, key=lambda row: (-row.installed, row.kind, row.name, row.version, row.detail)))
 

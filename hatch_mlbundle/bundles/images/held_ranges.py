@@ -52,8 +52,16 @@ class HeldRanges(RangeReader):
             self._zeros[start] = max(end, self._zeros.get(start, end))
 
     def finish(self) -> None:
-        """Say that all is held; before, nothing can be read."""
+        """Say that all is held; before, only ranges that were announced can be read."""
         self._starts = sorted(self._small), sorted(self._zeros)
+
+    def is_zero(self, offset: int, size: int) -> bool:
+        """Say whether a range is held and holds nothing but zero bytes; raises BinaryError where it leaves the file."""
+        try:
+            return super().is_zero(offset, size)
+        except BinaryError:
+            self._demand(offset, size, "padding")
+            return False
 
     def after_zeros(self, at: int, end: int) -> int:
         """Return where the zero bytes end that are held and begin at `at` or before; `at` where there are none."""
@@ -69,5 +77,5 @@ class HeldRanges(RangeReader):
         index = bisect_right(starts, offset) - 1
         piece = self._small[starts[index]][offset - starts[index] :][:size] if index >= 0 else b""
         if size and not piece:
-            raise BinaryError(f"{self.path}: the bytes from {offset} on are not held")
+            raise BinaryError(f"{self.path}: what lies at byte {offset} is not held while an image streams by")
         return piece

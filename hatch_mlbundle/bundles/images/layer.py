@@ -8,7 +8,9 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 from threading import Lock
 
+from hatch_mlbundle.binaries.library_pruning import Wanted
 from hatch_mlbundle.bundles.zip_reader import Limits
+from hatch_mlbundle.contents.removable import EACH, figures_of
 from hatch_mlbundle.errors import ArtifactError
 from hatch_mlbundle.identify import HEAD, identify
 from hatch_mlbundle.model import CHUNK
@@ -133,20 +135,24 @@ class Layer:
         return replace(self, is_as_configured=source.diff_id in (None, self.diff_id))
 
 
-def read_layer(source: LayerSource, allowance: Allowance) -> Layer:
-    """Return the files of a layer, all read and hashed; raises ArtifactError where it is damaged or hostile, MissingLibraryError."""
+def read_layer(source: LayerSource, allowance: Allowance, wanted: Wanted = EACH) -> Layer:
+    """Return the files of a layer, all read and hashed; raises ArtifactError where it is damaged or hostile, MissingLibraryError.
+
+    `wanted` is the GPU code that libraries are taken to need.
+    """
     with HashThread() as thread:
-        return _read(source, allowance, thread).checked(source)
+        return _read(source, allowance, thread, wanted).checked(source)
 
 
-def _read(source: LayerSource, allowance: Allowance, thread: HashThread) -> Layer:
+def _read(source: LayerSource, allowance: Allowance, thread: HashThread, wanted: Wanted) -> Layer:
     first = next(source.raw, b"")
     unpacks_to = Sum(source.diff_id.algorithm if source.diff_id else "sha256", thread)
     digest = Sum(source.digest.algorithm if source.digest else "sha256", thread)
     if not is_compressed(first) and digest.algorithm == unpacks_to.algorithm:
         digest = unpacks_to  # the same bytes
     raw = chain([first], source.raw)
-    stream = _Watched(source, allowance, unpacked(raw if digest is unpacks_to else _hashing(raw, digest), source.damaged), unpacks_to)
+    plain_bytes = unpacked(raw if digest is unpacks_to else _hashing(raw, digest), source.damaged)
+    stream = _Watched(source, allowance, plain_bytes, unpacks_to, wanted)
     tree, stored = LayerTree(source.number, allowance.effort), list[Stored]()
     reader = TarReader(stream, source.damaged)
     for member in reader:
@@ -181,7 +187,7 @@ def _read_file(number: int, path: str, member: Member, reader: TarReader, stream
     for chunk in reader.chunks():
         if kind is None:
             kind = identify(path, chunk[:HEAD])
-            watch = watcher(path, kind, chunk[:HEAD], member.size)
+            watch = watcher(path, kind, chunk[:HEAD], member.size, stream.wanted)
         digest.update(chunk)
         if watch:
             watch.feed(chunk)
@@ -199,9 +205,10 @@ def _read_file(number: int, path: str, member: Member, reader: TarReader, stream
 
 
 class _Watched(Stream):
-    """A layer's unpacked bytes, hashed and counted against what a layer of its size may unpack to."""
+    """A layer's unpacked bytes, hashed and counted against what a layer of its size may unpack to; `wanted` as in `read_layer`."""
 
-    def __init__(self, source: LayerSource, allowance: Allowance, stream: Stream, digest: Sum) -> None:
+    def __init__(self, source: LayerSource, allowance: Allowance, stream: Stream, digest: Sum, wanted: Wanted) -> None:
+        self.wanted = wanted
         self._source = source
         self._allowance = allowance
         self._stream = stream
@@ -231,7 +238,7 @@ class _Watched(Stream):
 
     def within(self, told: Told) -> Told | None:
         """Count what is told of a file, and return it; None where there is nothing, or too much of all files together."""
-        parts = sum(map(len, told.values()))
+        parts = sum(map(len, told.parts.values())) + (figures_of(told.removable) if told.removable else 0)
         return told if parts and self._allowance.tell(parts) else None
 
     def _take(self, size: int, members: int = 0, listed: int = 0) -> None:

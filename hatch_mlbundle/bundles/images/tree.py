@@ -13,11 +13,10 @@ from typing import Literal, TypeAlias
 
 from hatch_mlbundle.manifest import View
 from hatch_mlbundle.model import Kind
+from hatch_mlbundle.removable import RemovableRow
 
 Manager: TypeAlias = Literal["system", "conda", "python"]
 """What lists the files of a package: the distribution (dpkg, apk), conda, or the RECORD of a Python distribution."""
-Told: TypeAlias = Mapping[View, Mapping[str, int]]
-"""What a file is made of: bytes by the name of the part, by view, as in ContentsRow."""
 
 Holder: TypeAlias = tuple[bytes | str, bytes | str]
 """A numeric owner and group as they are written."""
@@ -32,6 +31,14 @@ _MADE = 200
 """What a folder that is made on the way costs: the memory that it takes."""
 _FOLLOWED = 10
 """What a character of a link costs that is on the way, as hardly any is: builders write paths without links."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What a file is made of, bytes by the name of the part, by view, as in ContentsRow; and what it could lose."""
+
+    parts: Mapping[View, Mapping[str, int]]
+    removable: RemovableRow | None = None
 
 
 class TreeError(Exception):
@@ -60,8 +67,8 @@ class Effort:
 class Stored:
     """The bytes of a regular file in the layer of this number: `size` unpacked, `compressed` as stored.
 
-    `listing` is what is kept of a text that a package manager or distribution wrote. `told` are the file's parts by view, as in
-    ContentsRow. `hidden` says what hid it last, if anything did.
+    `listing` is what is kept of a text that a package manager or distribution wrote. `told` is what was read of its headers.
+    `hidden` says what hid it last, if anything did.
     """
 
     layer: int

@@ -165,7 +165,7 @@ class WritableImage:
         with replacing_image(target) as place:
             scratch = work.new_folder()
             write_image(self._image.layout, edit, work.settings, place, work.pool, scratch=scratch, workers=work.workers, told=target)
-            written = open_image(place, work.pool, self._image.limits)
+            written = open_image(place, work.pool, self._image.limits, self._image.wanted)
             if written is None:
                 raise UnsoundResultError(f"{target}: was written as something that is no image; report this")
             side = written.scan()

@@ -22,6 +22,7 @@ from .components import advice, components
 from .duplicates import duplicates
 from .insides import insides
 from .layers import layers
+from .libraries import libraries
 from .models import models
 
 PLAIN = 50_000
@@ -51,6 +52,7 @@ def report_data(manifest: Manifest, baseline: Manifest | None = None, budget: Bu
         **components(manifest),
         **advice(manifest),
         "insides": insides(manifest, table),
+        **libraries(manifest, table),
         "models": models(manifest, table),
         "suggestions": [_suggestion(each) for each in manifest.suggestions],
         "findings": [_finding(each, table) for each in (*manifest.findings, *(budget.findings if budget else ()))],

@@ -18,6 +18,7 @@
     "largest",
     "duplicates",
     "insides",
+    "libraries",
     "models",
     "making",
   ];

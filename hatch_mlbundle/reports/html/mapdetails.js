@@ -13,7 +13,7 @@ MLB.mapdetails = (() => {
     pairs.push(["Installed", sums.files ? MLB.formatSize(sums.size) : "not there any more"]);
     if (report.packs && sums.files) pairs.push(["Compressed", MLB.formatSize(sums.packed)]);
     pairs.push(["Share of the map", MLB.formatPercent(sums.weight, total)]);
-    return [...pairs, ...savings(report, row, sums), ...changes(report, sums)];
+    return [...pairs, ...savings(report, row, sums), ...changes(report, sums), ...MLB.libraries.facts(report, row)];
   }
 
   function savings(report, row, sums) {

@@ -28,6 +28,7 @@ _SCRIPTS = (
         "layers.js",
         "components.js",
         "insides.js",
+        "libraries.js",
         "scatter.js",
         "models.js",
         "findings.js",

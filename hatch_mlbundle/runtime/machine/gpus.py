@@ -51,6 +51,8 @@ def visible_gpus() -> Visible:
     try:
         gpus = list(_gpus(nvml))
         return Visible(gpus) if chosen is None else among(gpus, chosen, lambda uuid: _parent(nvml, uuid))
+    except AttributeError:  # a driver of old, without all of these functions
+        return Visible(())
     finally:
         nvml.nvmlShutdown()
 
@@ -83,9 +85,10 @@ def _nvml() -> Any:
     try:
         from ctypes import CDLL
 
-        return CDLL(_LIBRARY)
+        nvml = CDLL(_LIBRARY)
     except (ImportError, OSError):
         return None
+    return nvml if hasattr(nvml, "nvmlInit_v2") else None
 
 
 def _gpus(nvml: Any) -> Iterator[Gpu]:

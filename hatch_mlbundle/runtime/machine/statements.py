@@ -114,9 +114,11 @@ def _places() -> Iterator[str]:
 
 
 def _in(place: str) -> list[str]:
-    """Return the paths of the statements in a folder, and in the dist-infos there."""
-    folders = [place, *(os.path.join(place, name) for name in _names(place) if name.endswith(".dist-info"))]
-    return [os.path.join(folder, name) for folder in folders for name in _names(folder) if is_statement(name)]
+    """Return the paths of the statements in a folder, and in the dist-infos there; others are only beside one of the plain name."""
+    names = _names(place)
+    infos = [os.path.join(place, name) for name in names if name.endswith(".dist-info")]
+    told = [info for info in infos if os.path.exists(os.path.join(info, FILE_NAME))]
+    return [os.path.join(folder, name) for folder in (place, *told) for name in _names(folder) if is_statement(name)]
 
 
 def _names(folder: str) -> Sequence[str]:

@@ -24,6 +24,7 @@ from hatch_mlbundle.manifest import (
     Totals,
 )
 from hatch_mlbundle.model import Finding
+from hatch_mlbundle.removable import GpuCodeRow, KeepingRow, RemovableRow, StripRow
 
 STRUCTURE = 1_000
 """Bytes of the archive's headers, before and after."""
@@ -130,6 +131,18 @@ def hostile_manifest() -> Manifest:
         steps=HOSTILE[:3],
         findings=tuple(Finding(code=name[:20], message=name, path=entries[at].path, optimizer=name) for at, name in enumerate(HOSTILE)),
         contents=tuple(ContentsRow(path=entry.path, view="sections", parts={nasty: entry.after or 0}) for entry in entries[:4]),
+        removable=tuple(
+            RemovableRow(
+                path=entry.path,
+                strip=StripRow(symbols=1, debug=1, remarks=1, saves=3, refusal=nasty),
+                gpu=GpuCodeRow(
+                    licence=nasty,
+                    keeping=tuple(KeepingRow(targets=(name,), serves=True, drops=9, saves=8, with_strip=9) for name in HOSTILE[:3]),
+                    refusal=nasty,
+                ),
+            )
+            for entry in entries[:4]
+        ),
         suggestions=(
             SuggestionRow(optimizer=nasty, lossless=True, files=1, saved=Saved(installed=1, compressed=None), configuration=nasty),
         ),
@@ -193,6 +206,32 @@ def full_manifest() -> Manifest:
             ContentsRow(path="numpy/core.so", view="sections", parts={".text": 5_000_000, "(headers)": 2_000_000}),
             ContentsRow(path="app/libs/libgpu.so", view="gpu", parts={"sm_90": 50_000_000, "sm_80": 20_000_000, "ptx_80": 5_000_000}),
             ContentsRow(path="app/model/model.safetensors", view="tensors", parts={"I8": 23_400_000, "F32": 600_000}),
+        ),
+        removable=(
+            RemovableRow(
+                path="app/libs/libgpu.so",
+                strip=StripRow(symbols=900_000, debug=100_000, remarks=100, saves=1_000_000),
+                gpu=GpuCodeRow(
+                    licence="MIT",
+                    keeping=(
+                        KeepingRow(targets=("8.0",), serves=True, drops=56_000_000, saves=55_000_000, with_strip=56_000_000),
+                        KeepingRow(targets=("9.0",), serves=True, drops=26_000_000, saves=25_000_000, with_strip=26_000_000),
+                    ),
+                ),
+            ),
+            RemovableRow(path="app/libs/libcore.so", strip=StripRow(symbols=2_000_000, debug=0, remarks=0, saves=2_000_000), gpu=None),
+            RemovableRow(
+                path="numpy/core.so",
+                strip=None,
+                gpu=GpuCodeRow(
+                    licence="",
+                    keeping=(
+                        KeepingRow(targets=("8.0",), serves=True, drops=400_000, saves=0, with_strip=0),
+                        KeepingRow(targets=("9.0",), serves=True, drops=500_000, saves=0, with_strip=0),
+                    ),
+                    refusal="a program, or a library that is one, too",
+                ),
+            ),
         ),
         findings=(
             Finding(code="MB103", message="it no longer loads: undefined symbol: init", path="app/libs/libcore.so", optimizer="strip"),

@@ -317,6 +317,34 @@ def test_insides_add_up_by_view(full_page: Any) -> None:
     ]
 
 
+def test_what_libraries_could_lose_is_told_for_the_gpu_that_is_chosen(page_for: Page) -> None:
+    page = page_for(full_manifest())
+    assert table(page, "GPU code by library and architecture") == [
+        ["app/libs/libgpu.so", "75.0 MB", "50.0 MB", "20.0 MB", "5.00 MB"],
+        ["All", "75.0 MB", "50.0 MB", "20.0 MB", "5.00 MB"],
+    ]
+    chosen = {
+        "9.0": [["MIT", "1.00 MB", "25.0 MB", "26.0 MB"], ["", "2.00 MB", "", "2.00 MB"], ["", "3.00 MB", "25.0 MB", "28.0 MB"]],
+        "8.0": [["MIT", "1.00 MB", "55.0 MB", "56.0 MB"], ["", "2.00 MB", "", "2.00 MB"], ["", "3.00 MB", "55.0 MB", "58.0 MB"]],
+    }
+    for target, (gpu, core, whole) in chosen.items():  # that with most code comes first by itself
+        if target == "8.0":
+            page.get_by_role("group", name="GPUs whose code stays").get_by_role("radio", name=target).check()
+        assert table(page, "What libraries could lose") == [
+            ["app/libs/libgpu.so", *gpu],
+            ["app/libs/libcore.so", *core],
+            ["numpy/core.so stays: a program, or a library that is one, too", "to be named", "", "", ""],
+            ["All", *whole],
+        ]
+        assert page.locator("#libraries caption").nth(1).inner_text().endswith(f"all GPU code but for {target}, both")
+
+
+def test_the_details_of_a_library_say_what_it_could_lose(full_page: Any) -> None:
+    names = full_page.evaluate("MLB.report.names")
+    pairs = [full_page.evaluate("row => MLB.libraries.facts(MLB.report, row)", names.index(name)) for name in ("libgpu.so", "config.json")]
+    assert pairs == [[["Could lose", "1.00 MB: symbols, debug data"], ["Could lose", "25.0 MB: GPU code but for 9.0"]], []]
+
+
 def test_a_search_is_drawn_and_told(full_page: Any) -> None:
     rows = table(full_page, "What was tried")
     assert [row[0] for row in rows][:3] == [

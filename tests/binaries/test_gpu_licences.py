@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from hatch_mlbundle.optimizers.gpu_licences import LICENCES, is_nvidias, licence_of
+from hatch_mlbundle.binaries.gpu_licences import LICENCES, is_nvidias, licence_of
 
 TORCH = ("libcublas.so.12", "libcublasLt.so.12", "libcudnn.so.9", "libcufft.so.11", "libcurand.so.10", "libcusparse.so.12", "libc.so.6")
 

@@ -1,0 +1,125 @@
+"""How PyTorch chooses among kernels by the CPU, and what of that a library for newer CPUs can do without.
+
+Each operation has a `DispatchStub` with a pointer to a kernel for each instruction set: `DEFAULT`, `AVX2` and `AVX512`, public symbols
+(aten/src/ATen/native/DispatchStub.h). What reads them hands all three to `DispatchStubImpl`, which picks one by what cpuinfo says of the
+CPU, or by the environment's ATEN_CPU_CAPABILITY: with AVX-512 that one, else AVX2; with AVX2 that one; and DEFAULT only with neither
+(DispatchStub.cpp). A null pointer that is picked raises "DispatchStub: missing kernel for cpu".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from hatch_mlbundle.errors import BinaryError
+
+from .edits import Edit
+from .elf import Elf, dynamic_symbols
+from .elf_format import Symbol
+from .ranges import Range
+from .reader import RangeReader
+from .unreachable import unreachable
+from .x86_64_code import Code, read_code
+from .x86_64_functions import read_functions
+from .x86_64_relocations import Relocation, leave_null, read_relocations, target_of
+
+Level: TypeAlias = Literal["x86-64-v3", "x86-64-v4"]
+"""What CPUs the result is for, as the x86-64 psABI names them: with AVX2 and FMA, or with AVX-512 (F, BW, CD, DQ, VL) too."""
+
+Sets: TypeAlias = Mapping[str, int]
+"""The addresses of a stub's pointers, by instruction set."""
+
+_POINTER = re.compile(r"(_ZN2at6native12DispatchStubI.+E)\d+(DEFAULT|AVX2|AVX512)E")
+_CHOOSER = "_ZN2at6native16DispatchStubImpl"
+_SETS = frozenset({"DEFAULT", "AVX2", "AVX512"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelPruning:
+    """What CPUs of a level never run: `kernels` pointers that become null, by `edits`, and the ranges of the file only they lead to."""
+
+    kernels: int
+    dead: tuple[Range, ...]
+    edits: tuple[Edit, ...]
+
+
+def has_stubs(reader: RangeReader, elf: Elf) -> bool:
+    """Say whether a library has kernels to choose among."""
+    return any(_POINTER.fullmatch(symbol.name) for symbol in dynamic_symbols(reader, elf) if symbol.defined)
+
+
+def plan_kernels(reader: RangeReader, elf: Elf, level: Level) -> KernelPruning:
+    """Return what the library can do without; raises BinaryError, which says what speaks against it."""
+    symbols = list(dynamic_symbols(reader, elf))
+    relocations = list(read_relocations(reader, elf))
+    stubs = _stubs(symbols)
+    filled = {each.place: each for each in relocations}
+    unneeded = {at for sets in stubs.values() for at in _unneeded({name: at for name, at in sets.items() if at in filled}, level)}
+    if not unneeded:
+        return KernelPruning(kernels=0, dead=(), edits=())
+    functions = read_functions(reader, elf)
+    if functions is None:
+        raise BinaryError(f"{reader.path}: its symbol table is gone, which says where its functions are: cpu_code has to come before strip")
+    places = _places(stubs, symbols, relocations)
+    code = read_code(reader, elf, functions, places)
+    _check_readers(reader, code, places, stubs)
+    pointers = [filled[at] for at in sorted(unneeded)]
+    pointed = [_target(each, symbols) for each in pointers]
+    others = [_target(each, symbols) for each in relocations if each.place not in unneeded]
+    others += [symbol.value for symbol in symbols if symbol.defined]
+    dead = unreachable(functions, code, pointed, others)
+    return KernelPruning(kernels=len(pointers), dead=tuple(_offsets(elf, dead)), edits=tuple(leave_null(reader, elf, pointers)))
+
+
+def _unneeded(sets: Sets, level: Level) -> Iterator[int]:
+    """Yield the pointers that are never picked on a CPU of the level: those of lesser sets where a better one is there."""
+    if "DEFAULT" in sets and ("AVX2" in sets or (level == "x86-64-v4" and "AVX512" in sets)):
+        yield sets["DEFAULT"]
+    if level == "x86-64-v4" and "AVX2" in sets and "AVX512" in sets:
+        yield sets["AVX2"]
+
+
+def _stubs(symbols: Sequence[Symbol]) -> dict[str, dict[str, int]]:
+    stubs: dict[str, dict[str, int]] = {}
+    for symbol in symbols:
+        match = _POINTER.fullmatch(symbol.name) if symbol.defined else None
+        if match:
+            stubs.setdefault(match[1], {})[match[2]] = symbol.value
+    return stubs
+
+
+def _places(stubs: Mapping[str, Sets], symbols: Sequence[Symbol], relocations: Sequence[Relocation]) -> dict[int, tuple[str, str]]:
+    """Return stub and set by each address through which code gets at a pointer, and '' with '' for those of the functions that choose."""
+    places = {at: (stub, name) for stub, sets in stubs.items() for name, at in sets.items()}
+    choosers = {symbol.value: ("", "") for symbol in symbols if symbol.defined and symbol.name.startswith(_CHOOSER)}
+    places.update(choosers)
+    for each in relocations:
+        if each.symbol and (known := places.get(_target(each, symbols))):
+            places[each.place] = known
+    return places
+
+
+def _check_readers(reader: RangeReader, code: Code, places: Mapping[int, tuple[str, str]], stubs: Mapping[str, Sets]) -> None:
+    """Raise BinaryError where a function reads a stub's pointer and not all of them, or calls nothing that chooses."""
+    for seen in code.watched.values():
+        read: dict[str, set[str]] = {}
+        for at in seen:
+            stub, name = places[at]
+            read.setdefault(stub, set()).add(name)
+        chooses = read.pop("", None)
+        for stub, sets in read.items():
+            if sets != stubs[stub].keys() or sets != _SETS or not chooses:
+                raise BinaryError(f"{reader.path}: a function reads {stub[:80]!a} in another way than PyTorch's DispatchStub.h does")
+
+
+def _target(relocation: Relocation, symbols: Sequence[Symbol]) -> int:
+    return target_of(relocation, symbols) or 0
+
+
+def _offsets(elf: Elf, ranges: Sequence[Range]) -> Iterator[Range]:
+    """Yield addresses as offsets in the file."""
+    for start, end in ranges:
+        load = next(load for load in elf.loads if load.vaddr <= start and end <= load.vaddr + load.filesz)
+        yield start + load.offset - load.vaddr, end + load.offset - load.vaddr

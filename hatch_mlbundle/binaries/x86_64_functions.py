@@ -1,0 +1,106 @@
+"""Where the functions of an x86-64 library are, by its symbol table."""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from hatch_mlbundle.errors import BinaryError
+
+from . import elf_format as fmt
+from .elf import Elf
+from .elf_format import Section
+from .reader import RangeReader
+
+LINKAGE = ".plt"
+"""What the names of sections with stubs begin with, by which functions of other libraries are called."""
+_SHF_EXECINSTR = 0x4
+_KINDS = frozenset({0, 2, 10})
+"""STT_NOTYPE (labels of assembly), STT_FUNC, STT_GNU_IFUNC."""
+_MAX_NAMES = 1 << 30
+_STEP = (1 << 20) // 24 * 24
+_MANGLED = b"_Z"
+_MKL = (b"mkl_", b"_mkl_")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Functions:
+    """Functions by number, in the order of their addresses: each begins at `starts`, and ends at `ends`, where the next one begins.
+
+    `mangled` has 1 for those that only C++ code can name. Intel's MKL, whose licence forbids to disassemble it, is left out.
+    """
+
+    starts: array[int]
+    ends: array[int]
+    mangled: bytearray
+
+    def number_of(self, address: int) -> int | None:
+        """Return the function that has the code at an address, or None."""
+        number = bisect_right(self.starts, address) - 1
+        return number if number >= 0 and address < self.ends[number] else None
+
+
+def code_sections(elf: Elf) -> list[Section]:
+    """Return the sections that hold code."""
+    return [part for part in elf.sections if part.is_loaded and part.flags & _SHF_EXECINSTR and part.filesz]
+
+
+def read_functions(reader: RangeReader, elf: Elf) -> Functions | None:
+    """Return the functions, None where the symbol table was stripped; raises BinaryError."""
+    sections = [part for part in code_sections(elf) if not part.name.startswith(LINKAGE)]
+    names: dict[int, list[bytes]] = {}
+    for address, name in _code_symbols(reader, elf):
+        names.setdefault(address, []).append(name)
+    if not names:
+        return None
+    found = Functions(starts=array("Q"), ends=array("Q"), mangled=bytearray())
+    for section in sorted(sections, key=lambda part: part.address):
+        end = section.address + section.size
+        inside = sorted({section.address, *(address for address in names if section.address <= address < end)})
+        for start, stop in _without_mkl(inside, end, names):
+            found.starts.append(start)
+            found.ends.append(stop)
+            found.mangled.append(_is_mangled(names.get(start, [])))
+    return found
+
+
+def _is_mangled(names: list[bytes]) -> bool:
+    return bool(names) and all(name.startswith(_MANGLED) for name in names)
+
+
+def _without_mkl(starts: list[int], end: int, names: dict[int, list[bytes]]) -> Iterator[tuple[int, int]]:
+    """Yield the functions between two C++ ones, unless MKL's are among them.
+
+    MKL is an archive of C, Fortran and assembly, which a linker puts in one place. Code that is not C++ names no C++ function.
+    """
+    run: list[tuple[int, int]] = []
+    is_mkl = False
+    for start, stop in zip(starts, [*starts[1:], end], strict=True):
+        here = names.get(start, [])
+        if _is_mangled(here):
+            yield from () if is_mkl else run
+            yield start, stop
+            run, is_mkl = [], False
+        else:
+            run.append((start, stop))
+            is_mkl = is_mkl or any(name.startswith(_MKL) for name in here)
+    yield from () if is_mkl else run
+
+
+def _code_symbols(reader: RangeReader, elf: Elf) -> Iterator[tuple[int, bytes]]:
+    """Yield address and name of each symbol of code in the symbol table, names cut after a few characters."""
+    code = {number for number, part in enumerate(elf.sections) if part.is_loaded and part.flags & _SHF_EXECINSTR}
+    for table in elf.sections:
+        if table.type != fmt.SHT_SYMTAB:
+            continue
+        record = elf.encoding.symbol
+        if table.entsize != record.size or table.link >= len(elf.sections) or elf.sections[table.link].filesz > _MAX_NAMES:
+            raise BinaryError(f"{reader.path}: the symbol table is malformed")
+        names = b"".join(reader.chunks(elf.sections[table.link].offset, elf.sections[table.link].filesz, "symbol names"))
+        for start in range(table.offset, table.end - record.size + 1, _STEP):
+            size = min(_STEP, table.end - start) // record.size * record.size
+            for name, info, _, index, value, _ in record.iter_unpack(reader.read(start, size, "symbols")):
+                if index in code and info & 0xF in _KINDS:
+                    yield value, names[name : name + 8]
