@@ -28,7 +28,11 @@ LONGEST = (
 """Take up to minutes by themselves: they begin, so that no core waits for one at the end. Needs --no-loadscope-reorder."""
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for path in sorted({item.path for item in items if item.get_closest_marker("slow")}):
+        if "mark.slow" not in path.read_text(encoding="utf-8"):
+            raise pytest.UsageError(f"{path}: .ci/run finds files with slow tests by `mark.slow`; write it there")
     order = {name: number for number, name in enumerate(LONGEST)}
     items.sort(key=lambda item: order.get(item.path.name, len(order)))
 
