@@ -9,12 +9,28 @@ import pytest
 
 from hatch_mlbundle.trials.jail import available
 
-LONGEST = "test_examples_frozen.py"
-"""Takes minutes by itself: it begins, so that no core waits for it at the end."""
+LONGEST = (
+    "test_examples_frozen.py",
+    "test_torch_to_onnx.py",
+    "test_treemap_browser.py",
+    "test_frozen_target.py",
+    "test_bad_commands.py",
+    "test_verify_wheels.py",
+    "test_patching.py",
+    "test_torch_real.py",
+    "test_image_application.py",
+    "test_tutorials.py",
+    "test_pyinstaller.py",
+    "test_frozen_bad_input.py",
+    "test_explore.py",
+    "test_onnx_end_to_end.py",
+)
+"""Take up to minutes by themselves: they begin, so that no core waits for one at the end. Needs --no-loadscope-reorder."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.path.name != LONGEST)
+    order = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.name, len(order)))
 
 
 @pytest.fixture(autouse=True)
