@@ -240,7 +240,10 @@ def test_processes_of_a_pool_say_nothing(arguments: list[str], monkeypatch: pyte
 
 def test_checking_costs_nothing_where_nothing_was_taken_out(tmp_path: Path) -> None:
     code = "from hatch_mlbundle.runtime import machine; assert machine.check(); import sys; print(*{'json', 'ctypes'} & {*sys.modules})"
-    result = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True, check=True, timeout=60, cwd=tmp_path)
+    found = {"PYTHONPATH": str(Path(hatch_mlbundle.__file__).parents[1])}  # without `site` an editable installation is not
+    result = subprocess.run(
+        [sys.executable, "-S", "-c", code], capture_output=True, text=True, check=True, timeout=60, cwd=tmp_path, env=found
+    )
     assert result.stdout == "\n"
 
 
