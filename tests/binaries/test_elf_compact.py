@@ -218,7 +218,8 @@ def test_patchelf_before_and_after(plain: Compacted, tmp_path: Path, again: bool
     path = tmp_path / "libpatched.so"
     path.write_bytes((plain.path if again else plain.source).read_bytes())
     long = "/" + "x" * 4000
-    run("patchelf", "--set-rpath", long, "--set-soname", "libother.so", path)
+    run("patchelf", "--set-soname", "libother.so", path)
+    run("patchelf", "--set-rpath", long, path)  # patchelf 0.14 takes one for the other where both are set at once
     if not again:
         path = compact(path).path
     elf = read(path)
@@ -340,12 +341,12 @@ def test_the_proof_wants_the_edited_bytes(plain: Compacted, folder: Path) -> Non
         (3, {"vaddr": 1 << 30}, "program headers, not|differs in more"),
         (3, {"filesz": 64}, "content of segment 2 is missing|differs in more"),
         (3, {"align": 16}, "program header 2 differs"),
-        (3, {"offset": 0}, "content of segment 2 differs"),
+        (3, {"offset": 0}, "elsewhere in the file than the segment says"),
         (3, {"paddr": 0}, "program header 2 differs"),
         (0, {"align": 1024}, "program header 0 differs"),
         (-1, {"vaddr": 0x1000}, "loaded over something else"),
-        (-1, {"flags": 6}, "loaded over something else"),
-        (-1, {"memsz": 1 << 20}, "loaded over something else"),
+        (-1, {"flags": 6}, "program headers, not"),
+        (-1, {"memsz": 1 << 20}, "program headers, not"),
         (-1, {"offset": 0x1000}, "program headers"),
     ],
 )
