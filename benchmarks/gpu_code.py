@@ -121,9 +121,17 @@ def optimized(source: Path, scratch: Path, targets: Sequence[str], libraries: st
 
 
 def prune(source: Path, target: Path, scratch: Path, targets: Sequence[str], libraries: str) -> Path:
-    """Make `target` of the folder `source`, and return it."""
-    _mlbundle(source, target, scratch, targets, libraries)
+    """Make `target` of the folder `source`, and return it: files that do not change are the same ones, where hard links are possible."""
+    shutil.copytree(source, target, symlinks=True, copy_function=_link)
+    _mlbundle(target, target, scratch, targets, libraries)
     return target
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 def _mlbundle(source: Path, target: Path, scratch: Path, targets: Sequence[str], libraries: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import marshal
 import sys
+from contextlib import suppress
 from pathlib import Path
 from types import CodeType
 
@@ -17,6 +18,9 @@ if __name__ == "__main__":  # as a script it has no package around it
 
 from hatch_mlbundle.marshalled_code import Code, Constant
 from hatch_mlbundle.opcodes import needs_of
+
+MOST_MEMORY = 2 << 30
+"""Address space in bytes: five bytes of hostile data can ask for a tuple of 16 GiB, which would be filled."""
 
 
 def code_of(code: CodeType) -> Code:
@@ -42,8 +46,17 @@ def answer(data: bytes) -> bytes:
         return b"null"
 
 
+def limit_memory() -> None:
+    """Let what would take more than `MOST_MEMORY` fail at once, on systems that can."""
+    with suppress(ImportError, OSError, ValueError):
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
+
+
 def main() -> None:
     """Answer until there are no more questions."""
+    limit_memory()
     source, target = sys.stdin.buffer, sys.stdout.buffer
     while len(head := source.read(4)) == 4:
         said = answer(source.read(int.from_bytes(head, "little")))

@@ -9,12 +9,32 @@ import pytest
 
 from hatch_mlbundle.trials.jail import available
 
-LONGEST = "test_examples_frozen.py"
-"""Takes minutes by itself: it begins, so that no core waits for it at the end."""
+LONGEST = (
+    "test_examples_frozen.py",
+    "test_torch_to_onnx.py",
+    "test_treemap_browser.py",
+    "test_frozen_target.py",
+    "test_bad_commands.py",
+    "test_verify_wheels.py",
+    "test_patching.py",
+    "test_torch_real.py",
+    "test_image_application.py",
+    "test_tutorials.py",
+    "test_pyinstaller.py",
+    "test_frozen_bad_input.py",
+    "test_explore.py",
+    "test_onnx_end_to_end.py",
+)
+"""Take up to minutes by themselves: they begin, so that no core waits for one at the end. Needs --no-loadscope-reorder."""
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.path.name != LONGEST)
+    for path in sorted({item.path for item in items if item.get_closest_marker("slow")}):
+        if "mark.slow" not in path.read_text(encoding="utf-8"):
+            raise pytest.UsageError(f"{path}: .ci/run finds files with slow tests by `mark.slow`; write it there")
+    order = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.name, len(order)))
 
 
 @pytest.fixture(autouse=True)

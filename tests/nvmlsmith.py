@@ -15,7 +15,9 @@ _SOURCE = r"""
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-/* FAKE_GPUS: `UUID|NAME|MAJOR.MINOR`, one a line; NAME "denied" is a GPU that may not be used. FAKE_LOG: a file to note calls in. */
+#include <unistd.h>
+/* FAKE_GPUS: `UUID|NAME|MAJOR.MINOR`, one a line; NAME "denied" is a GPU that may not be used, one that ends in "MIG" is divided.
+   FAKE_LOG: a file to note calls in. FAKE_HANGS: it never answers. */
 struct gpu { char uuid[96], name[96]; int major, minor, instance; };
 static struct gpu gpus[16];
 static int count;
@@ -27,6 +29,7 @@ static void note(const char *what) {
 int nvmlInit_v2(void) {
   const char *given = getenv("FAKE_GPUS");
   note("init ");
+  while (getenv("FAKE_HANGS")) pause();
   if (given == NULL) return 9; /* NVML_ERROR_DRIVER_NOT_LOADED */
   for (count = 0; *given && count < 16; count++) {
     struct gpu *gpu = &gpus[count];
@@ -51,6 +54,12 @@ int nvmlDeviceGetCudaComputeCapability(void *device, int *major, int *minor) {
   return 0;
 }
 #endif
+int nvmlDeviceGetMigMode(void *device, unsigned *now, unsigned *next) {
+  const char *name = ((struct gpu *)device)->name;
+  *now = strlen(name) > 3 && !strcmp(name + strlen(name) - 3, "MIG");
+  *next = 0;
+  return strcmp(name, "Tesla T4") ? 0 : 3; /* NVML_ERROR_NOT_SUPPORTED */
+}
 /* MIG-n is an instance of the GPU n. */
 int nvmlDeviceGetHandleByUUID(const char *uuid, void **device) {
   int index = -1;

@@ -30,10 +30,11 @@ def copy_of(example: str, folder: Path) -> Path:
 
 def python_for(folder: Path, *installations: Sequence[str]) -> Path:
     """Return the Python of a new environment with hatch-mlbundle from here, PyInstaller, and what these arguments of pip install."""
-    venv.create(folder, with_pip=True)
+    venv.create(folder, with_pip=False)
     python = folder / "bin" / "python"
+    install = [sys.executable, "-m", "pip", "--python", python, "install", "-q"]
     for arguments in ([f"{REPOSITORY}[frozen]"], *installations):
-        subprocess.run([python, "-m", "pip", "install", "-q", *arguments], check=True, env=environment())
+        subprocess.run([*install, *arguments], check=True, env=environment())
     return python
 
 

@@ -45,10 +45,15 @@ def optimize(wheel: Path, folder: Path) -> tuple[Path, Manifest]:
     return folder / wheel.name, Manifest.load(folder / (wheel.name + SUFFIX))
 
 
+def install(python: Path, *arguments: object) -> None:
+    command = [sys.executable, "-m", "pip", "--python", python, "install", "-q", "--no-compile", *map(str, arguments)]
+    subprocess.run(command, check=True, env=environment())
+
+
 def python_with(folder: Path, *requirements: object) -> Path:
-    venv.create(folder, with_pip=True)
+    venv.create(folder, with_pip=False)
     python = folder / "bin" / "python"
-    subprocess.run([python, "-m", "pip", "install", "-q", *map(str, requirements)], check=True, env=environment())
+    install(python, *requirements)
     return python
 
 
@@ -81,5 +86,5 @@ def test_torch(tmp_path: Path) -> None:
     assert manifest.artifact.after.installed < 0.75 * manifest.artifact.before.installed
     python = python_with(tmp_path / "venv", wheel, "numpy")
     whole = printed(python, "-c", USE_TORCH)
-    subprocess.run([python, "-m", "pip", "install", "-q", "--no-deps", "--force-reinstall", small], check=True, env=environment())
+    install(python, "--no-deps", "--force-reinstall", small)
     assert printed(python, "-c", USE_TORCH) == whole

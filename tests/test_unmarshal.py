@@ -36,6 +36,17 @@ def test_what_is_no_code_gets_no_answer_and_harms_no_other(data: bytes) -> None:
         assert quick.needs(marshal.dumps(compile("import a", "m", "exec")))["first"] == [[0, "a", []]]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_sizes_that_are_only_told_take_no_memory() -> None:
+    with unmarshaller(RELEASE) as quick:
+        assert quick is not None
+        assert quick.needs(b"(" * 100000) is None
+        server = quick._idle.get_nowait()
+        quick._idle.put(server)
+        (peak,) = [line.split()[1] for line in Path(f"/proc/{server.pid}/status").read_text().splitlines() if line.startswith("VmHWM")]
+    assert int(peak) < 200_000  # in KiB
+
+
 def test_a_server_that_was_killed_is_replaced() -> None:
     code = marshal.dumps(compile("import a", "m", "exec"))
     quick = Unmarshaller()

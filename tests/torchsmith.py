@@ -77,6 +77,9 @@ REGISTER(sub, DEFAULT, default_sub) REGISTER(sub, AVX2, nullptr) REGISTER(sub, A
 #ifdef ODD_READER
 __attribute__((visibility("default"))) int odd(int x) { return add_type::DEFAULT(x); }
 #endif
+#ifdef IN_DATA
+Kernel* volatile elsewhere[] = {&add_type::DEFAULT};
+#endif
 #ifdef NO_CODE
 KERNEL broken() { asm volatile(".byte 0x06"); return 0; }
 #endif

@@ -48,8 +48,10 @@ def install(target: Path, requirements: Sequence[str], python: str | None, *, al
         wheels = target.with_name("wheels")
         run([sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", wheels, PROJECT])
         requirements = [str(path) for path in wheels.glob("*.whl")]
-    command = [sys.executable, "-m", "pip", "install", "-q", "--no-compile", "--target", target, *other, *(["--no-deps"] if alone else [])]
+    partial = _emptied(target)
+    command = [sys.executable, "-m", "pip", "install", "-q", "--no-compile", "--target", partial, *other, *(["--no-deps"] if alone else [])]
     run([*command, *requirements])
+    partial.rename(target)
 
 
 def build_kernels(folder: Path, compiler: Path) -> None:
@@ -70,11 +72,20 @@ def build_kernels(folder: Path, compiler: Path) -> None:
         "linked": [*cubins, "-rdc=true", "-DLINKED", HERE / "kernels.cu", HERE / "linked.cu"],
         "ptx": ["-gencode", "arch=compute_75,code=compute_75", HERE / "kernels.cu"],
     }
-    folder.mkdir()
+    partial = _emptied(folder)
+    partial.mkdir()
     environment = {**os.environ, "PATH": f"{toolkit / 'bin'}:{os.environ.get('PATH', '')}"}
     for name, options in builds.items():
         print(f"building libkernels_{name}.so", flush=True)
-        run([*common, *options, "-o", folder / f"libkernels_{name}.so"], environment)
+        run([*common, *options, "-o", partial / f"libkernels_{name}.so"], environment)
+    partial.rename(folder)
+
+
+def _emptied(folder: Path) -> Path:
+    """Return the name under which a folder is made, so that a run that was stopped leaves no half of one."""
+    partial = folder.with_name(f"{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    return partial
 
 
 def run(command: Sequence[str | Path], environment: Mapping[str, str] | None = None) -> None:

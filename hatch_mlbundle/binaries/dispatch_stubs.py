@@ -23,7 +23,7 @@ from .reader import RangeReader
 from .unreachable import unreachable
 from .x86_64_code import Code, read_code
 from .x86_64_functions import read_functions
-from .x86_64_relocations import Relocation, leave_null, read_relocations, target_of
+from .x86_64_relocations import GOT, Relocation, leave_null, read_relocations, target_of
 
 Level: TypeAlias = Literal["x86-64-v3", "x86-64-v4"]
 """What CPUs the result is for, as the x86-64 psABI names them: with AVX2 and FMA, or with AVX-512 (F, BW, CD, DQ, VL) too."""
@@ -91,12 +91,16 @@ def _stubs(symbols: Sequence[Symbol]) -> dict[str, dict[str, int]]:
 
 
 def _places(stubs: Mapping[str, Sets], symbols: Sequence[Symbol], relocations: Sequence[Relocation]) -> dict[int, tuple[str, str]]:
-    """Return stub and set by each address through which code gets at a pointer, and '' with '' for those of the functions that choose."""
+    """Return stub and set by each address through which code gets at a pointer, '' for those of what chooses; raises BinaryError."""
     places = {at: (stub, name) for stub, sets in stubs.items() for name, at in sets.items()}
     choosers = {symbol.value: ("", "") for symbol in symbols if symbol.defined and symbol.name.startswith(_CHOOSER)}
     places.update(choosers)
+    ours = dict(places)
     for each in relocations:
-        if each.symbol and (known := places.get(_target(each, symbols))):
+        known = ours.get(_target(each, symbols))
+        if known and known[0] and each.type != GOT:
+            raise BinaryError(f"the address of a pointer of {known[0][:80]!a} is in data, where it cannot be told what reads it")
+        if known:
             places[each.place] = known
     return places
 

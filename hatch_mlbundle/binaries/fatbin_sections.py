@@ -11,6 +11,7 @@ import struct
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 from hatch_mlbundle.errors import BinaryError
 
@@ -22,13 +23,13 @@ from .ranges import Range
 from .reader import RangeReader
 
 MOST_RELOCATIONS = 1 << 24
-"""Relocations that are read of a file; the largest real libraries have under a million."""
+"""Relocations and wrappers that are read of a file; the largest real libraries have under a million."""
 WRAPPER = struct.Struct("<IIQQ")
 WRAPPER_MAGIC = 0x466243B1
 
 _WRAPPERS = ".nvFatBinSegment"
-_RELOCATION = struct.Struct("<QQQ")
-"""`Elf64_Rela`: place, symbol and type, addend."""
+_RECORD = WRAPPER.size
+"""Bytes of a wrapper, and of a relocation (`Elf64_Rela`: place, symbol and type, addend)."""
 _AT_ONCE = 1 << 15
 _RELATIVE = {21: 22, 62: 8, 183: 1027}
 """By `e_machine`, the type of relocations whose addend is the address that they write: PowerPC64, x86-64, AArch64."""
@@ -40,13 +41,18 @@ def elf_containers(reader: RangeReader, elf: Elf) -> list[Container]:
     Those that no pointer is known to name are pinned. Raises BinaryError where anything but containers and zero bytes lies in one of
     the sections, and where a pointer leads into the middle of a container.
     """
+    sections = [section for section in elf.sections if section.name in SECTIONS and section.filesz]
+    for one, other in pairwise(sorted(sections, key=lambda section: section.offset)):
+        if one.end > other.offset:
+            raise BinaryError(f"{reader.path}: its sections of GPU code overlap at byte {other.offset}")
     found: dict[int, Container] = {}
+    room = MOST_ENTRIES
     loads = sorted(elf.loads, key=lambda load: load.offset)
-    for section in elf.sections:
-        if section.name in SECTIONS and section.filesz:
-            for container in read_containers(reader, section.offset, section.end):
-                found[_address(loads, section, container.offset)] = container
-        if sum(1 + len(each.entries) for each in found.values()) > MOST_ENTRIES:
+    for section in sections:
+        for container in read_containers(reader, section.offset, section.end):
+            found[_address(loads, section, container.offset)] = container
+            room -= 1 + len(container.entries)
+        if room < 0:
             raise BinaryError(f"{reader.path}: its GPU code has more than {MOST_ENTRIES} entries")
     named = _named(reader, elf, found) if found else set()
     return [container if address in named else replace(container, is_pinned=True) for address, container in found.items()]
@@ -64,12 +70,13 @@ def _named(reader: RangeReader, elf: Elf, containers: dict[int, Container]) -> s
     starts = sorted(containers)
     last = starts[-1]
     named = set()
-    for pointer in {*_pointers(reader, elf, (starts[0], last + containers[last].end - containers[last].offset))}:
+    for pointer in _pointers(reader, elf, (starts[0], last + containers[last].end - containers[last].offset)):
         start = starts[bisect_right(starts, pointer) - 1]
         container = containers[start]
         if start < pointer < start + container.end - container.offset:
             raise BinaryError(f"{reader.path}: a pointer leads into the middle of the fat binary at byte {container.offset}")
-        named.add(pointer)
+        if start == pointer:
+            named.add(start)
     return named
 
 
@@ -79,27 +86,35 @@ def _pointers(reader: RangeReader, elf: Elf, span: Range) -> Iterator[int]:
         return
     room = MOST_RELOCATIONS
     for section in elf.sections:
-        if section.name == _WRAPPERS and section.filesz:
-            yield from (pointer for pointer in _wrapped(reader, section) if span[0] <= pointer < span[1])
-        if section.type == fmt.SHT_RELA and section.flags & fmt.SHF_ALLOC:
-            room -= section.size // _RELOCATION.size
-            if room < 0:
-                raise BinaryError(f"{reader.path}: it has more than {MOST_RELOCATIONS} relocations")
+        is_wrappers = section.name == _WRAPPERS and section.filesz > 0
+        is_relocations = section.type == fmt.SHT_RELA and section.flags & fmt.SHF_ALLOC
+        if is_wrappers or is_relocations:
+            room -= section.filesz // _RECORD
+        if room < 0:
+            raise BinaryError(f"{reader.path}: it has more than {MOST_RELOCATIONS} relocations and wrappers of fat binaries")
+        if is_wrappers:
+            yield from _wrapped(reader, section, span)
+        if is_relocations:
             yield from _written(reader, section, span, _RELATIVE.get(elf.header.machine))
 
 
-def _wrapped(reader: RangeReader, section: Section) -> Iterator[int]:
-    size = section.filesz // WRAPPER.size * WRAPPER.size
-    for magic, _, container, others in WRAPPER.iter_unpack(reader.read(section.offset, size, "wrappers of fat binaries")):
-        if magic == WRAPPER_MAGIC:
-            yield from (container, others)
+def _wrapped(reader: RangeReader, section: Section, span: Range) -> Iterator[int]:
+    for data in _records(reader, section, "wrappers of fat binaries"):
+        for magic, _, container, others in WRAPPER.iter_unpack(data):
+            if magic == WRAPPER_MAGIC:
+                yield from (pointer for pointer in (container, others) if span[0] <= pointer < span[1])
 
 
 def _written(reader: RangeReader, section: Section, span: Range, relative: int | None) -> Iterator[int]:
-    end = section.offset + section.size // _RELOCATION.size * _RELOCATION.size
-    for offset in range(section.offset, end, _AT_ONCE * _RELOCATION.size):
-        data = reader.read(offset, min(_AT_ONCE * _RELOCATION.size, end - offset), "relocations")
+    for data in _records(reader, section, "relocations"):
         words = struct.unpack(f"<{len(data) // 8}Q", data)
         for info, addend in zip(words[1::3], words[2::3], strict=True):
             if span[0] <= addend < span[1] and info == relative:
                 yield addend
+
+
+def _records(reader: RangeReader, section: Section, what: str) -> Iterator[bytes]:
+    """Yield the whole records of a section, many at once."""
+    end = section.offset + section.filesz // _RECORD * _RECORD
+    for offset in range(section.offset, end, _AT_ONCE * _RECORD):
+        yield reader.read(offset, min(_AT_ONCE * _RECORD, end - offset), what)

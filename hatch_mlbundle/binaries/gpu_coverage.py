@@ -9,22 +9,25 @@ what ends in `a` on just its version, what ends in `f` on later minor versions o
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from functools import cache, reduce
+from operator import or_
 from typing import TypeAlias
 
-from .gpu_targets import TEGRA, Target
+from .gpu_targets import TEGRA
 
 Capability: TypeAlias = tuple[int, int]
 """A GPU's compute capability: major and minor."""
 
 _NAME = re.compile(r"(sm|compute|lto)_(\d{2,3})([af]?)(?![0-9A-Za-z])")
+_NUMBERS = 1000
+"""The GPUs that code can name, by the number in `sm_80`; all those above them count as one more."""
 _END: Capability = (1 << 16, 0)
 """Above all GPUs."""
-_KINDS = (("sm", "compute"), ("lto",))
-"""Kinds of which the one serves as well as the other: LTO-IR has to be linked first."""
-_TEGRA_EDGES = {(number // 10, number % 10 + more) for number in TEGRA for more in (0, 1)}
+_TEGRA = sum(1 << number for number in TEGRA)
+_Gpus: TypeAlias = int
+"""A set of GPUs: bit 80 is one of compute capability 8.0, and bit `_NUMBERS` all above."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,29 +38,13 @@ class Span:
     below: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Code:
-    """Code of a kind (`sm`, `compute` or `lto`) that runs on GPUs from `first` on and before `end`."""
-
-    kind: str
-    first: Capability
-    end: Capability
-
-    def runs_on(self, gpu: Capability, *, strictly: bool) -> bool:
-        if strictly and self.kind == "sm" and gpu != self.first and (Target(*gpu).is_tegra or Target(*self.first).is_tegra):
-            return False
-        return self.first <= gpu < self.end
-
-
-def lost(before: Iterable[str], after: Collection[str]) -> tuple[Span, ...]:
+def lost(before: Iterable[str], after: Iterable[str]) -> tuple[Span, ...]:
     """Return the GPUs that code of one container runs on before something is taken out of it, and none of what is left.
 
     `before` names all that the container has, `after` what is left of it. Names of anything else count for nothing. Among the others, a
     system on a chip is told of even where it may have had none.
     """
-    had, has = list(_codes(before)), list(_codes(after))
-    edges = sorted({*_TEGRA_EDGES, *(edge for code in (*had, *has) for edge in (code.first, code.end))})
-    return _spans((first, end) for first, end in pairwise(edges) if _loses(first, had, has))
+    return _spans(_ranges(reduce(or_, (had & ~has for had, has in zip(_served(before), _served(after), strict=True)))))
 
 
 def united(spans: Iterable[Span]) -> tuple[Span, ...]:
@@ -78,24 +65,41 @@ def capability(text: str) -> Capability:
     return int(match[1]), int(match[2])
 
 
-def _codes(names: Iterable[str]) -> Iterator[_Code]:
+def _served(names: Iterable[str]) -> tuple[_Gpus, _Gpus, _Gpus]:
+    """Return the GPUs that code is for: what may run, what is sure to, and, for it has to be linked first, LTO-IR."""
+    runs = sure = linked = 0
     for name in names:
-        match = _NAME.match(name)
-        if match is None:
-            continue
-        major, minor = divmod(int(match[2]), 10)
-        end = (major + 1, 0) if match[1] == "sm" or match[3] else _END
-        if match[3] == "a":
-            end = major, minor + 1
-        yield _Code(kind=match[1], first=(major, minor), end=end)
+        if match := _NAME.match(name):
+            gpus, others = _gpus(match[1], int(match[2]), match[3])
+            if match[1] == "lto":
+                linked |= gpus
+            else:
+                runs |= gpus
+                sure |= gpus & ~others
+    return runs, sure, linked
 
 
-def _loses(gpu: Capability, had: Sequence[_Code], has: Sequence[_Code]) -> bool:
-    def serves(codes: Sequence[_Code], kinds: Collection[str], *, strictly: bool) -> bool:
-        return any(code.kind in kinds and code.runs_on(gpu, strictly=strictly) for code in codes)
+@cache
+def _gpus(kind: str, number: int, variant: str) -> tuple[_Gpus, _Gpus]:
+    """Return the GPUs that such code may run on, and those of them of which that is not sure: of Tegra, or other ones."""
+    end = 10 * (number // 10 + 1) if kind == "sm" or variant else _NUMBERS + 1
+    if variant == "a":
+        end = number + 1
+    gpus = (1 << end) - (1 << number)
+    own = 1 << number
+    if kind != "sm":
+        return gpus, 0
+    return gpus, (gpus if own & _TEGRA else _TEGRA) & ~own
 
-    cases = ((kinds, strictly) for kinds in _KINDS for strictly in (False, True))
-    return any(serves(had, kinds, strictly=strictly) and not serves(has, kinds, strictly=strictly) for kinds, strictly in cases)
+
+def _ranges(gpus: _Gpus) -> Iterator[tuple[Capability, Capability]]:
+    """Yield the first of GPUs that follow each other, and the one that is no more of them."""
+    while gpus:
+        first = (gpus & -gpus).bit_length() - 1
+        filled = gpus + (1 << first)
+        end = (filled & -filled).bit_length() - 1
+        yield divmod(first, 10), _END if end > _NUMBERS else divmod(end, 10)
+        gpus = filled & ~(1 << end)
 
 
 def _spans(pieces: Iterable[tuple[Capability, Capability]]) -> tuple[Span, ...]:

@@ -39,12 +39,13 @@ class Wanted:
 class LibraryPruning:
     """What becomes of a library.
 
-    `served` are the targets for which it has code that runs or is compiled there, `lost` the GPUs that lose code of one container at least,
-    and `compaction` is None where no page becomes empty.
+    `served` are the targets for which it has code that runs or is compiled there, `left` those for which some stays, `lost` the GPUs that
+    lose code of one container at least, and `compaction` is None where no page becomes empty.
     """
 
     pruning: Pruning
     served: frozenset[Target]
+    left: frozenset[Target]
     lost: tuple[Span, ...]
     compaction: CompactionPlan | None
 
@@ -61,9 +62,11 @@ def plan_pruning(reader: Reader, elf: Elf, wanted: Wanted) -> LibraryPruning | N
     pruning = prune(containers, wanted.targets, wanted.ptx)
     dead = EditedReader(reader, pruning.edits).zeroed
     chosen = list(choose(containers, wanted.targets, wanted.ptx))
+    whole = [(container, frozenset(range(len(container.entries)))) for container in containers]
     return LibraryPruning(
         pruning=pruning,
-        served=frozenset(target for target in wanted.targets if serves(chosen, target)),
+        served=frozenset(target for target in wanted.targets if serves(whole, target)),
+        left=frozenset(target for target in wanted.targets if serves(chosen, target)),
         lost=_lost(chosen),
         compaction=plan_compaction(reader, elf, dead) if dead else None,
     )

@@ -71,13 +71,13 @@ class GpuCode(Optimizer[GpuCodeOptions]):
     def plan(self, bundle: Bundle, context: Context) -> Iterable[Change]:
         """Yield a Rewrite for each library that loses code, and a Keep, with its reason, for each other one that could."""
         self.inputs(None)
-        natives = [file for file in bundle.of_kind(Kind.ELF, Kind.PE) if context.selects(file.path)]
+        natives = _and_neighbours(bundle.of_kind(Kind.ELF, Kind.PE), context)
         facts = context.examine(self.name, natives, lambda file: self._examine(file, context))
         libraries = [file for file in natives if facts[file.path]]
         helpless = self._report_unserved(libraries, facts, context)
         named = self._named(libraries, context)
         rewritten = []
-        for file in libraries:
+        for file in (each for each in libraries if context.selects(each.path)):
             fact = facts[file.path]
             if "broken" in fact:
                 context.report(Finding(code="MB434", path=file.path, message=f"{fact['broken']}; it stays as it is"))
@@ -123,7 +123,8 @@ class GpuCode(Optimizer[GpuCodeOptions]):
     def _examine(self, file: File, context: Context) -> Json:
         """Return what is to be told of a library, and nothing where it has no GPU code.
 
-        `served`: the targets that have code in it; `saves`: bytes, where pages become empty; or `keep`, why they cannot go.
+        `served`: the targets that have code in it; `left`: those that still do; `saves`: bytes, where pages become empty; or `keep`, why
+        they cannot go.
         """
         path = context.local(file)
         with Reader(path) as reader:
@@ -139,7 +140,8 @@ class GpuCode(Optimizer[GpuCodeOptions]):
                 return {"broken": without_path(error, path)}
         if planned is None:
             return {}
-        fact: dict[str, Json] = {"served": [str(target) for target in sorted(planned.served)], "needed": list(elf.needed)}
+        served, left = ([str(target) for target in sorted(targets)] for targets in (planned.served, planned.left))
+        fact: dict[str, Json] = {"served": served, "left": left, "needed": list(elf.needed)}
         if not planned.pruning.edits:
             return fact
         if reason:
@@ -163,9 +165,9 @@ class GpuCode(Optimizer[GpuCodeOptions]):
         return f"{_gone(fact)}: it stays, {reason}" if reason else None
 
     def _report_unserved(self, libraries: Sequence[File], facts: Mapping[str, Json], context: Context) -> frozenset[str]:
-        """Report the targets for which all libraries of a distribution have no code; return the distributions that serve no target at all.
+        """Report the targets for which all libraries of a distribution have no code; return the distributions left without any.
 
-        Some have libraries for one sort of GPU each: it is enough that one of them serves a target.
+        Some have libraries for one sort of GPU each: it is enough that one of them serves a target, even one that is left alone.
         """
         owned: dict[str, list[File]] = defaultdict(list)
         for file in libraries:
@@ -179,7 +181,7 @@ class GpuCode(Optimizer[GpuCodeOptions]):
                 largest = max(files, key=lambda file: (file.size, file.path))
                 message = f"{owner} has no code for GPUs of compute capability {' and '.join(missing)}: it will not run on them"
                 context.report(Finding(code="MB433", path=largest.path, message=message))
-            if not served:
+            if not any(facts[file.path]["left"] for file in files):
                 helpless.add(owner)
         return frozenset(helpless)
 
@@ -223,6 +225,12 @@ def wanted_of(options: GpuCodeOptions) -> Wanted:
     if faults:
         raise ConfigurationError(faults)
     return Wanted(targets=tuple(sorted(targets)), ptx=options.ptx)
+
+
+def _and_neighbours(files: Sequence[File], context: Context) -> list[File]:
+    """Return the files that may change, and those of the same distributions, which may serve where they do not: no others are read."""
+    owners = {file.owner for file in files if context.selects(file.path)}
+    return [file for file in files if file.owner in owners]
 
 
 def _is_licensed(file: File, fact: Json) -> bool:

@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hatch_mlbundle.manifest import Manifest
+from hatch_mlbundle.printable import printable
 from hatch_mlbundle.units import format_percent, format_size
 
 from .models import Model, Trial, finite, models_of
@@ -31,7 +32,7 @@ def models_report(manifest: Manifest) -> RenderableType | None:
 
 def _line(model: Model) -> Text:
     others = f" and {len(model.details) - 1:,} more" if len(model.details) > 1 else ""
-    told = [f"{model.details[0].path}{others} {model.setting}".rstrip()]
+    told = [printable(f"{model.details[0].path}{others} {model.setting}".rstrip())]
     if model.size:
         told.append(f"{format_size(model.size[0])} -> {format_size(model.size[1])}")
     sqnr = [each for row in model.details if (each := finite(row.detail.get("sqnr"))) is not None]

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from typing import Any, TypeGuard
 
 from hatch_mlbundle.manifest import DetailRow, Manifest
+from hatch_mlbundle.model import Kind
 
+_NATIVE = frozenset((Kind.ELF.value, Kind.PE.value, Kind.MACHO.value))
 LIMIT = 2**63
 """No number of bytes is as large; what is, may be too large for a float."""
 
@@ -93,13 +95,15 @@ def _step(row: DetailRow, manifest: Manifest) -> str:
 
 
 def _size(row: DetailRow, manifest: Manifest) -> tuple[int, int] | None:
-    """Return the bytes before and after, as the detail says of the whole or of its tensors, else those of the file."""
+    """Return the bytes before and after, as the detail says of the whole or of its tensors, else those of the file, if it is no library."""
     if _is_pair(whole := row.detail.get("size")):
         return whole[0], whole[1]
     if tensors := list(_tensors(row)):
         return sum(each.size[0] for each in tensors), sum(each.size[1] for each in tensors)
     file = next((file for file in manifest.files if file.path == row.path), None)
-    return (file.before.size, file.after.size) if file and file.before and file.after else None
+    if file is None or file.kind in _NATIVE or not (file.before and file.after):
+        return None
+    return file.before.size, file.after.size
 
 
 def _trials(row: DetailRow) -> Iterator[Trial]:

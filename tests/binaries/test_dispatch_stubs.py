@@ -83,6 +83,10 @@ def test_a_stub_that_is_read_in_another_way(tmp_path: Path) -> None:
     assert "DispatchStubIPFiiENS0_8add_typeE" in refusal(build_torch(tmp_path / "lib", "-DODD_READER"))
 
 
+def test_a_pointer_whose_address_is_in_data(tmp_path: Path) -> None:
+    assert refusal(build_torch(tmp_path / "lib", "-DIN_DATA")).endswith("is in data, where it cannot be told what reads it")
+
+
 def test_bytes_among_functions_that_are_no_code(tmp_path: Path) -> None:
     assert refusal(build_torch(tmp_path / "lib", "-DNO_CODE")).endswith("there is something else than code")
 

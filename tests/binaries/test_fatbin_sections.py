@@ -109,7 +109,7 @@ def test_code_for_32_bits_stays_as_it_is(tmp_path: Path) -> None:
 def test_more_relocations_than_any_library_has_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = compiled(tmp_path, TWO, wrapper_assembly(TWO))
     monkeypatch.setattr(fatbin_sections, "MOST_RELOCATIONS", 3)
-    with pytest.raises(BinaryError, match="it has more than 3 relocations"):
+    with pytest.raises(BinaryError, match="it has more than 3 relocations and wrappers"):
         containers(path)
 
 
@@ -124,4 +124,25 @@ def test_more_entries_than_any_library_has_are_refused(tmp_path: Path, monkeypat
 def test_a_section_with_something_else_in_it_is_refused(tmp_path: Path) -> None:
     path = fatbin_library(tmp_path / "lib.so", ONE + struct.pack("<II", 1, 2))
     with pytest.raises(BinaryError, match="is cut off"):
+        containers(path)
+
+
+def test_sections_that_overlap_are_refused(tmp_path: Path) -> None:
+    """A thousand headers of the same megabytes would have them read a thousand times."""
+    path = build_elf(tmp_path / "lib.so", [Part(name, ONE, flags=2) for name in (".nv_fatbin", "__nv_relfatbin")])
+    with Reader(path) as reader:
+        elf = read_elf(reader)
+    record = elf.encoding.section
+    one, other = (elf.header.shoff + number * record.size for number, each in enumerate(elf.sections) if each.size == len(ONE))
+    data = bytearray(path.read_bytes())
+    data[other + 24 : other + 32] = data[one + 24 : one + 32]  # sh_offset
+    path.write_bytes(data)
+    with pytest.raises(BinaryError, match="its sections of GPU code overlap"):
+        containers(path)
+
+
+def test_wrappers_are_limited_as_relocations_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = fatbin_library(tmp_path / "lib.so", TWO)
+    monkeypatch.setattr(fatbin_sections, "MOST_RELOCATIONS", 1)
+    with pytest.raises(BinaryError, match="relocations and wrappers"):
         containers(path)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from hatch_mlbundle.binaries.gpu_coverage import Span, capability, is_in, lost, united
@@ -31,12 +33,20 @@ def told(spans: tuple[Span, ...]) -> list[tuple[str, str | None]]:
         (["sm_80", "compute_70 (PTX)"], ["sm_80"], [("7.0", "8.0"), ("8.7", "8.9"), ("9.0", None)]),  # an Orin compiled the PTX
         (["sm_80", "sm_87"], ["sm_80"], [("8.7", "8.8")]),
         (["sm_80", "sm_87"], ["sm_87"], [("8.0", "8.7"), ("8.9", "9.0")]),
+        (["sm_89a", "sm_999"], [], [("8.9", "9.0"), ("99.9", "100.0")]),  # no 8.10 ever was
         (["code of an unknown kind", "sm_9000", "sm_80x"], [], []),
         ([], [], []),
     ],
 )
 def test_what_lost_code_is_told_exactly(before: list[str], after: list[str], spans: list[tuple[str, str | None]]) -> None:
     assert told(lost(before, after)) == spans
+
+
+def test_a_container_with_all_that_there_could_be_takes_no_time() -> None:
+    names = [f"{kind}_{number}{variant}" for kind in ("sm", "compute", "lto") for number in range(10, 1000) for variant in ("", "a", "f")]
+    start = time.process_time()
+    assert told(lost(names, names[1:])) == []
+    assert time.process_time() - start < 5
 
 
 def test_spans_become_few() -> None:

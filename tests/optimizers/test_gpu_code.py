@@ -45,8 +45,9 @@ def put(root: Path, library: Path, *paths: str) -> None:
         shutil.copy(library, root / each)
 
 
-def plan(root: Path, *targets: str, **options: object) -> tuple[list[Change], FakeContext, GpuCode]:
+def plan(root: Path, *targets: str, excluded: tuple[str, ...] = (), **options: object) -> tuple[list[Change], FakeContext, GpuCode]:
     gpu_code, context = GpuCode(GpuCodeOptions(targets=targets or ("8.0",), **options)), FakeContext(root)  # type: ignore[arg-type]
+    context.excluded = frozenset(excluded)
     return list(gpu_code.plan(bundle_of(root), context)), context, gpu_code
 
 
@@ -202,6 +203,23 @@ def test_a_library_for_one_sort_of_gpu_beside_others_loses_all(root: Path, libra
     task, _ = carry_out(root, changes[1], context, gpu_code)
     gpu_code.check(task, context)
     assert names(task.target) == [[], []]
+    assert context.codes == []
+
+
+def test_a_library_that_is_excluded_serves_its_distribution_all_the_same(root: Path) -> None:
+    for number in (80, 90):
+        put(root, gpu_library(root.parent / "lib.so", containers(number)), f"vllm/_{number}_C.abi3.so")
+    changes, context, _ = plan(root, excluded=("vllm/_80_C.abi3.so",))
+    assert [(change.path, type(change)) for change in changes] == [("vllm/_90_C.abi3.so", Rewrite)]
+    assert context.codes == []
+    assert plan(root, "12.0", excluded=("vllm/_80_C.abi3.so", "vllm/_90_C.abi3.so"))[1].codes == []
+
+
+def test_ptx_that_would_go_is_code_for_a_target_all_the_same(root: Path) -> None:
+    put(root, gpu_library(root.parent / "lib.so", containers(70, kind=1)), NCCL)
+    (change,), context, _ = plan(root, ptx="none")
+    assert isinstance(change, Keep)
+    assert "nothing of it would be left for the targets" in change.reason
     assert context.codes == []
 
 

@@ -82,6 +82,13 @@ def test_sizes_are_those_of_the_file_where_the_step_says_none() -> None:
     assert models_report(with_details(("gone", {"note": "x"}))) is None
 
 
+def test_libraries_are_no_models_and_names_break_no_line() -> None:
+    states = [FileState(size=size, compressed=None, sha256="") for size in (4_000, 1_000)]
+    file = FileRow(path="libx.so", kind="elf", owner="x", before=states[0], after=states[1])
+    assert models_report(with_details(("libx.so", {"kept": {"sm_80": 1}}), files=(file,))) is None
+    assert lines(with_details(("m\n\x1b[2J.pt", {"size": [400, 100]}))) == [r"quantize: m\n\x1b[2J.pt, 400 B -> 100 B"]
+
+
 def test_of_many_models_the_first_are_told() -> None:
     text = lines(with_details(*((f"m/{number}", WEIGHTS) for number in range(14))))
     assert len(text) == 11

@@ -80,9 +80,9 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return fake_driver(tmp_path_factory.mktemp("driver"))
 
 
-def seen(environment: Mapping[str, str]) -> list[str]:
+def seen(environment: Mapping[str, str], code: str = SHOW) -> list[str]:
     kept = {name: value for name, value in os.environ.items() if name == "PATH" or name.startswith("PYTHON")}
-    command = [sys.executable, "-c", SHOW]
+    command = [sys.executable, "-c", code]
     result = subprocess.run(command, env={**kept, **environment}, capture_output=True, text=True, check=False, timeout=60)
     assert (result.returncode, result.stderr) == (0, "")
     return result.stdout.splitlines()
@@ -99,6 +99,33 @@ def test_an_instance_is_part_of_a_gpu(driver: Path) -> None:
     for instance in ("MIG-2", "MIG-GPU-cc/1/0"):
         told = seen({"LD_LIBRARY_PATH": str(driver), "FAKE_GPUS": GPUS, "CUDA_VISIBLE_DEVICES": instance})
         assert told == ["2 NVIDIA RTX PRO 6000 Blackwell GPU-cc 12 0"]
+
+
+def test_a_driver_that_hangs_is_not_waited_for_longer_than_it_may_take(driver: Path) -> None:
+    code = """\
+from hatch_mlbundle.runtime.machine import gpus
+gpus.PATIENCE = 0.1
+try:
+    gpus.visible_gpus()
+except TimeoutError as error:
+    print(error)
+"""
+    told = seen({"LD_LIBRARY_PATH": str(driver), "FAKE_GPUS": GPUS, "FAKE_HANGS": "1"}, code)
+    assert told == ["the driver of the GPUs has not answered for 0.1 seconds"]
+
+
+@pytest.mark.parametrize(
+    ("gpus", "chosen", "sure"),
+    [
+        ("GPU-a|Tesla T4|7.5\nGPU-b|A100 MIG|8.0", {}, "False"),  # CUDA sees an instance of the second, and then not the first
+        ("GPU-a|Tesla T4|7.5\nGPU-b|A100 MIG|8.0", {"CUDA_VISIBLE_DEVICES": "MIG-1"}, "True"),
+        ("GPU-a|Tesla T4|7.5\nGPU-b|A100 MIG|8.0", {"CUDA_VISIBLE_DEVICES": "GPU-a"}, "True"),
+        ("GPU-a|A100|8.0\nGPU-b|A100 MIG|8.0", {}, "True"),
+    ],
+)
+def test_beside_a_divided_gpu_others_may_not_be_seen(gpus: str, chosen: dict[str, str], sure: str, driver: Path) -> None:
+    code = "from hatch_mlbundle.runtime.machine.gpus import visible_gpus; print(visible_gpus().sure)"
+    assert seen({"LD_LIBRARY_PATH": str(driver), "FAKE_GPUS": gpus, **chosen}, code) == [sure]
 
 
 def test_a_driver_that_cannot_tell_is_as_good_as_none(tmp_path: Path) -> None:

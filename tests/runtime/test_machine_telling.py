@@ -16,7 +16,7 @@ import hatch_mlbundle
 from hatch_mlbundle.runtime.machine import telling
 from hatch_mlbundle.runtime.machine.command import main
 from hatch_mlbundle.runtime.machine.gpus import Gpu, Visible
-from hatch_mlbundle.runtime.machine.statements import base_of, claims, is_statement, parse, read_claim, statement_paths
+from hatch_mlbundle.runtime.machine.statements import base_of, claims, is_statement, loaded_here, parse, read_claim, statement_paths
 from hatch_mlbundle.runtime.machine.telling import cpu_problem, gpu_problem, standing, tell_at_start
 from tests.nvmlsmith import fake_driver
 
@@ -75,6 +75,17 @@ def test_several_gpus_and_libraries_stay_one_line(site: Path) -> None:
 def test_where_it_is_not_known_which_gpu_is_meant_only_what_holds_for_all_is_told(site: Path) -> None:
     assert said(site, T4, A100, sure=False) is None
     assert str(said(site, T4, BLACKWELL, sure=False)).startswith("this bundle lacks code for GPU 0 (Tesla T4, 7.5) and GPU 2")
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [("t\n.so", r"'t\n.so'"), ("t\\x.so", "t\\x.so"), ("C:x.so", "C:x.so"), (os.fsdecode(b"t\xff.so"), r"'t\udcff.so'")],
+)
+def test_an_odd_name_hides_nothing(name: str, shown: str, site: Path) -> None:
+    put(site / "torch-2.dist-info/mlbundle-machine.json", library(name), library("torch/x.so"))
+    assert said(site, T4) == LINE
+    (site / name).write_bytes(b"elf")
+    assert f"({shown} and 1 more);" in str(said(site, T4))
 
 
 def test_the_documentation_shows_the_line_as_it_is(site: Path) -> None:
@@ -139,6 +150,42 @@ def test_a_program_finds_those_of_its_packages(site: Path, tmp_path: Path, monke
     assert list(statement_paths()) == [str(frozen), str(site / "torch-2.dist-info/mlbundle-machine.json"), str(beside)]
 
 
+def test_libraries_that_others_hide_are_not_told_of(site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where an environment that sees the system's packages has its own, whole ones, or where it has them in a namespace package."""
+    own = tmp_path / "own/lib/python3/site-packages"
+    own.mkdir(parents=True)
+    (site / "linked").symlink_to(site, target_is_directory=True)
+
+    def told(*entries: Path) -> list[str]:
+        monkeypatch.setattr(sys, "path", [*map(str, entries), b"bytes", None])
+        return [row[0] for row in standing(claims())]
+
+    assert (told(own, site), told(own, site / "linked")) == (["torch/x.so"], ["torch/x.so"])
+    (own / "torch").mkdir()
+    assert told(own, site) == ["torch/x.so"]
+    (own / "torch/x.so").write_bytes(b"the whole")
+    assert (told(own, site), told(site, own), told(site, site / "linked")) == ([], ["torch/x.so"], ["torch/x.so"])
+    (own / "torch/x.so").rename(own / "torch/__init__.py")
+    assert (told(own, site), told(site, own)) == ([], ["torch/x.so"])
+
+
+def test_of_an_image_what_no_program_but_others_load_is_not_told_of(site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ["a/lib/python3.11/site-packages/torch/x.so", "b/lib/python3.11/site-packages/torch/x.so", "usr/lib/libx.so"]
+    put(tmp_path / "usr/share/mlbundle/mlbundle-machine.json", *map(library, names))
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"elf")
+    statement = read_claim(str(tmp_path / "usr/share/mlbundle/mlbundle-machine.json"))
+    for entries, told in (([names[0][:-11]], [names[0], names[2]]), ([""], names[2:])):
+        monkeypatch.setattr(sys, "path", [str(tmp_path / entry) for entry in entries])
+        assert [row[0] for row in standing(loaded_here([statement]))] == told
+
+
+def test_a_pipe_is_no_statement(site: Path) -> None:
+    os.mkfifo(site / "mlbundle-machine.json")
+    assert said(site, T4) == LINE
+
+
 DAMAGED = {
     "no JSON": "{",
     "deep": "[" * 100_000,
@@ -193,7 +240,10 @@ def test_processes_of_a_pool_say_nothing(arguments: list[str], monkeypatch: pyte
 
 def test_checking_costs_nothing_where_nothing_was_taken_out(tmp_path: Path) -> None:
     code = "from hatch_mlbundle.runtime import machine; assert machine.check(); import sys; print(*{'json', 'ctypes'} & {*sys.modules})"
-    result = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True, check=True, timeout=60, cwd=tmp_path)
+    found = {"PYTHONPATH": str(Path(hatch_mlbundle.__file__).parents[1])}  # without `site` an editable installation is not
+    result = subprocess.run(
+        [sys.executable, "-S", "-c", code], capture_output=True, text=True, check=True, timeout=60, cwd=tmp_path, env=found
+    )
     assert result.stdout == "\n"
 
 
@@ -201,6 +251,24 @@ def checked(site: Path, driver: Path, code: str, **environment: str) -> subproce
     paths = os.pathsep.join([str(site), str(Path(hatch_mlbundle.__file__).parents[1])])
     given = {"PATH": os.environ["PATH"], "PYTHONPATH": paths, "LD_LIBRARY_PATH": str(driver), **environment}
     return subprocess.run([sys.executable, *code.split("|")], env=given, capture_output=True, text=True, check=False, timeout=60)
+
+
+def test_where_nothing_can_be_written_the_program_goes_on(site: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    driver = fake_driver(tmp_path_factory.mktemp("driver"))
+    end, closed = "from hatch_mlbundle.runtime.machine import check; print(check())", "import sys; sys.stderr.close(); "
+    nothing = "import os, sys; sys.stderr.flush(); os.dup2(os.open('/dev/full', os.O_WRONLY), 2); "
+    for begin in (closed, nothing, "import sys; sys.stderr = None; "):
+        result = checked(site, driver, f"-c|{begin}{end}", FAKE_GPUS="GPU-a|Tesla T4|7.5")
+        assert (result.returncode, result.stdout) == (0, "False\n")
+
+
+def test_a_driver_that_hangs_stops_no_program(site: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    driver = fake_driver(tmp_path_factory.mktemp("driver"))
+    code = "from hatch_mlbundle.runtime.machine import gpus, check; gpus.PATIENCE = 0.1; print(check())"
+    command = "from hatch_mlbundle.runtime.machine import gpus, command; gpus.PATIENCE = 0.1; raise SystemExit(command.main([]))"
+    told = [checked(site, driver, f"-c|{each}", FAKE_HANGS="1") for each in (code, command)]
+    line = "mlbundle: the driver of the GPUs has not answered for 0.1 seconds\n"
+    assert [(result.returncode, result.stdout, result.stderr) for result in told] == [(0, "True\n", ""), (2, "", line)]
 
 
 def test_a_program_asks_by_one_call_or_the_command(site: Path, tmp_path_factory: pytest.TempPathFactory) -> None:

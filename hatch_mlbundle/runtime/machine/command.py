@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from .gpus import Visible, visible_gpus
-from .statements import read_claim, statement_paths
+from .statements import loaded_here, read_claim, statement_paths
 from .telling import cpu_problem, gpu_problem, listed, named, standing
 
 TYPE_CHECKING = False
@@ -33,9 +33,9 @@ def main(arguments: Sequence[str]) -> int:
         return _complain(f"{missing[0]}: is no folder", 2)
     try:
         claims = [read_claim(path) for path in statement_paths(arguments)]
+        rows, visible = standing(claims if arguments else loaded_here(claims)), visible_gpus()
     except (OSError, ValueError) as error:
         return _complain(str(error), 2)
-    rows, visible = standing(claims), visible_gpus()
     problems = [said for said in (gpu_problem(rows, visible), cpu_problem(rows)) if said]
     for said in problems:
         _complain(said, 1)

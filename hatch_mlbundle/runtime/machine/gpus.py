@@ -10,7 +10,7 @@ import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import Any
 
     Capability = tuple[int, int]
@@ -20,16 +20,22 @@ _TEXT = 96
 """Bytes of a GPU's name or UUID (nvml.h, `NVML_DEVICE_NAME_V2_BUFFER_SIZE`, `NVML_DEVICE_UUID_V2_BUFFER_SIZE`)."""
 _MOST = 1024
 """GPUs that no machine has."""
+PATIENCE = 10
+"""Seconds for the driver to answer: it may have to wake up many GPUs, and one that hangs is not to stop a program that needs none."""
 
 
 class Gpu:
-    """A GPU: its number as NVIDIA's tools count, name, UUID (`GPU-...`) and compute capability (major, minor)."""
+    """A GPU: its number as NVIDIA's tools count, name, UUID (`GPU-...`), and compute capability (major, minor).
 
-    def __init__(self, number: int, name: str, uuid: str, capability: Capability) -> None:
+    One that is `divided` is used in instances (MIG).
+    """
+
+    def __init__(self, number: int, name: str, uuid: str, capability: Capability, *, divided: bool = False) -> None:
         self.number = number
         self.name = name
         self.uuid = uuid
         self.capability = capability
+        self.divided = divided
 
 
 class Visible:
@@ -41,16 +47,48 @@ class Visible:
 
 
 def visible_gpus() -> Visible:
-    """Return the GPUs that CUDA would see, none where there is no driver."""
+    """Return the GPUs that CUDA would see, none where there is no driver; raises TimeoutError where that does not answer."""
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     if chosen is not None and not chosen.strip():
         return Visible(())
     nvml = _nvml()
-    if nvml is None or nvml.nvmlInit_v2() != 0:
+    return Visible(()) if nvml is None else _in_time(lambda: _visible(nvml, chosen))
+
+
+def _in_time(asked: Callable[[], Visible]) -> Visible:
+    """Return what a function returns that may never do so; raises what it raises, and TimeoutError."""
+    from _thread import allocate_lock, start_new_thread
+
+    found: list[Visible] = []
+    faults: list[BaseException] = []
+    waiting = allocate_lock()
+    waiting.acquire()
+
+    def ask() -> None:
+        try:
+            found.append(asked())
+        except BaseException as fault:  # it is raised where it was asked
+            faults.append(fault)
+        finally:
+            waiting.release()
+
+    start_new_thread(ask, ())
+    if not waiting.acquire(timeout=PATIENCE):
+        raise TimeoutError(f"the driver of the GPUs has not answered for {PATIENCE} seconds")
+    for fault in faults:
+        raise fault
+    return found[0]
+
+
+def _visible(nvml: Any, chosen: str | None) -> Visible:
+    if nvml.nvmlInit_v2() != 0:
         return Visible(())
     try:
         gpus = list(_gpus(nvml))
-        return Visible(gpus) if chosen is None else among(gpus, chosen, lambda uuid: _parent(nvml, uuid))
+        visible = Visible(gpus) if chosen is None else among(gpus, chosen, lambda uuid: _parent(nvml, uuid))
+        if any(gpu.divided for gpu in visible.gpus):
+            return Visible(visible.gpus, sure=len(_capabilities(visible.gpus)) == 1)  # CUDA sees one instance, and no other GPU
+        return visible
     except AttributeError:  # a driver of old, without all of these functions
         return Visible(())
     finally:
@@ -75,7 +113,7 @@ def among(gpus: Sequence[Gpu], chosen: str, parent_of: Callable[[str], str]) -> 
         if len(fitting) != 1:
             break
         found[fitting[0].uuid] = fitting[0]
-    alike = len({gpu.capability for gpu in gpus}) == 1
+    alike = len(_capabilities(gpus)) == 1
     if found and numbers and len(found) < len(gpus) and not alike and os.environ.get("CUDA_DEVICE_ORDER") != "PCI_BUS_ID":
         return Visible(gpus, sure=False)  # CUDA counts the fastest first
     return Visible(list(found.values()))
@@ -88,7 +126,11 @@ def _nvml() -> Any:
         nvml = CDLL(_LIBRARY)
     except (ImportError, OSError):
         return None
-    return nvml if hasattr(nvml, "nvmlInit_v2") else None
+    return nvml if hasattr(nvml, "nvmlInit_v2") and hasattr(nvml, "nvmlShutdown") else None
+
+
+def _capabilities(gpus: Iterable[Gpu]) -> set[Capability]:
+    return {gpu.capability for gpu in gpus}
 
 
 def _gpus(nvml: Any) -> Iterator[Gpu]:
@@ -105,7 +147,17 @@ def _gpus(nvml: Any) -> Iterator[Gpu]:
         if nvml.nvmlDeviceGetCudaComputeCapability(device, byref(major), byref(minor)) != 0:
             continue
         name, uuid = (_text(function, device) for function in (nvml.nvmlDeviceGetName, nvml.nvmlDeviceGetUUID))
-        yield Gpu(number, name or "unknown", uuid or f"number {number}", (major.value, minor.value))
+        divided = _is_divided(nvml, device)
+        yield Gpu(number, name or "unknown", uuid or f"number {number}", (major.value, minor.value), divided=divided)
+
+
+def _is_divided(nvml: Any, device: object) -> bool:
+    """Say whether a GPU is used in instances (MIG); older drivers and GPUs know none."""
+    from ctypes import byref, c_uint
+
+    now, next_time = c_uint(), c_uint()
+    asked = getattr(nvml, "nvmlDeviceGetMigMode", None)
+    return asked is not None and asked(device, byref(now), byref(next_time)) == 0 and now.value == 1
 
 
 def _parent(nvml: Any, instance: str) -> str:

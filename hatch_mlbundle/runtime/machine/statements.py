@@ -25,6 +25,8 @@ FORMAT_VERSION = "1.0"
 _NAMES = re.compile(r"mlbundle-machine(?:-\d{1,4})?\.json")
 _KNOWN = re.compile("1[.][0-9]{1,9}")
 _CAPABILITY = re.compile(r"(\d{1,4})\.(\d{1,4})", re.ASCII)
+_ENVIRONMENTS = re.compile("(?:^|/)(?:site|dist)-packages/")
+"""Where Python environments have their packages."""
 LARGEST = 1 << 24
 """Bytes of a statement that nothing has."""
 
@@ -48,19 +50,24 @@ def base_of(path: str) -> str:
 
 
 def claims(folders: Iterable[str | os.PathLike[str]] = ()) -> Iterator[Claim]:
-    """Yield what is said in these folders and below; without any, where a program finds its libraries. What cannot be read is left out."""
-    for path in statement_paths(folders):
-        try:
-            yield read_claim(path)
-        except (OSError, ValueError):
-            continue
+    """Yield what is said in these folders and below; without any, of what a program would load here. What cannot be read is left out."""
+    places = tuple(folders)
+    found = _readable(statement_paths(places))
+    return found if places else loaded_here(found)
+
+
+def loaded_here(claims: Iterable[Claim]) -> Iterator[Claim]:
+    """Yield what is said of libraries that are not hidden by others before them on `sys.path`, and of no other Python environment."""
+    entries = list(_entries())
+    for base, libraries in claims:
+        yield base, [row for row in libraries if _is_loaded(f"{_real(base).rstrip('/')}/{row[0]}", entries)]
 
 
 def statement_paths(folders: Iterable[str | os.PathLike[str]] = ()) -> Iterator[str]:
-    """Yield the paths of all statements that `claims` reads, each once."""
+    """Yield the paths of all statements in these folders and below; without any, where a program finds its libraries; each once."""
     places = [os.fspath(folder) for folder in folders]
     found = (path for place in places for path in _below(place)) if places else (path for place in _places() for path in _in(place))
-    return iter(dict.fromkeys(found))
+    return iter(dict.fromkeys(filter(os.path.isfile, found)))  # a pipe would never end
 
 
 def read_claim(path: str) -> Claim:
@@ -90,7 +97,15 @@ def _library(table: Table) -> Library:
     gpu, cpu = table.table("gpu"), table.table("cpu")
     targets = [_capability(gpu, "targets", each) for each in gpu.lines("targets")] if gpu else []
     lost = [_span(each) for each in gpu.tables("lost")] if gpu else []
-    return table.path("path"), table.get("size", int), targets, lost, cpu.line("level") if cpu else ""
+    return _path(table), table.get("size", int), targets, lost, cpu.line("level") if cpu else ""
+
+
+def _path(table: Table) -> str:
+    """Return a library's path, of which one with an odd name must not hide what is said of others."""
+    path: str = table.get("path", str)
+    if "\0" in path or not {"", ".", ".."}.isdisjoint(path.split("/")):
+        raise table.fault("path", f"{path!a} is no path within a folder")
+    return path
 
 
 def _span(table: Table) -> Span:
@@ -105,12 +120,39 @@ def _capability(table: Table, key: str, text: str) -> Capability:
     return int(match[1]), int(match[2])
 
 
+def _readable(paths: Iterable[str]) -> Iterator[Claim]:
+    for path in paths:
+        try:
+            yield read_claim(path)
+        except (OSError, ValueError):
+            continue
+
+
 def _places() -> Iterator[str]:
     """Yield the folders in which the running program's statements lie, or in a dist-info of them."""
-    frozen = getattr(sys, "_MEIPASS", None)
-    yield from (str(frozen),) if frozen else ()
-    yield from (entry for entry in sys.path if entry)
+    yield from _entries()
     yield f"/{IMAGE_FOLDER}"
+
+
+def _entries() -> Iterator[str]:
+    """Yield the folders that modules are imported from, the first one first, each once and without links."""
+    frozen = getattr(sys, "_MEIPASS", None)
+    places = [*((frozen,) if frozen else ()), *sys.path]
+    return iter(dict.fromkeys(_real(place) for place in places if place and isinstance(place, str)))
+
+
+def _real(folder: str) -> str:
+    return os.path.realpath(folder).replace(os.sep, "/")
+
+
+def _is_loaded(library: str, entries: Sequence[str]) -> bool:
+    home = max((entry for entry in entries if library.startswith(f"{entry.rstrip('/')}/")), key=len, default=None)
+    relative = library[len(home or "") :].lstrip("/")
+    if _ENVIRONMENTS.search(relative):
+        return False
+    package = f"{relative.partition('/')[0]}/__init__.py"
+    before = entries[: entries.index(home)] if home else ()
+    return not any(os.path.exists(os.path.join(entry, name)) for entry in before for name in (relative, package))
 
 
 def _in(place: str) -> list[str]:

@@ -11,7 +11,7 @@ from .gpus import Gpu, Visible, visible_gpus
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     Capability = tuple[int, int]
     Span = tuple[Capability, Capability | None]
@@ -28,8 +28,10 @@ def tell(claims: Iterable[Claim]) -> bool:
     A claim is a folder, and what is said of libraries below it: path, bytes, the GPUs that it was made for, those that lost code, from
     a compute capability to before another, None for no end, and the level of the CPUs that it was made for, empty for any.
     """
-    gpu, cpu = _problems(claims)
-    return _print(gpu) | _print(cpu)
+    said = _problems(claims)
+    for line in said:
+        _print(line)
+    return bool(said)
 
 
 def tell_at_start(claims: Iterable[Claim]) -> None:
@@ -37,13 +39,15 @@ def tell_at_start(claims: Iterable[Claim]) -> None:
 
     Where there is no code for the CPU, it ends: what it would compute with is not there.
     """
-    if _is_worker(sys.argv):
+    if _is_worker(sys.argv) or _is_off():
         return
     root = str(sys._MEIPASS)  # type: ignore[attr-defined]
-    gpu, cpu = _problems([(os.path.join(root, folder), libraries) for folder, libraries in claims])
-    _print(gpu)
-    if _print(cpu):
+    rows = standing((os.path.join(root, folder), libraries) for folder, libraries in claims)
+    cpu = _without_fail(lambda: cpu_problem(rows))
+    if cpu:
+        _print(f"{cpu}, or start it all the same with {SWITCH}=off")
         sys.exit(1)
+    _print(_without_fail(lambda: _gpu_problem_here(rows)))
 
 
 def standing(claims: Iterable[Claim]) -> list[Library]:
@@ -83,22 +87,39 @@ def listed(texts: Iterable[str]) -> str:
     return f"{', '.join(most)} and {last}" if most else last
 
 
-def _problems(claims: Iterable[Claim]) -> tuple[str | None, str | None]:
-    """Return what is to be told of the GPUs and of the CPU."""
+def _problems(claims: Iterable[Claim]) -> list[str]:
+    if _is_off():
+        return []
+    rows = standing(claims)
+    said = (_without_fail(lambda: _gpu_problem_here(rows)), _without_fail(lambda: cpu_problem(rows)))
+    return [each for each in said if each]
+
+
+def _is_off() -> bool:
+    return os.environ.get(SWITCH, "").lower() in ("off", "0")
+
+
+def _without_fail(problem: Callable[[], str | None]) -> str | None:
     try:
-        if os.environ.get(SWITCH, "").lower() in ("off", "0"):
-            return None, None
-        rows = standing(claims)
-        visible = visible_gpus() if any(row[3] for row in rows) else Visible(())
-        return gpu_problem(rows, visible), cpu_problem(rows)
+        return problem()
     except Exception:  # nobody asked, and the application may need neither
-        return None, None
+        return None
 
 
-def _print(said: str | None) -> bool:
-    if said and sys.stderr is not None:
-        print(f"mlbundle: {said}", file=sys.stderr)  # noqa: T201 - where CUDA's own error would go
-    return said is not None
+def _gpu_problem_here(rows: Sequence[Library]) -> str | None:
+    return gpu_problem(rows, visible_gpus()) if any(row[3] for row in rows) else None
+
+
+def _print(line: str | None) -> None:
+    """Print a line to standard error, or nothing where that cannot be: what is left in Python's buffers would change the exit code."""
+    raw = getattr(getattr(sys.stderr, "buffer", None), "raw", None)
+    try:
+        if line and raw is not None:
+            raw.write(f"mlbundle: {line}{os.linesep}".encode(sys.stderr.encoding, "backslashreplace"))
+        elif line and sys.stderr is not None:
+            print(f"mlbundle: {line}", file=sys.stderr)  # noqa: T201 - where CUDA's own error would go
+    except (OSError, ValueError):  # a full disk, a pipe that nobody reads, or closed
+        pass
 
 
 def _is_worker(arguments: Sequence[str]) -> bool:
@@ -118,7 +139,8 @@ def _is_in(gpu: Capability, spans: Iterable[Span]) -> bool:
 
 
 def _first(rows: Sequence[Library]) -> str:
-    return f"{rows[0][0]} and {len(rows) - 1:,} more" if len(rows) > 1 else rows[0][0]
+    path = rows[0][0] if rows[0][0].isprintable() else ascii(rows[0][0])
+    return f"{path} and {len(rows) - 1:,} more" if len(rows) > 1 else path
 
 
 def _text(capability: Capability) -> str:

@@ -116,10 +116,11 @@ def test_an_installed_plugin_is_found_by_its_entry_point(tmp_path: Path) -> None
     command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", tmp_path]
     subprocess.run(command, cwd=PLUGIN, check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
-    subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
     (python,) = (tmp_path / "venv").glob("[bS]*/python")
     (site,) = (tmp_path / "venv").rglob("site-packages")
-    install = [python, "-m", "pip", "install", "-q", "--no-deps", "--no-index", "--disable-pip-version-check", wheel]
+    pip = [sys.executable, "-m", "pip", "--python", python, "--disable-pip-version-check"]
+    install = [*pip, "install", "-q", "--no-deps", "--no-index", wheel]
     subprocess.run(install, check=True, cwd=tmp_path, env={})
     others = [path for path in sys.path if path.endswith("-packages")]
     (site / "others.pth").write_text("\n".join([*others, str(Path(hatch_mlbundle.__file__).parents[1])]))
