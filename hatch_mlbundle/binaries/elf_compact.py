@@ -13,13 +13,11 @@ from itertools import pairwise
 from . import elf_format as fmt
 from .elf import Elf, dynamic_values
 from .elf_holes import MAX_LOADS, SMALLEST_PAGE, choose_holes, has_holes, has_room, own_table, page_size
-from .elf_layout import Outline, write_outline
+from .elf_layout import Outline
 from .elf_rewrite import rewritten
 from .elf_strip import Mode, droppable, why_not
 from .ranges import Range
 from .reader import RangeReader
-
-__all__ = ["CompactionPlan", "is_compacted", "plan_compaction", "why_not_compact", "write_outline"]
 
 _GLIBC = ("libc.so.6", "libm.so.6", "libpthread.so.0", "libdl.so.2", "librt.so.1", "ld-linux", "ld64.so")
 """Beginnings of the names under which glibc's own libraries are needed; musl, bionic and the BSDs have others."""

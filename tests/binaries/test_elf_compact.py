@@ -12,9 +12,10 @@ from hatch_mlbundle.binaries import elf_format as fmt
 from hatch_mlbundle.binaries.edits import Literal, Move, Zero
 from hatch_mlbundle.binaries.elf import Elf
 from hatch_mlbundle.binaries.elf_check import check_same_program
-from hatch_mlbundle.binaries.elf_compact import is_compacted, plan_compaction, why_not_compact, write_outline
+from hatch_mlbundle.binaries.elf_compact import is_compacted, plan_compaction, why_not_compact
 from hatch_mlbundle.binaries.elf_debug import write_debug_file
 from hatch_mlbundle.binaries.elf_holes import MAX_LOADS, choose_holes
+from hatch_mlbundle.binaries.elf_layout import write_outline
 from hatch_mlbundle.binaries.elf_strip import plan_strip, write_stripped
 from hatch_mlbundle.binaries.reader import Reader
 from hatch_mlbundle.errors import BinaryError, StorageError, UnsoundResultError

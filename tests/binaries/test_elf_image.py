@@ -11,9 +11,8 @@ import pytest
 
 from hatch_mlbundle.binaries import elf_format as fmt
 from hatch_mlbundle.binaries.elf_check import check_same_program
-from hatch_mlbundle.binaries.elf_compact import write_outline
 from hatch_mlbundle.binaries.elf_format import Section, Segment
-from hatch_mlbundle.binaries.elf_layout import Layout, Piece
+from hatch_mlbundle.binaries.elf_layout import Layout, Piece, write_outline
 from hatch_mlbundle.binaries.elf_strip import plan_strip, write_stripped
 from hatch_mlbundle.errors import UnsoundResultError
 from tests.deadsmith import KIB, Compacted, compact, dead_library, read
