@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib import resources
@@ -299,6 +300,20 @@ def test_what_distributions_say_is_true_of_what_was_frozen_from_them(tmp_path: P
     changed = Outcome(bundle=frozen.replacing([file_of("_internal/torch/x.so", b"x" * 40)]), stages=stages, findings=())
     both = said_in(with_statements(frozen, changed, "frozen", lambda _: False, sources).bundle, f"_internal/{NAME}")
     assert both["torch/x.so"]["gpu"]["dropped"] == {"sm_75": 300, "sm_90": 60}
+
+
+def test_what_the_image_of_the_build_says_is_true_of_what_was_frozen_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = Bundle([*library("opt/site-packages/torch/x.so").values(), *library("usr/site-packages/torch/x.so").values()])
+    said = pruned(image, *(rewritten(file, 100) for file in image.values()), kind="image").bundle[f"usr/share/mlbundle/{NAME}"]
+    source = tmp_path / said.path
+    source.parent.mkdir(parents=True)
+    source.write_bytes(said.read())
+    frozen = Bundle([file_of("_internal/torch/x.so", b"x" * 100), file_of("_internal/app.pyz/m.pyc", b"")])
+    for entry, told in (("opt/site-packages", ["torch/x.so"]), ("other", [])):
+        monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path / entry)])
+        after = with_statements(frozen, Outcome(bundle=frozen, stages=(), findings=()), "frozen", lambda _: False, [source]).bundle
+        monkeypatch.undo()
+        assert [path for each in after if each.endswith(NAME) for path in said_in(after, each)] == told
 
 
 SETTINGS = {"optimizers": ["gpu_code"], "gpu_code": {"targets": ["8.0"], "libraries": ["libx.so"]}, "ignore": ["MB432"]}
