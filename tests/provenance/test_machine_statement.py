@@ -15,16 +15,18 @@ import pytest
 
 from hatch_mlbundle.adapters.project import project_config
 from hatch_mlbundle.applied import Applied
+from hatch_mlbundle.bundles.machine_script import machine_script
+from hatch_mlbundle.bundles.script_code import compiled
 from hatch_mlbundle.bundles.wheel import WheelSource
 from hatch_mlbundle.errors import ManifestError
 from hatch_mlbundle.job import prepare
-from hatch_mlbundle.model import Bundle, File
+from hatch_mlbundle.model import Bundle, DiskContent, File
 from hatch_mlbundle.optimizer import ArtifactKind, Optimizer, Options
 from hatch_mlbundle.pipeline import Done, Outcome, Stage
 from hatch_mlbundle.plugins import load_registry
 from hatch_mlbundle.provenance.machine_statement import read_statement
 from hatch_mlbundle.provenance.machine_stating import with_statements
-from hatch_mlbundle.runtime.machine.statements import parse
+from hatch_mlbundle.runtime.machine.statements import LARGEST, parse
 from hatch_mlbundle.session import open_session
 from tests.builders import file_of
 from tests.bundles.wheelsmith import DIST_INFO
@@ -272,6 +274,14 @@ def test_a_statement_that_cannot_be_read_stays_as_it_is(data: bytes) -> None:
     if b'"libraries": []' not in data or b"2.0" in data:
         with pytest.raises(ValueError, match="says nothing of machines"):
             parse(data, NAME)
+
+
+def test_what_is_larger_than_any_statement_is_not_read(tmp_path: Path) -> None:
+    huge = replace(file_of(f"_internal/{NAME}", b""), size=LARGEST + 1, content=DiskContent(tmp_path / "that would be read"))
+    assert machine_script(Bundle([huge]), "_internal", compiled) is None
+    first = Bundle([huge, *library("_internal/x.so").values(), file_of("_internal/app.pyz/m.pyc", b"")])
+    after = pruned(first, rewritten(first["_internal/x.so"], 100), kind="frozen").bundle
+    assert list(said_in(after, "_internal/mlbundle-machine-2.json")) == ["x.so"]
 
 
 def test_a_detail_that_does_not_say_it_is_a_fault_of_the_step() -> None:
