@@ -11,8 +11,9 @@ import pytest
 
 from hatch_mlbundle.binaries import elf_format as fmt
 from hatch_mlbundle.binaries.elf_check import check_same_program
-from hatch_mlbundle.binaries.elf_compact import why_not_compact, write_outline
+from hatch_mlbundle.binaries.elf_compact import why_not_compact
 from hatch_mlbundle.binaries.elf_holes import choose_holes, page_size
+from hatch_mlbundle.binaries.elf_layout import write_outline
 from hatch_mlbundle.binaries.elf_rewrite import rewritten
 from hatch_mlbundle.binaries.reader import Reader
 from tests.deadsmith import KIB, Compacted, compact, dead_library, dead_ranges, dead_source, plan_of, read, run
