@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from hatch_mlbundle.errors import MissingProgramError
 from hatch_mlbundle.model import Bundle
-from hatch_mlbundle.runtime.machine.statements import base_of, is_statement, parse
+from hatch_mlbundle.runtime.machine.statements import LARGEST, base_of, is_statement, parse
 
 from .executable import Executable
 from .loader import Compile, source_of, start_of, with_script
@@ -55,7 +55,7 @@ def _claims(bundle: Bundle, contents: str) -> Iterator[tuple[str, list[tuple[obj
     above = f"{contents}/" if contents else ""
     for path in sorted(filter(is_statement, bundle)):
         base = base_of(path)
-        if not f"{base}/".startswith(above):
+        if not f"{base}/".startswith(above) or bundle[path].size > LARGEST:
             continue
         try:
             rows = parse(bundle[path].read(), path)
