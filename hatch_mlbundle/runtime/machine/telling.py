@@ -81,7 +81,7 @@ def named(gpus: Iterable[Gpu]) -> str:
     alike: dict[tuple[str, Capability], list[str]] = {}
     for gpu in gpus:
         alike.setdefault((gpu.name, gpu.capability), []).append(str(gpu.number))
-    return listed(f"GPU{'s'[: len(have) - 1]} {listed(have)} ({name}, {_text(number)})" for (name, number), have in alike.items())
+    return listed(f"{'GPUs' if have[1:] else 'GPU'} {listed(have)} ({name}, {_text(number)})" for (name, number), have in alike.items())
 
 
 def listed(texts: Iterable[str]) -> str:
