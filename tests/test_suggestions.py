@@ -98,7 +98,6 @@ def test_configured_steps_are_run_by_a_command(folder: Path) -> None:
         (["strip", "pack_weights", "upx"], "quantize", ["strip", "quantize", "pack_weights", "upx"]),
         (["externalize", "upx"], "quantize", ["quantize", "externalize", "upx"]),
         (["gpu_code"], "quantize", ["quantize", "gpu_code"]),
-        (["upx"], "gpu_code", ["gpu_code", "upx"]),
         (["strip"], "deduplicate", ["strip", "deduplicate"]),
         ([], "quantize", ["quantize"]),
     ],
