@@ -276,9 +276,19 @@ def test_a_statement_that_cannot_be_read_stays_as_it_is(data: bytes) -> None:
             parse(data, NAME)
 
 
+def test_an_executable_tells_nothing_of_packages_that_only_another_one_has() -> None:
+    modules = ["app.pyz/torch/__init__.pyc", "app.pyz/app/main.pyc", "tool.pyz/tool/main.pyc"]
+    first = Bundle([*library("_internal/torch/x.so").values(), *(file_of(f"_internal/{path}", b"") for path in modules)])
+    after = pruned(first, rewritten(first["_internal/torch/x.so"], 100), kind="frozen").bundle
+    told = {name: machine_script(after, "_internal", name, compiled) is not None for name in ("app", "tool")}
+    assert told == {"app": True, "tool": False}
+    alone = after.without(["_internal/app.pyz/torch/__init__.pyc"])
+    assert machine_script(alone, "_internal", "tool", compiled)  # it may load it all the same
+
+
 def test_what_is_larger_than_any_statement_is_not_read(tmp_path: Path) -> None:
     huge = replace(file_of(f"_internal/{NAME}", b""), size=LARGEST + 1, content=DiskContent(tmp_path / "that would be read"))
-    assert machine_script(Bundle([huge]), "_internal", compiled) is None
+    assert machine_script(Bundle([huge]), "_internal", "app", compiled) is None
     first = Bundle([huge, *library("_internal/x.so").values(), file_of("_internal/app.pyz/m.pyc", b"")])
     after = pruned(first, rewritten(first["_internal/x.so"], 100), kind="frozen").bundle
     assert list(said_in(after, "_internal/mlbundle-machine-2.json")) == ["x.so"]
