@@ -12,12 +12,13 @@ _COMPACT = frozenset(("cpu_code", "gpu_code"))
 
 
 def late_steps(stages: Sequence[Stage]) -> Iterator[Finding]:
-    """Yield a finding for each step that changes models and comes behind the one that takes them out, and for each that rewrites native
-    libraries by other means than our own and comes behind the one that compacts them.
+    """Yield a finding for each step that changes models and comes behind the one that takes them out, for a strip by other means than our
+    own behind the one that compacts libraries, and for each that compacts them behind the one that packs them.
     """
     yield from _behind(stages, "externalize", _changes_models, "MB905", "where the models that leave are gone already")
     compacting = next((stage.name for stage in stages if stage.name in _COMPACT), "")
-    yield from _behind(stages, compacting, _rewrites_libraries, "MB431", "and leaves the libraries alone that are compacted there")
+    yield from _behind(stages, compacting, _strips_by_others, "MB431", "and leaves the libraries alone that are compacted there")
+    yield from _behind(stages, "upx", _compacts, "MB431", "and finds nothing in the libraries that are packed there")
 
 
 def _behind(stages: Sequence[Stage], first: str, is_late: Callable[[Stage], bool], code: str, why: str) -> Iterator[Finding]:
@@ -31,5 +32,9 @@ def _changes_models(stage: Stage) -> bool:
     return stage.name in _CHANGE_MODELS
 
 
-def _rewrites_libraries(stage: Stage) -> bool:
-    return stage.name == "upx" or (stage.name == "strip" and stage.optimizer.options.tool != "builtin")
+def _strips_by_others(stage: Stage) -> bool:
+    return stage.name == "strip" and stage.optimizer.options.tool != "builtin"
+
+
+def _compacts(stage: Stage) -> bool:
+    return stage.name in _COMPACT

@@ -20,7 +20,7 @@ from .optimizer import ArtifactKind
 from .pipeline import Services, Stage, plan
 from .plugins import Registry
 
-_LAST = ("pack_weights", "externalize", "upx", "gpu_code")
+_LAST = ("pack_weights", "externalize", "gpu_code", "upx")
 """Steps behind which others find nothing: what they make is compressed, gone, or for no other program to touch."""
 _WIDTH = 78
 

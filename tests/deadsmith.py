@@ -12,7 +12,8 @@ from pathlib import Path
 from hatch_mlbundle.binaries.edits import EditedReader, Zero
 from hatch_mlbundle.binaries.elf import Elf, read_elf
 from hatch_mlbundle.binaries.elf_check import check_same_program
-from hatch_mlbundle.binaries.elf_compact import CompactionPlan, plan_compaction, write_outline
+from hatch_mlbundle.binaries.elf_compact import CompactionPlan, plan_compaction
+from hatch_mlbundle.binaries.elf_layout import write_outline
 from hatch_mlbundle.binaries.elf_strip import Mode
 from hatch_mlbundle.binaries.reader import Reader
 from tests.elfmemory import same_memory

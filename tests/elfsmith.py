@@ -90,7 +90,7 @@ def build_elf(
     segments = [Segment(fmt.PT_LOAD, 4, 0, 0, 0, table_end, table_end, align)]
     sections = [Section(0, 0, 0, 0, 0, 0, 0, 0, 0, 0)]
     dynamic: list[Segment] = []
-    names = b"\0"
+    names = bytearray(b"\0")
     for part in parts:
         is_loaded = part in loaded
         body += bytes(-len(body) % (align if is_loaded else 4) + part.gap)

@@ -242,8 +242,13 @@ def name_ranges(
 def _read_names(reader: RangeReader, elf: Elf, tags: Collection[int]) -> dict[int, list[str]]:
     """Return the strings of the dynamic section, by tag."""
     found: dict[int, list[str]] = {}
+    room = _MAX_SMALL
     for tag, (start, end) in name_ranges(reader, elf.encoding, elf.segments, tags):
-        found.setdefault(tag, []).append(_string(reader.read(start, end - start, "dynamic section's names"), 0))
+        name = _string(reader.read(start, end - start, "dynamic section's names"), 0)
+        room -= len(name)
+        if room < 0:
+            raise BinaryError(f"{reader.path}: the names in its dynamic section are longer than any real ones")
+        found.setdefault(tag, []).append(name)
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -41,6 +42,7 @@ def _differences(old_file: Reader, edited: EditedReader, old: Elf, new_file: Rea
     yield from segment_differences(old, new)
     yield from _dynamic_differences(old, new)
     yield from _section_differences(old, new)
+    yield from _place_differences(old, new)
     yield from image_differences(edited, old, new_file, new)
     if dynamic_symbols_digest(old_file, old) != dynamic_symbols_digest(new_file, new):
         yield "its dynamic symbols differ"
@@ -83,6 +85,26 @@ def _loaded_sections(elf: Elf) -> list[tuple[str, int, int, int, int]]:
         whole[number] = part
         ends[part.name, part.flags, part.address + part.size] = number
     return [(part.name, part.type, part.flags, part.address, part.size) for _, part in sorted(whole.items())]
+
+
+def _place_differences(old: Elf, new: Elf) -> Iterator[str]:
+    """Look for loaded sections that are elsewhere in the file than the LOAD of their address says: debuggers would read other bytes."""
+    before = _misplaced(old)
+    for name, address in _misplaced(new):
+        if (name, address) not in before:
+            yield f"its section {name!a} at address {address:#x} is elsewhere in the file than the segment says"
+
+
+def _misplaced(elf: Elf) -> dict[tuple[str, int], None]:
+    """Return the name and address of such sections, in their order."""
+    loads = sorted(elf.loads, key=lambda load: load.vaddr)
+    found: dict[tuple[str, int], None] = {}
+    for part in elf.sections if loads else ():
+        if part.is_loaded and part.filesz:
+            load = loads[bisect_right(loads, part.address, key=lambda load: load.vaddr) - 1]
+            if part.address - load.vaddr != part.offset - load.offset:
+                found[part.name, part.address] = None
+    return found
 
 
 def _unknown_differences(old_file: Reader, old: Elf, new_file: Reader, new: Elf) -> Iterator[str]:

@@ -12,18 +12,15 @@ from itertools import pairwise
 
 from . import elf_format as fmt
 from .elf import Elf, dynamic_values
-from .elf_holes import MAX_LOADS, choose_holes, has_holes, has_room, own_table, page_size
-from .elf_layout import Outline, write_outline
+from .elf_holes import MAX_LOADS, SMALLEST_PAGE, choose_holes, has_holes, has_room, own_table, page_size
+from .elf_layout import Outline
 from .elf_rewrite import rewritten
 from .elf_strip import Mode, droppable, why_not
 from .ranges import Range
 from .reader import RangeReader
 
-__all__ = ["CompactionPlan", "is_compacted", "plan_compaction", "why_not_compact", "write_outline"]
-
 _GLIBC = ("libc.so.6", "libm.so.6", "libpthread.so.0", "libdl.so.2", "librt.so.1", "ld-linux", "ld64.so")
 """Beginnings of the names under which glibc's own libraries are needed; musl, bionic and the BSDs have others."""
-_SMALLEST_PAGE = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +81,7 @@ def _why_not_its_segments(elf: Elf) -> str | None:
     if not elf.loads or len(elf.segments) > 2 * MAX_LOADS:
         return f"it has {len(elf.segments)} program headers, {len(elf.loads)} of them for memory"
     page, largest = page_size(elf), max(load.align for load in elf.loads)
-    if page < _SMALLEST_PAGE:
+    if page < SMALLEST_PAGE:
         return f"its segments are aligned to {page} bytes, less than a page"
     if any((load.vaddr - load.offset) % page for load in elf.loads):
         return "its segments are not aligned in the file as they are in memory"

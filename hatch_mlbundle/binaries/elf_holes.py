@@ -30,8 +30,11 @@ many it needs 64 KiB (measured, 2.36), half of the smallest usual stacks. A hole
 SMALLEST = 16 << 10
 """Bytes of the smallest range worth a hole: each costs headers, and two mappings in every process."""
 
+SMALLEST_PAGE = 4 << 10
+"""Bytes of the smallest page of any machine."""
+
 _SMALL_PAGES = frozenset({3, 62})
-_PAGE, _LARGE_PAGE = 4 << 10, 64 << 10
+_LARGE_PAGE = 64 << 10
 
 
 def page_size(elf: Elf) -> int:
@@ -39,7 +42,7 @@ def page_size(elf: Elf) -> int:
 
     Linux runs AArch64 and PowerPC with pages of 4, 16 or 64 KiB, and glibc refuses a segment whose `p_align` is no multiple of them.
     """
-    largest = _PAGE if elf.header.machine in _SMALL_PAGES else _LARGE_PAGE
+    largest = SMALLEST_PAGE if elf.header.machine in _SMALL_PAGES else _LARGE_PAGE
     return min([largest, *(load.align for load in elf.loads)])
 
 
@@ -51,12 +54,13 @@ def has_holes(elf: Elf) -> bool:
 def own_table(elf: Elf) -> Segment | None:
     """Return the LOAD that holds the program headers of a compacted file, and nothing else; None where there is none."""
     start, end = elf.segment_table
-    return next((load for load in elf.loads[1:] if (load.offset, load.end) == (start, end)), None)
+    expected = (start, end - start, end - start, fmt.PF_R)
+    return next((load for load in elf.loads[1:] if (load.offset, load.filesz, load.memsz, load.flags) == expected), None)
 
 
 def has_room(elf: Elf) -> bool:
     """Say whether the addresses behind all that is loaded can take the program headers."""
-    return _end_of_memory(elf.segments, page_size(elf)) + MAX_LOADS * _LARGE_PAGE < 1 << elf.encoding.bits
+    return end_of_memory(elf.segments, page_size(elf)) + MAX_LOADS * _LARGE_PAGE < 1 << elf.encoding.bits
 
 
 def choose_holes(elf: Elf, dead: Sequence[Range]) -> list[Range]:
@@ -102,7 +106,7 @@ def with_table(elf: Elf, segments: Sequence[Segment], offset: int) -> list[Segme
     """Return the program headers with one more LOAD, behind all others: the table itself, which goes to a page at this offset."""
     page = page_size(elf)
     size = (len(segments) + 1) * elf.encoding.segment.size
-    address = _end_of_memory(segments, page)
+    address = end_of_memory(segments, page)
     table = Segment(fmt.PT_LOAD, fmt.PF_R, offset, address, address, size, size, page)
     own = replace(table, type=fmt.PT_PHDR, align=elf.encoding.bits // 8)
     return [*(own if segment.type == fmt.PT_PHDR else segment for segment in segments), table]
@@ -187,6 +191,6 @@ def _packed(section: Section, holes: Sequence[Range]) -> list[Section]:
     return [replace(section, size=kept), rest] if removed else [section]
 
 
-def _end_of_memory(segments: Sequence[Segment], page: int) -> int:
+def end_of_memory(segments: Sequence[Segment], page: int) -> int:
     """Return the first page, by its address, behind all that is loaded."""
     return -(-max(part.vaddr + part.memsz for part in segments if part.type == fmt.PT_LOAD) // page) * page

@@ -11,7 +11,7 @@ from hatch_mlbundle.model import CHUNK
 from . import elf_format as fmt
 from .elf import Elf
 from .elf_format import Segment
-from .elf_holes import own_table, page_size
+from .elf_holes import SMALLEST_PAGE, end_of_memory, own_table, page_size
 from .ranges import Range
 from .reader import RangeReader
 
@@ -39,14 +39,14 @@ def segment_differences(old: Elf, new: Elf) -> Iterator[str]:
     if matches is None:
         yield f"it has {len(new.segments)} program headers, not {len(old.segments)}, or they are in another order"
         return
-    page, moved = page_size(old), own_table(new) is not None
+    page, table = max(page_size(old), SMALLEST_PAGE), _own_phdr(new)
     yield from _table_differences(old, new, page)
     for match in matches:
         (after, *more), before = match.after, match.before
         if before.type == fmt.PT_LOAD:
             is_same = _is_same_memory(match, page)
-        elif before.type == fmt.PT_PHDR and moved:
-            is_same = after == _table_segment(new, after)
+        elif before.type == fmt.PT_PHDR and table:
+            is_same = replace(after, flags=0, align=0) == table
         else:
             is_same = _in_memory(before) == _in_memory(after)
         if not is_same:
@@ -99,8 +99,8 @@ def _table_differences(old: Elf, new: Elf, page: int) -> Iterator[str]:
         if _table_address(old) != _table_address(new):
             yield "its program headers are at another address"
         return
-    end = max(load.vaddr + load.memsz for load in new.loads if load is not own)
-    if own.vaddr // page < -(-end // page) or own.memsz != own.filesz or own.flags != fmt.PF_R or own.align < page or not own.is_aligned:
+    others = [load for load in new.loads if load is not own]
+    if own.vaddr != end_of_memory(others, page) or own.align < page or not own.is_aligned:
         yield "its program headers are loaded over something else, or where nothing can be loaded"
 
 
@@ -109,11 +109,15 @@ def _continues(segment: Segment, address: int) -> bool:
 
 
 def _is_same_memory(match: _Match, page: int) -> bool:
-    """Say whether the pieces of a LOAD are its addresses, with its permissions; what is no longer in the file, in whole pages."""
+    """Say whether the pieces of a LOAD are its addresses, with its permissions; what is no longer in the file, in whole pages.
+
+    Memory of zeros where the file had bytes is not executable.
+    """
     before, pieces = match.before, match.after
-    at = before.vaddr
+    at, end = before.vaddr, before.vaddr + before.filesz
     for piece in pieces:
         zeros = piece.vaddr + piece.filesz
+        lacks_bytes = zeros < min(end, piece.vaddr + piece.memsz)
         whole = replace(
             before, offset=piece.offset, vaddr=at, paddr=before.paddr + at - before.vaddr, filesz=piece.filesz, memsz=piece.memsz
         )
@@ -122,8 +126,9 @@ def _is_same_memory(match: _Match, page: int) -> bool:
             return False
         if piece.align != before.align and piece.align < page:
             return False
-        end = before.vaddr + before.filesz
-        if zeros > end or (at != before.vaddr and at % page) or (zeros < end and zeros % page and piece is not pieces[-1]):
+        if zeros > end or (at != before.vaddr and at % page):
+            return False
+        if lacks_bytes and (piece.flags & fmt.PF_X or (zeros % page and piece is not pieces[-1])):
             return False
         at += piece.memsz
     return at == before.vaddr + before.memsz
@@ -137,11 +142,10 @@ def _in_memory(segment: Segment) -> Segment:
     return replace(segment, offset=0, memsz=memsz)
 
 
-def _table_segment(elf: Elf, segment: Segment) -> Segment:
-    """Return what a PT_PHDR must be for the table that the file has."""
-    start, end = elf.segment_table
-    address = _table_address(elf) or 0
-    return replace(segment, offset=start, vaddr=address, paddr=address, filesz=end - start, memsz=end - start)
+def _own_phdr(elf: Elf) -> Segment | None:
+    """Return what a PT_PHDR must be, but for flags and alignment, where the table is a LOAD of its own."""
+    own = own_table(elf)
+    return replace(own, type=fmt.PT_PHDR, flags=0, align=0) if own else None
 
 
 def _table_address(elf: Elf) -> int | None:

@@ -16,7 +16,8 @@ from hatch_mlbundle.errors import BinaryError, UnsoundResultError
 
 from .edits import EditedReader
 from .elf import Elf, read_elf
-from .elf_compact import CompactionPlan, plan_compaction, write_outline
+from .elf_compact import CompactionPlan, plan_compaction
+from .elf_layout import write_outline
 from .fatbin import Container
 from .fatbin_pruning import Pruning, choose, prune
 from .fatbin_sections import elf_containers

@@ -22,6 +22,8 @@ _SERVER = Path(__file__).with_name("load_server.py")
 ENVIRONMENT = ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "DYLD_FALLBACK_LIBRARY_PATH")
 """What a library may need to find its neighbours; the rest, tokens among it, is no business of its constructors."""
 _GRACE = 15.0
+_AT_ONCE = 1 << 10
+"""More than there are threads that ask."""
 
 
 class LoadStatus(str, Enum):
@@ -46,12 +48,14 @@ class Loaded:
 class Loader:
     """Loads libraries in forks of small processes, which it starts as they are needed; a context manager, safe for threads.
 
+    At most `at_once` are loaded at the same time, whoever asks: a library takes memory with all that it needs, torch's half a gigabyte.
     A load that takes more than `seconds` counts as a crash. Where there is no `fork` (Windows), or the file is for another
     kind of machine, the outcome is NOT_FOR_THIS_HOST: it cannot tell.
     """
 
-    def __init__(self, seconds: float = 60.0) -> None:
+    def __init__(self, seconds: float = 60.0, *, at_once: int = _AT_ONCE) -> None:
         self._seconds = seconds
+        self._room = threading.BoundedSemaphore(at_once)
         self._lock = threading.Lock()
         self._idle: list[_Server] = []
         self._all: list[_Server] = []
@@ -73,14 +77,15 @@ class Loader:
         """Try to load the library at `path`, with all symbols bound at once or, failing that, lazily."""
         if not _is_for_this_host(path):
             return Loaded(LoadStatus.NOT_FOR_THIS_HOST, "cannot tell on this machine")
-        server = self._take()
-        answer = server.ask(path, self._seconds)
-        if answer is None:
-            self._discard(server)
-            return Loaded(LoadStatus.CRASHES, "the process that loaded it was killed")
-        with self._lock:
-            self._idle.append(server)
-        return answer
+        with self._room:
+            server = self._take()
+            answer = server.ask(path, self._seconds)
+            if answer is None:
+                self._discard(server)
+                return Loaded(LoadStatus.CRASHES, "the process that loaded it was killed")
+            with self._lock:
+                self._idle.append(server)
+            return answer
 
     def _take(self) -> _Server:
         with self._lock:

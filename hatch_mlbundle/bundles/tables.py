@@ -161,9 +161,10 @@ class TablesArtifact:
         for tables in self._tables if any(is_descriptor(path, "") for path in bundle) else ():
             source = model_script(modules_in(bundle, "", tables.name), compiled)
             yield tables, _write_script(source, f"{tables.name}.scripts/{MODEL_SCRIPT}.py", folder)
-        telling = machine_script(bundle, "", compiled) if self._tells else None
-        for tables in self._tables if telling else ():
-            yield tables, _write_script(str(telling), f"{tables.name}.scripts/{MACHINE_SCRIPT}.py", folder)
+        for tables in self._tables if self._tells else ():
+            telling = machine_script(bundle, "", tables.name, compiled)
+            if telling:
+                yield tables, _write_script(telling, f"{tables.name}.scripts/{MACHINE_SCRIPT}.py", folder)
 
     def _change(self, bundle: Bundle, sources: Mapping[str, str]) -> None:
         known: set[str] = set()

@@ -12,8 +12,9 @@ from hatch_mlbundle.binaries.dispatch_trial import why_not_chosen
 from hatch_mlbundle.binaries.edits import Edit, Literal, Zero
 from hatch_mlbundle.binaries.elf import Elf, read_elf
 from hatch_mlbundle.binaries.elf_check import check_same_program
-from hatch_mlbundle.binaries.elf_compact import CompactionPlan, plan_compaction, why_not_compact, write_outline
+from hatch_mlbundle.binaries.elf_compact import CompactionPlan, plan_compaction, why_not_compact
 from hatch_mlbundle.binaries.elf_holes import choose_holes
+from hatch_mlbundle.binaries.elf_layout import write_outline
 from hatch_mlbundle.binaries.load import Loader, check_still_loads
 from hatch_mlbundle.binaries.ranges import Range
 from hatch_mlbundle.binaries.reader import Reader

@@ -61,7 +61,7 @@ class GpuCode(Optimizer[GpuCodeOptions]):
 
     def __init__(self, options: GpuCodeOptions) -> None:
         super().__init__(options)
-        self._loader = Loader()
+        self._loader = Loader(at_once=1)
 
     def inputs(self, project: object) -> Mapping[str, str]:
         """Return nothing; raises ConfigurationError as `wanted_of` does."""

@@ -17,7 +17,18 @@ from hatch_mlbundle.links import resolve
 from hatch_mlbundle.model import Bundle, File, Finding, Kind, MemoryContent
 from hatch_mlbundle.optimizer import ArtifactKind
 from hatch_mlbundle.pipeline import Done, Outcome
-from hatch_mlbundle.runtime.machine.statements import CPU_STEP, FILE_NAME, GPU_STEP, IMAGE_FOLDER, LARGEST, base_of, is_statement, numbered
+from hatch_mlbundle.runtime.machine.statements import (
+    CPU_STEP,
+    FILE_NAME,
+    GPU_STEP,
+    IMAGE_FOLDER,
+    LARGEST,
+    base_of,
+    import_folders,
+    import_path,
+    is_statement,
+    numbered,
+)
 
 from .machine_statement import CpuCode, GpuCode, Library, code_told, read_statement, statement_text
 
@@ -81,10 +92,12 @@ class _Stating:
         except (OSError, ManifestError):  # of a distribution that may have nothing to do with this
             return
         known = {path for said in self._said.values() for path in said}
+        base, folders = base_of(source.absolute().as_posix()) or "/", import_folders()
         for each in libraries:
-            path = self._contents + each.path
-            if path not in known and path in self.bundle and _size(self.before, path) == each.size:
-                self._said.setdefault(self._home(path), {})[path] = each
+            relative = import_path(base, each.path, folders)
+            path = f"{self._contents}{relative}"
+            if relative and path not in known and path in self.bundle and _size(self.before, path) == each.size:
+                self._said.setdefault(self._home(path), {})[path] = replace(each, path=relative)
 
     def tell(self, path: str, code: GpuCode | CpuCode) -> None:
         """Say of a library what was taken out of it, and what was taken out before."""

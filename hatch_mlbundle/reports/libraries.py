@@ -12,7 +12,7 @@ from hatch_mlbundle.manifest import Manifest
 from hatch_mlbundle.printable import printable
 from hatch_mlbundle.units import format_size
 
-from .library_rows import Grid, added, gpu_grid, loss_grid, loss_title, names
+from .library_rows import NOTE, Grid, added, gpu_grid, loss_grid, loss_title, names
 from .tables import labelled, others, plain
 
 _FREE = 80 - 26
@@ -35,14 +35,16 @@ def _part(title: str, grid: Grid | None, top: int) -> Iterator[RenderableType]:
         return
     yield Text(title, style="dim", overflow="fold")
     yield _table(grid, top)
+    if grid.marked:
+        yield Text(f"* {NOTE}", style="dim")
     yield Text()
 
 
 def _table(grid: Grid, top: int) -> Table:
     table = labelled([plain(head) for head in grid.heads], "library")
     told, rest = grid.rows[:top], grid.rows[top:]
-    for name, (_, amounts) in zip(names([path for path, _ in told]), told, strict=True):
-        table.add_row(*_cells(amounts), plain(name))
+    for name, (path, amounts) in zip(names([path for path, _ in told]), told, strict=True):
+        table.add_row(*_cells(amounts), plain(name).append(" *" if path in grid.marked else ""))
     if rest:
         table.add_row(*_cells(added(rest)), others(len(rest)))
     if len(grid.rows) > 1:

@@ -14,8 +14,10 @@ from hatch_mlbundle.removable import KeepingRow, RemovableRow
 
 _CODE = re.compile(r"(?:sm|compute|lto)_(\d+)(\d)[af]?(?: |$)")
 _OTHER = "(other)"
-_BOTH, _BY_LICENCE = "total, stripped too", "total by known licences"
+_BOTH, _BY_LICENCE = "total, stripped too", "total without *"
 
+NOTE = "its GPU code goes only if `libraries` of `gpu_code` names it: no licence is known to allow that, or NVIDIA's forbids it"
+"""What the mark at a library, `*`, stands for."""
 Targets: TypeAlias = tuple[str, ...]
 """Compute capabilities of GPUs that code is kept for."""
 _Figures: TypeAlias = tuple[RemovableRow, tuple[int, ...]]
@@ -25,11 +27,13 @@ _Figures: TypeAlias = tuple[RemovableRow, tuple[int, ...]]
 class Grid:
     """Bytes of libraries, by path, the most important first, in columns; `sums` are those of all of them.
 
-    `last` are what other rows there are at the end, by their labels.
+    `marked` are libraries of which the GPU code goes only if somebody names them, and `last` what other rows there are at the end, by
+    their labels.
     """
 
     heads: tuple[str, ...]
     rows: tuple[tuple[str, tuple[int, ...]], ...]
+    marked: frozenset[str] = frozenset()
     last: tuple[tuple[str, tuple[int, ...]], ...] = ()
 
     @property
@@ -85,8 +89,8 @@ def gpu_grid(manifest: Manifest, room: int) -> Grid | None:
 def loss_grid(manifest: Manifest, room: int) -> Grid | None:
     """Return what each library could lose: by a strip, and by each choice of GPU code, those with most code, in at most `room` columns.
 
-    Where there is one choice, a third column has both together, else a row at the end. Another row is what goes of libraries whose licence
-    is known to allow it, where there are others, too. None where nothing could go.
+    Where there is one choice, a third column has both together, else a row at the end. Another row is what goes without anybody naming
+    a library, where that is less. None where nothing could go.
     """
     rows = by_loss(manifest)
     every = choices(manifest)
@@ -160,7 +164,8 @@ def _grid(
     rows = tuple((row.path, amounts) for row, amounts in figures)
     sums = added(rows)
     ends = [(name, added([(row.path, amounts) for row, amounts in others])) for name, others in last]
-    return Grid(heads=heads, rows=rows, last=tuple((name, amounts) for name, amounts in ends if amounts[1:] != sums[1:]))
+    marked = frozenset(row.path for row, _ in figures if row.gpu and not _is_free(row) and any(each.saves for each in row.gpu.keeping))
+    return Grid(heads=heads, rows=rows, marked=marked, last=tuple((name, amounts) for name, amounts in ends if amounts[1:] != sums[1:]))
 
 
 def _is_free(row: RemovableRow) -> bool:

@@ -7,8 +7,8 @@ import re
 from hatch_mlbundle.manifest import Manifest
 from hatch_mlbundle.units import format_size
 
-from .library_rows import Grid, added, gpu_grid, loss_grid, loss_title
-from .markdown_parts import code, folded, table
+from .library_rows import NOTE, Grid, added, gpu_grid, loss_grid, loss_title
+from .markdown_parts import code, folded, joined, prose, table
 
 _ROOM = 10
 """Columns of figures."""
@@ -29,11 +29,13 @@ def _table(grid: Grid | None, rows: int) -> str:
     if grid is None:
         return ""
     told, rest = grid.rows[:rows], grid.rows[rows:]
-    lines = [[code(path), *map(_cell, amounts)] for path, amounts in told]
+    lines = [[f"{code(path)} \\*" if path in grid.marked else code(path), *map(_cell, amounts)] for path, amounts in told]
     lines += [[f"[{len(rest):,} others]", *map(_cell, added(rest))]] if rest else []
     lines += [["**total**", *(f"**{cell}**" if cell else "" for cell in map(_cell, grid.sums))]]
-    lines += [[name, *map(_cell, amounts)] for name, amounts in grid.last]
-    return table(["library", *(head if _PLAIN.fullmatch(head) else code(head) for head in grid.heads)], lines)
+    lines += [[prose(name), *map(_cell, amounts)] for name, amounts in grid.last]
+    note = prose(f"* {NOTE}") if grid.marked else ""
+    heads = (head if _PLAIN.fullmatch(head) else code(head) for head in grid.heads)
+    return joined([table(["library", *heads], lines), note]).rstrip()
 
 
 def _cell(amount: int) -> str:

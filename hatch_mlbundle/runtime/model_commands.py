@@ -19,6 +19,7 @@ usage: python -m hatch_mlbundle.runtime warm|verify [DESCRIPTOR|PACKAGE ...]
 warm     fetch the models that are not on this machine yet
 verify   read every byte of them; what is damaged in the store is fetched again
 machine  another command: whether there is code for this machine (--help)
+cpu      another one: whether this CPU is of a level (--help)
 
 DESCRIPTOR is a mlbundle.models.json, or the folder that it is in; PACKAGE is
 a package that has one. Without any, it is that of the frozen application, or

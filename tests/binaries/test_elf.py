@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hatch_mlbundle.binaries import elf_format as fmt
-from hatch_mlbundle.binaries.elf import Elf, dynamic_symbols, dynamic_symbols_digest, read_elf
+from hatch_mlbundle.binaries.elf import Elf, dynamic_symbols, dynamic_symbols_digest, read_elf, read_tables
 from hatch_mlbundle.binaries.elf_check import check_same_program
 from hatch_mlbundle.binaries.elf_format import Encoding, Header
 from hatch_mlbundle.binaries.elf_strip import plan_strip, write_stripped
@@ -184,11 +184,26 @@ def test_names_that_overlap_do_not_fill_the_memory(tmp_path: Path) -> None:
     tracemalloc.stop()
 
 
+def test_dynamic_names_that_overlap_do_not_fill_the_memory(tmp_path: Path) -> None:
+    """A library needs 60,000 others whose names have 4,000 characters, all of them the same bytes of the file."""
+
+    def parts(names_at: int) -> list[Part]:
+        entries = [(fmt.DT_STRTAB, names_at), (fmt.DT_STRSZ, 4000), *[(fmt.DT_NEEDED, 0)] * 60000]
+        dynamic = b"".join(struct.pack("<qQ", *entry) for entry in entries)
+        names = Part(".dynstr", b"n" * 4000, type=fmt.SHT_STRTAB, flags=2)
+        return [names, Part(".dynamic", dynamic, type=fmt.SHT_DYNAMIC, flags=2)]
+
+    with Reader(build_elf(tmp_path / "x", parts(0))) as reader:
+        names_at = read_tables(reader).sections[1].address
+    with pytest.raises(BinaryError, match="names in its dynamic section are longer"):
+        read(build_elf(tmp_path / "x", parts(names_at)))
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="sparse files")
 def test_a_huge_file_is_read_in_little_memory(tmp_path: Path) -> None:
     path = build_elf(tmp_path / "x", patched_parts())
     change_header(path, phoff=1 << 20, phnum=60000)
-    os.truncate(path, 2 << 30)
+    os.truncate(path, 512 << 20)
     tracemalloc.start()
     read(path)
     assert tracemalloc.get_traced_memory()[1] < 64 << 20

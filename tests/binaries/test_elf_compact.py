@@ -12,9 +12,10 @@ from hatch_mlbundle.binaries import elf_format as fmt
 from hatch_mlbundle.binaries.edits import Literal, Move, Zero
 from hatch_mlbundle.binaries.elf import Elf
 from hatch_mlbundle.binaries.elf_check import check_same_program
-from hatch_mlbundle.binaries.elf_compact import is_compacted, plan_compaction, why_not_compact, write_outline
+from hatch_mlbundle.binaries.elf_compact import is_compacted, plan_compaction, why_not_compact
 from hatch_mlbundle.binaries.elf_debug import write_debug_file
 from hatch_mlbundle.binaries.elf_holes import MAX_LOADS, choose_holes
+from hatch_mlbundle.binaries.elf_layout import write_outline
 from hatch_mlbundle.binaries.elf_strip import plan_strip, write_stripped
 from hatch_mlbundle.binaries.reader import Reader
 from hatch_mlbundle.errors import BinaryError, StorageError, UnsoundResultError
@@ -218,7 +219,8 @@ def test_patchelf_before_and_after(plain: Compacted, tmp_path: Path, again: bool
     path = tmp_path / "libpatched.so"
     path.write_bytes((plain.path if again else plain.source).read_bytes())
     long = "/" + "x" * 4000
-    run("patchelf", "--set-rpath", long, "--set-soname", "libother.so", path)
+    run("patchelf", "--set-soname", "libother.so", path)
+    run("patchelf", "--set-rpath", long, path)  # patchelf 0.14 takes one for the other where both are set at once
     if not again:
         path = compact(path).path
     elf = read(path)
@@ -340,12 +342,12 @@ def test_the_proof_wants_the_edited_bytes(plain: Compacted, folder: Path) -> Non
         (3, {"vaddr": 1 << 30}, "program headers, not|differs in more"),
         (3, {"filesz": 64}, "content of segment 2 is missing|differs in more"),
         (3, {"align": 16}, "program header 2 differs"),
-        (3, {"offset": 0}, "content of segment 2 differs"),
+        (3, {"offset": 0}, "elsewhere in the file than the segment says"),
         (3, {"paddr": 0}, "program header 2 differs"),
         (0, {"align": 1024}, "program header 0 differs"),
         (-1, {"vaddr": 0x1000}, "loaded over something else"),
-        (-1, {"flags": 6}, "loaded over something else"),
-        (-1, {"memsz": 1 << 20}, "loaded over something else"),
+        (-1, {"flags": 6}, "program headers, not"),
+        (-1, {"memsz": 1 << 20}, "program headers, not"),
         (-1, {"offset": 0x1000}, "program headers"),
     ],
 )

@@ -11,8 +11,10 @@ import pytest
 
 from hatch_mlbundle.binaries import elf_format as fmt
 from hatch_mlbundle.binaries.elf_check import check_same_program
-from hatch_mlbundle.binaries.elf_compact import why_not_compact, write_outline
+from hatch_mlbundle.binaries.elf_compact import why_not_compact
+from hatch_mlbundle.binaries.elf_format import Segment
 from hatch_mlbundle.binaries.elf_holes import choose_holes, page_size
+from hatch_mlbundle.binaries.elf_layout import write_outline
 from hatch_mlbundle.binaries.elf_rewrite import rewritten
 from hatch_mlbundle.binaries.reader import Reader
 from tests.deadsmith import KIB, Compacted, compact, dead_library, dead_ranges, dead_source, plan_of, read, run
@@ -96,6 +98,20 @@ def test_64_kib_pages_of_another_processor(tmp_path: Path, section: str) -> None
 def test_a_library_for_4_kib_pages_alone_has_small_holes(tmp_path: Path) -> None:
     path, _ = build("aarch64-linux-gnu-gcc", tmp_path, "-Wl,-z,max-page-size=4096")
     assert page_size(read(compact(path).path)) == 4 * KIB
+
+
+def test_program_headers_with_a_header_of_their_own(tmp_path: Path) -> None:
+    """As lld writes them, for libraries as well; here it takes the place of a note."""
+    path, user = build("gcc", tmp_path)
+    elf, data = read(path), bytearray(path.read_bytes())
+    start, end = elf.segment_table
+    note = next(part for part in elf.segments if part.type == fmt.PT_NOTE)
+    own = Segment(fmt.PT_PHDR, fmt.PF_R, start, start, start, end - start, end - start, 8)
+    data[start:end] = b"".join(map(elf.encoding.pack_segment, [own, *(part for part in elf.segments if part is not note)]))
+    path.write_bytes(data)
+    result = compact(path).path
+    assert read(result).segments[0].offset == read(result).header.phoff
+    assert run(user, result) == EXPECTED
 
 
 @pytest.mark.parametrize("bits", [32, 64])

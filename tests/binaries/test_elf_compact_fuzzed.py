@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hatch_mlbundle.binaries.elf_check import check_same_program
-from hatch_mlbundle.binaries.elf_compact import write_outline
+from hatch_mlbundle.binaries.elf_layout import write_outline
 from hatch_mlbundle.errors import MlbundleError, UnsoundResultError
 from tests.deadsmith import KIB, Compacted, compact, dead_library, dead_ranges, edited, plan_of, read
 from tests.elfmemory import same_memory

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -159,6 +160,13 @@ def test_two_threads_load_at_once(tmp_path: Path) -> None:
             thread.join()
     assert outcomes == [Loaded(LoadStatus.LOADS)] * 3
     assert time.monotonic() - start < 3 * 0.7
+
+
+def test_one_is_loaded_after_the_other_where_that_is_wanted(tmp_path: Path) -> None:
+    held = tmp_path / "held"
+    path = library(tmp_path, f'int mkdir(const char *, int); if (mkdir("{held}", 0700)) abort(); usleep(200000); rmdir("{held}");')
+    with Loader(seconds=20, at_once=1) as loader, ThreadPoolExecutor(3) as pool:
+        assert [each.status for each in pool.map(loader.loads, [path] * 3)] == [LoadStatus.LOADS] * 3
 
 
 def test_one_process_serves_many_loads(loader: Loader, tmp_path: Path) -> None:

@@ -161,12 +161,20 @@ def test_other_programs_are_told_to_come_first_and_let_nowhere_near(
     need(program)
     folder = folder_from(tmp_path / "env", {NCCL: library})
     manifest = optimize(job_for(tmp_path, "gpu_code", step, **{step: options}), folder).manifest
-    assert codes(manifest) == [("MB431", step), ("MB436", step)]
+    assert codes(manifest) == [*([("MB431", step)] if step == "strip" else []), ("MB436", step)]
     assert architectures(folder / NCCL) == {"sm_80"}
     assert answers(folder / NCCL)
     later = optimize(job_for(tmp_path, step, **{step: options}), folder).manifest
     assert codes(later) == [("MB436", step)]
     assert [change.action for row in later.files for change in row.changes if row.path == NCCL] == ["keep"]
+
+
+def test_what_is_packed_has_nothing_to_take_out_and_that_is_told(tmp_path: Path, library: bytes) -> None:
+    need("upx")
+    folder = folder_from(tmp_path / "env", {NCCL: library})
+    manifest = optimize(job_for(tmp_path, "upx", "gpu_code", upx={"min-size": 4096}), folder).manifest
+    assert codes(manifest)[:1] == [("MB431", "gpu_code")]
+    assert "name it before" in manifest.findings[0].message
 
 
 @pytest.mark.parametrize("tool", ["binutils", "elfutils", "llvm"])

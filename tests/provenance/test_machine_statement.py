@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib import resources
@@ -14,16 +15,18 @@ import pytest
 
 from hatch_mlbundle.adapters.project import project_config
 from hatch_mlbundle.applied import Applied
+from hatch_mlbundle.bundles.machine_script import machine_script
+from hatch_mlbundle.bundles.script_code import compiled
 from hatch_mlbundle.bundles.wheel import WheelSource
 from hatch_mlbundle.errors import ManifestError
 from hatch_mlbundle.job import prepare
-from hatch_mlbundle.model import Bundle, File
+from hatch_mlbundle.model import Bundle, DiskContent, File
 from hatch_mlbundle.optimizer import ArtifactKind, Optimizer, Options
 from hatch_mlbundle.pipeline import Done, Outcome, Stage
 from hatch_mlbundle.plugins import load_registry
 from hatch_mlbundle.provenance.machine_statement import read_statement
 from hatch_mlbundle.provenance.machine_stating import with_statements
-from hatch_mlbundle.runtime.machine.statements import parse
+from hatch_mlbundle.runtime.machine.statements import LARGEST, parse
 from hatch_mlbundle.session import open_session
 from tests.builders import file_of
 from tests.bundles.wheelsmith import DIST_INFO
@@ -273,6 +276,24 @@ def test_a_statement_that_cannot_be_read_stays_as_it_is(data: bytes) -> None:
             parse(data, NAME)
 
 
+def test_an_executable_tells_nothing_of_packages_that_only_another_one_has() -> None:
+    modules = ["app.pyz/torch/__init__.pyc", "app.pyz/app/main.pyc", "tool.pyz/tool/main.pyc"]
+    first = Bundle([*library("_internal/torch/x.so").values(), *(file_of(f"_internal/{path}", b"") for path in modules)])
+    after = pruned(first, rewritten(first["_internal/torch/x.so"], 100), kind="frozen").bundle
+    told = {name: machine_script(after, "_internal", name, compiled) is not None for name in ("app", "tool")}
+    assert told == {"app": True, "tool": False}
+    alone = after.without(["_internal/app.pyz/torch/__init__.pyc"])
+    assert machine_script(alone, "_internal", "tool", compiled)  # it may load it all the same
+
+
+def test_what_is_larger_than_any_statement_is_not_read(tmp_path: Path) -> None:
+    huge = replace(file_of(f"_internal/{NAME}", b""), size=LARGEST + 1, content=DiskContent(tmp_path / "that would be read"))
+    assert machine_script(Bundle([huge]), "_internal", "app", compiled) is None
+    first = Bundle([huge, *library("_internal/x.so").values(), file_of("_internal/app.pyz/m.pyc", b"")])
+    after = pruned(first, rewritten(first["_internal/x.so"], 100), kind="frozen").bundle
+    assert list(said_in(after, "_internal/mlbundle-machine-2.json")) == ["x.so"]
+
+
 def test_a_detail_that_does_not_say_it_is_a_fault_of_the_step() -> None:
     first = library()
     with pytest.raises(ManifestError, match=r"lib/libx\.so: targets is missing"):
@@ -299,6 +320,20 @@ def test_what_distributions_say_is_true_of_what_was_frozen_from_them(tmp_path: P
     changed = Outcome(bundle=frozen.replacing([file_of("_internal/torch/x.so", b"x" * 40)]), stages=stages, findings=())
     both = said_in(with_statements(frozen, changed, "frozen", lambda _: False, sources).bundle, f"_internal/{NAME}")
     assert both["torch/x.so"]["gpu"]["dropped"] == {"sm_75": 300, "sm_90": 60}
+
+
+def test_what_the_image_of_the_build_says_is_true_of_what_was_frozen_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = Bundle([*library("opt/site-packages/torch/x.so").values(), *library("usr/site-packages/torch/x.so").values()])
+    said = pruned(image, *(rewritten(file, 100) for file in image.values()), kind="image").bundle[f"usr/share/mlbundle/{NAME}"]
+    source = tmp_path / said.path
+    source.parent.mkdir(parents=True)
+    source.write_bytes(said.read())
+    frozen = Bundle([file_of("_internal/torch/x.so", b"x" * 100), file_of("_internal/app.pyz/m.pyc", b"")])
+    for entry, told in (("opt/site-packages", ["torch/x.so"]), ("other", [])):
+        monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path / entry)])
+        after = with_statements(frozen, Outcome(bundle=frozen, stages=(), findings=()), "frozen", lambda _: False, [source]).bundle
+        monkeypatch.undo()
+        assert [path for each in after if each.endswith(NAME) for path in said_in(after, each)] == told
 
 
 SETTINGS = {"optimizers": ["gpu_code"], "gpu_code": {"targets": ["8.0"], "libraries": ["libx.so"]}, "ignore": ["MB432"]}

@@ -65,7 +65,7 @@ def text_of(manifest: Manifest, top: int = 10) -> str:
 
 def figures(text: str, title: str) -> dict[str, list[int]]:
     """Return the figures of each row of a table by its label, 0 where there are none; names that take two lines are made one."""
-    lines = text.split(title)[1].split("\n\n")[0].splitlines()
+    lines = re.split(r"\n\n|\n\* ", text.split(title)[1])[0].splitlines()
     while not lines[0].endswith("library"):
         lines.pop(0)
     heads = [match.end() for match in re.finditer(r"(?:PTX |GPU )?\S+(?= )", lines[0])]
@@ -102,14 +102,31 @@ def test_what_could_go_is_told_by_strip_and_by_compute_capability() -> None:
     assert rows["libtorch_cpu.so"] == [92 * MB, 0, 0, 0]
     assert rows["total"] == [112 * MB, 360 * MB, 320 * MB, 280 * MB]
     assert rows["total, stripped too"] == [0, 472 * MB, 432 * MB, 392 * MB]
-    assert rows["total by known licences"] == [112 * MB, 270 * MB, 240 * MB, 210 * MB]
+    assert rows["total without *"] == [112 * MB, 270 * MB, 240 * MB, 210 * MB]
 
 
 def test_of_one_choice_both_are_told_together() -> None:
     rows = figures(text_of(ONE), "what libraries could lose: by strip, all GPU code but for 8.0 and 9.0, both")
     assert rows["libtorch_cuda.so"] == [5 * MB, 300 * MB, 305 * MB]
     assert rows["total"] == [15 * MB, 900 * MB, 915 * MB]
-    assert rows["total by known licences"] == [15 * MB, 300 * MB, 315 * MB]
+    assert rows["total without *"] == [15 * MB, 300 * MB, 315 * MB]
+
+
+@pytest.mark.parametrize("manifest", [FULL, ONE])
+def test_libraries_that_have_to_be_named_are_marked_and_the_mark_is_explained(manifest: Manifest) -> None:
+    text = text_of(manifest)
+    table = text.split("what libraries could lose")[1]
+    marked = [line for line in table.splitlines() if line.endswith(" *") and "total" not in line]
+    assert [line.split()[-2] for line in marked][:1] == ["libcudnn_engines_precompiled.so.9"]
+    assert not any("libtorch_cuda.so" in line for line in marked)
+    assert "* its GPU code goes only if `libraries` of `gpu_code` names it" in " ".join(table.split())
+    markdown = analysis_markdown(manifest, top=3)
+    check_sound(markdown)
+    assert "| `nvidia/lib/libcudnn_engines_precompiled.so.9` \\* |" in markdown
+    assert "\n\n\\* its GPU code goes only if `libraries` of `gpu_code` names it" in markdown
+    free = replace(manifest, removable=tuple(row for row in manifest.removable if not row.gpu or row.gpu.licence))
+    assert "*" not in text_of(free)
+    assert "`libraries`" not in analysis_markdown(free, top=3)
 
 
 def test_without_gpu_code_there_is_what_a_strip_takes_alone() -> None:

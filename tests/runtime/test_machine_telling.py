@@ -62,6 +62,11 @@ def test_a_gpu_without_code_is_told_of_in_one_line(site: Path) -> None:
     assert said(site) is None
 
 
+def test_gpus_that_are_alike_are_told_of_together(site: Path) -> None:
+    many = [Gpu(number, T4.name, f"GPU-{number}", T4.capability) for number in (0, 2, 3)]
+    assert f"lacks code for GPUs 0, 2 and 3 ({T4.name}, 7.5) and GPU 2 (NVIDIA B200, 10.0):" in str(said(site, *many, A100, BLACKWELL))
+
+
 def test_several_gpus_and_libraries_stay_one_line(site: Path) -> None:
     rows = [library(), library("torch/y.so", targets=["8.0", "10.0"], lost=[{"first": "5.0", "below": "10.0"}]), library("torch/none.so")]
     put(site / "torch-2.dist-info/mlbundle-machine.json", *rows)

@@ -39,6 +39,9 @@ class ElfHeaders:
         self._held = held
         self._position = 0
         self._segments: tuple[Segment, ...] = ()
+        self._data: list[Segment] = []
+        """The segments that wrappers of fat binaries may be in."""
+        self._dynamic: Segment | None = None
         self._is_named = False
         """Whether all names of libraries are held, or will be."""
         self._wrappers = 0
@@ -75,20 +78,14 @@ class ElfHeaders:
         if not self._segments and self._position >= begin + size:
             table = self._held.read(begin, size, "program headers")
             self._segments = tuple(encoding.unpack_segment(fields) for fields in encoding.segment.iter_unpack(table))
-            for each in self._dynamic:
-                self._held.keep(each.offset, each.end)
-        if self._segments and not self._is_named and all(self._position >= each.end for each in self._dynamic):
+            self._data = [each for each in self._segments if each.type == fmt.PT_LOAD and each.flags & fmt.PF_W]
+            self._dynamic = next((each for each in self._segments if each.type == fmt.PT_DYNAMIC and each.filesz), None)
+            if self._dynamic:
+                self._held.keep(self._dynamic.offset, self._dynamic.end)
+        if self._segments and not self._is_named and (self._dynamic is None or self._position >= self._dynamic.end):
             self._is_named = True
             for start, end in union(each for _, each in name_ranges(self._held, encoding, self._segments, (fmt.DT_NEEDED,))):
                 self._held.keep(start, min(end, start + _LARGEST_NAMES))
-
-    @property
-    def _data(self) -> list[Segment]:
-        return [each for each in self._segments if each.type == fmt.PT_LOAD and each.flags & fmt.PF_W]
-
-    @property
-    def _dynamic(self) -> list[Segment]:
-        return [each for each in self._segments if each.type == fmt.PT_DYNAMIC and each.filesz <= _LARGEST_TABLE]
 
     def _find_wrappers(self, chunk: bytes, begin: int) -> None:
         """Hold the wrappers in a piece of the file that has bytes of data, with those that began in the piece before it."""

@@ -8,6 +8,11 @@ from pathlib import Path
 from hatch_mlbundle.binaries.reader import RangeReader
 from hatch_mlbundle.errors import BinaryError
 
+MOST_BYTES = 1 << 25
+"""Bytes of all ranges that are announced of a file: somewhat more than all tables of a real one together take at most."""
+MOST_RANGES = 1 << 9
+"""Ranges that are announced of a file; there are some ten of a real one."""
+
 
 class HeldRanges(RangeReader):
     """The ranges of a file of `size` bytes that are held while it streams by; to read any other raises BinaryError.
@@ -20,6 +25,7 @@ class HeldRanges(RangeReader):
         self.size = size
         self._position = 0
         self._kept: list[tuple[int, int, bytearray]] = []
+        self._room = MOST_BYTES
         self._small: dict[int, bytes] = {}
         self._zeros: dict[int, int] = {}
         self._starts: tuple[list[int], list[int]] = [], []
@@ -30,9 +36,10 @@ class HeldRanges(RangeReader):
         return len(self._small) + len(self._zeros)
 
     def keep(self, start: int, end: int) -> None:
-        """Hold the bytes from `start` to `end`, as far as they are still to come."""
+        """Hold the bytes from `start` to `end`, as far as they are still to come; nothing of them where that is too much of a file."""
         start, end = max(start, self._position), min(end, self.size)
-        if start < end:
+        if start < end and end - start <= self._room and len(self._kept) < MOST_RANGES:
+            self._room -= end - start
             self._kept.append((start, end, bytearray()))
 
     def feed(self, chunk: bytes) -> None:

@@ -37,11 +37,16 @@
   }
 
   function lossTable(report, at) {
+    const { strip, saves, both } = MLB.libraries;
+    const isFree = (row) => row.licence || !saves(row, at);
+    // Title, bytes of a row, and of a row without GPU code that goes only where its library is named.
     const figures = [
-      ["Strip", (row) => MLB.libraries.strip(row)],
-      ["GPU code", (row) => MLB.libraries.saves(row, at)],
-      ["Both", (row) => MLB.libraries.both(row, at)],
+      ["Strip", strip, strip],
+      ["GPU code", (row) => saves(row, at), (row) => (isFree(row) ? saves(row, at) : 0)],
+      ["Both", (row) => both(row, at), (row) => (isFree(row) ? both(row, at) : strip(row))],
     ].slice(0, report.choices.length ? 3 : 1);
+    const licences = report.choices.length ? [""] : [];
+    const sums = (label, which) => [label, ...licences, ...figures.map((figure) => bytes(sum(report.removable, figure[which])))];
     const column = ([title, of]) => ({ title, number: true, cell: (row) => bytes(of(row)), rest: (rest) => bytes(sum(rest, of)) });
     const gone = report.choices.length ? `, all GPU code but for ${report.choices[at]}, both` : "";
     return table({
@@ -53,7 +58,7 @@
         ...(report.choices.length ? [{ title: "Licence", class: "minor", cell: licence, rest: () => "" }] : []),
         ...figures.map(column),
       ],
-      last: [["All", ...(report.choices.length ? [""] : []), ...figures.map(([, of]) => bytes(sum(report.removable, of)))]],
+      last: [sums("All", 1), ...(report.removable.every(isFree) ? [] : [sums("Without any named in libraries of gpu_code", 2)])],
     });
   }
 

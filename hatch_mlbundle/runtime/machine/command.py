@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from .gpus import Visible, visible_gpus
 from .statements import loaded_here, read_claim, statement_paths
-from .telling import cpu_problem, gpu_problem, listed, named, standing
+from .telling import cpu_problem, gpu_problem, named, standing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def _all_right(rows: Sequence[Library], visible: Visible) -> str:
         return "GPU code was taken out; CUDA would see no GPU here"
     if gpu_problem(rows, Visible(visible.gpus)):
         return "some GPUs lack code; set CUDA_DEVICE_ORDER=PCI_BUS_ID to tell whether CUDA_VISIBLE_DEVICES names one of them"
-    return f"there is code for {listed(map(named, visible.gpus))}"
+    return f"there is code for {named(visible.gpus)}"
 
 
 def _complain(line: str, code: int) -> int:

@@ -6,6 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 
 from ..json_table import Table
 
@@ -58,16 +59,38 @@ def claims(folders: Iterable[str | os.PathLike[str]] = ()) -> Iterator[Claim]:
 
 def loaded_here(claims: Iterable[Claim]) -> Iterator[Claim]:
     """Yield what is said of libraries that are not hidden by others before them on `sys.path`, and of no other Python environment."""
-    entries = list(_entries())
+    folders = import_folders()
     for base, libraries in claims:
-        yield base, [row for row in libraries if _is_loaded(f"{_real(base).rstrip('/')}/{row[0]}", entries)]
+        yield base, [row for row in libraries if import_path(base, row[0], folders) is not None]
+
+
+def import_path(base: str, path: str, folders: Sequence[str]) -> str | None:
+    """Return the path of a library below `base` from that of the folders for modules which it is in, or from `base` where it is in none.
+
+    None where a folder before that has the same package or file, and where it is in another Python environment.
+    """
+    library = f"{_real(base).rstrip('/')}/{path}"
+    home = max((folder for folder in folders if library.startswith(f"{folder.rstrip('/')}/")), key=len, default=None)
+    relative = path if home is None else library[len(home) :].lstrip("/")
+    if _ENVIRONMENTS.search(relative):
+        return None
+    before = folders[: folders.index(home)] if home else ()
+    names = (relative, f"{relative.partition('/')[0]}/__init__.py")
+    return None if any(os.path.exists(os.path.join(folder, name)) for folder in before for name in names) else relative
+
+
+def import_folders() -> list[str]:
+    """Return the folders that a program imports modules from, the first one first, each once and without links."""
+    frozen = getattr(sys, "_MEIPASS", None)
+    places = [*((frozen,) if frozen else ()), *sys.path]
+    return list(dict.fromkeys(_real(place) for place in places if place and isinstance(place, str)))
 
 
 def statement_paths(folders: Iterable[str | os.PathLike[str]] = ()) -> Iterator[str]:
     """Yield the paths of all statements in these folders and below; without any, where a program finds its libraries; each once."""
     places = [os.fspath(folder) for folder in folders]
-    found = (path for place in places for path in _below(place)) if places else (path for place in _places() for path in _in(place))
-    return iter(dict.fromkeys(filter(os.path.isfile, found)))  # a pipe would never end
+    found = map(_below, places) if places else map(_in, (*import_folders(), f"/{IMAGE_FOLDER}"))
+    return iter(dict.fromkeys(filter(os.path.isfile, chain.from_iterable(found))))  # a pipe would never end
 
 
 def read_claim(path: str) -> Claim:
@@ -128,31 +151,8 @@ def _readable(paths: Iterable[str]) -> Iterator[Claim]:
             continue
 
 
-def _places() -> Iterator[str]:
-    """Yield the folders in which the running program's statements lie, or in a dist-info of them."""
-    yield from _entries()
-    yield f"/{IMAGE_FOLDER}"
-
-
-def _entries() -> Iterator[str]:
-    """Yield the folders that modules are imported from, the first one first, each once and without links."""
-    frozen = getattr(sys, "_MEIPASS", None)
-    places = [*((frozen,) if frozen else ()), *sys.path]
-    return iter(dict.fromkeys(_real(place) for place in places if place and isinstance(place, str)))
-
-
 def _real(folder: str) -> str:
     return os.path.realpath(folder).replace(os.sep, "/")
-
-
-def _is_loaded(library: str, entries: Sequence[str]) -> bool:
-    home = max((entry for entry in entries if library.startswith(f"{entry.rstrip('/')}/")), key=len, default=None)
-    relative = library[len(home or "") :].lstrip("/")
-    if _ENVIRONMENTS.search(relative):
-        return False
-    package = f"{relative.partition('/')[0]}/__init__.py"
-    before = entries[: entries.index(home)] if home else ()
-    return not any(os.path.exists(os.path.join(entry, name)) for entry in before for name in (relative, package))
 
 
 def _in(place: str) -> list[str]:

@@ -65,7 +65,7 @@ def gpu_problem(rows: Sequence[Library], visible: Visible) -> str | None:
     made_for = f"compute capability {listed(map(_text, sorted(targets)))}" if targets else "no GPU"
     wanted = listed(map(_text, sorted({gpu.capability for gpu in lacking})))
     return (
-        f"this bundle lacks code for {listed(map(named, lacking))}: it was made for {made_for} ({_first(found)});"
+        f"this bundle lacks code for {named(lacking)}: it was made for {made_for} ({_first(found)});"
         f" get one for {wanted}, or choose another GPU with CUDA_VISIBLE_DEVICES"
     )
 
@@ -76,9 +76,12 @@ def cpu_problem(rows: Sequence[Library]) -> str | None:
     return problem_of_level(needed[-1]) if needed else None
 
 
-def named(gpu: Gpu) -> str:
-    """Return how a GPU is told of: its number, name and compute capability."""
-    return f"GPU {gpu.number} ({gpu.name}, {_text(gpu.capability)})"
+def named(gpus: Iterable[Gpu]) -> str:
+    """Return how GPUs are told of: by their numbers, names and compute capabilities, those that are alike together."""
+    alike: dict[tuple[str, Capability], list[str]] = {}
+    for gpu in gpus:
+        alike.setdefault((gpu.name, gpu.capability), []).append(str(gpu.number))
+    return listed(f"{'GPUs' if have[1:] else 'GPU'} {listed(have)} ({name}, {_text(number)})" for (name, number), have in alike.items())
 
 
 def listed(texts: Iterable[str]) -> str:

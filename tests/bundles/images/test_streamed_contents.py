@@ -13,6 +13,7 @@ from hatch_mlbundle.bundles.images import gpu_headers
 from hatch_mlbundle.bundles.images import layer as layer_module
 from hatch_mlbundle.bundles.images.streamed_contents import watcher
 from hatch_mlbundle.identify import HEAD, identify
+from hatch_mlbundle.model import Kind
 from tests.bundles.test_image import scan
 from tests.contents.inspecting import parts_of
 from tests.elfsmith import Code, Part, build_elf, fatbin, offload_bundle
@@ -132,3 +133,27 @@ def test_what_is_told_of_all_files_together_is_bounded(tmp_path: Path, monkeypat
     assert {row.path for row in scan(image).contents} == {"a.so", "b.so"}
     monkeypatch.setattr(layer_module, "_MOST_PARTS", 10)
     assert scan(image).contents == ()  # whichever of the layers is read first: not one of two
+
+
+def test_headers_that_would_have_much_held_have_not(tmp_path: Path) -> None:
+    """A thousand dynamic sections at one place, or names of libraries all over the file, take no more memory than those of any file."""
+    size, place = 20 << 20, 14 << 20
+    header = b"\x7fELF\2\1\1".ljust(16, b"\0") + struct.pack("<HHIQQQIHHHHHH", 3, 62, 1, 0, 64, 0, 0, 64, 56, 1000, 64, 0, 0)
+    dynamics = header + b"".join(segment(2, place, 1 << 20) for _ in range(1000))
+    entries = struct.pack("<QQQQ", 5, 0, 10, size) + b"".join(struct.pack("<QQ", 1, at) for at in range(13 << 20, size, 5000))
+    names = (header + segment(1, 0, size) + segment(2, 1 << 17, len(entries))).ljust(1 << 17, b"\0") + entries
+    for start in (dynamics, names):
+        watch = watcher("lib.so", Kind.ELF, start[:HEAD], size)
+        assert watch is not None
+        tracemalloc.start()
+        try:
+            for at in range(0, size, 1 << 20):
+                watch.feed(start[at : at + (1 << 20)].ljust(1 << 20, b"\0"))
+            watch.told()
+            assert tracemalloc.get_traced_memory()[1] < 45 << 20
+        finally:
+            tracemalloc.stop()
+
+
+def segment(kind: int, offset: int, size: int) -> bytes:
+    return struct.pack("<IIQQQQQQ", kind, 6, offset, offset, offset, size, size, 8)

@@ -339,6 +339,17 @@ def test_what_libraries_could_lose_is_told_for_the_gpu_that_is_chosen(page_for: 
         assert page.locator("#libraries caption").nth(1).inner_text().endswith(f"all GPU code but for {target}, both")
 
 
+def test_what_goes_without_naming_any_library_is_told_where_that_is_less(page_for: Page) -> None:
+    manifest = full_manifest()
+    bare = replace(
+        manifest, removable=tuple(replace(row, gpu=replace(row.gpu, licence="") if row.gpu else None) for row in manifest.removable)
+    )
+    assert table(page_for(bare), "What libraries could lose")[-2:] == [
+        ["All", "", "3.00 MB", "25.0 MB", "28.0 MB"],
+        ["Without any named in libraries of gpu_code", "", "3.00 MB", "", "3.00 MB"],
+    ]
+
+
 def test_the_details_of_a_library_say_what_it_could_lose(full_page: Any) -> None:
     names = full_page.evaluate("MLB.report.names")
     pairs = [full_page.evaluate("row => MLB.libraries.facts(MLB.report, row)", names.index(name)) for name in ("libgpu.so", "config.json")]
