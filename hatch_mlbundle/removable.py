@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+
+_CODE = re.compile(r"(?:sm|compute|lto)_(\d+)(\d)[af]?(?: |$)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,3 +58,9 @@ class RemovableRow:
     path: str
     strip: StripRow | None
     gpu: GpuCodeRow | None
+
+
+def capability_of(architecture: str) -> str | None:
+    """Return the compute capability that GPU code is for, by the name that `contents` has for it: `9.0` for `sm_90a`; None of others."""
+    match = _CODE.match(architecture)
+    return f"{match[1]}.{match[2]}" if match else None

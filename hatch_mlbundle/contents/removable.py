@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
@@ -23,7 +22,7 @@ from hatch_mlbundle.errors import BinaryError, without_path
 from hatch_mlbundle.manifest import ContentsRow
 from hatch_mlbundle.model import Bundle
 from hatch_mlbundle.optimizer import Json
-from hatch_mlbundle.removable import GpuCodeRow, KeepingRow, RemovableRow, StripRow
+from hatch_mlbundle.removable import GpuCodeRow, KeepingRow, RemovableRow, StripRow, capability_of
 
 _KNOWN = "5.0 5.2 5.3 6.0 6.1 6.2 7.0 7.2 7.5 8.0 8.6 8.7 8.8 8.9 9.0 10.0 10.1 10.3 11.0 12.0 12.1"
 CAPABILITIES = tuple(Target.parse(text) for text in _KNOWN.split())
@@ -32,8 +31,6 @@ library, as it is not known yet, while one is read, what the others have code fo
 """
 EACH = Wanted(targets=(), ptx="when-needed")
 """That nobody said which GPUs code is wanted for: each compute capability is tried by itself."""
-
-_CODE = re.compile(r"(?:sm|compute|lto)_(\d+)(\d)[af]?(?: |$)")
 
 
 def removable(reader: RangeReader, path: str, wanted: Wanted) -> RemovableRow | None:
@@ -56,7 +53,7 @@ def told(rows: Iterable[RemovableRow], bundle: Bundle, contents: Iterable[Conten
     served: defaultdict[str, set[tuple[str, ...]]] = defaultdict(set)
     for row in rows:
         served[bundle[row.path].owner].update(each.targets for each in (row.gpu.keeping if row.gpu else ()) if each.serves)
-    capabilities = None if wanted.targets else set(_found(contents))
+    capabilities = None if wanted.targets else _found(contents)
     return tuple(filter(None, (_told(row, capabilities, served[bundle[row.path].owner]) for row in rows)))
 
 
@@ -140,11 +137,10 @@ def _planned(
     return drops, alone.saves, both.saves if both else strip
 
 
-def _found(contents: Iterable[ContentsRow]) -> Iterator[str]:
-    """Yield the compute capabilities that there is code for."""
-    for name in {name for row in contents if row.view == "gpu" for name in row.parts}:
-        if match := _CODE.match(name):
-            yield f"{match[1]}.{match[2]}"
+def _found(contents: Iterable[ContentsRow]) -> set[str]:
+    """Return the compute capabilities that there is code for."""
+    names = {name for row in contents if row.view == "gpu" for name in row.parts}
+    return set(filter(None, map(capability_of, names)))
 
 
 def _told(row: RemovableRow, capabilities: set[str] | None, served: set[tuple[str, ...]]) -> RemovableRow | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,9 +9,8 @@ from typing import TypeAlias
 
 from hatch_mlbundle.contents.parts import by_size
 from hatch_mlbundle.manifest import Manifest
-from hatch_mlbundle.removable import KeepingRow, RemovableRow
+from hatch_mlbundle.removable import KeepingRow, RemovableRow, capability_of
 
-_CODE = re.compile(r"(?:sm|compute|lto)_(\d+)(\d)[af]?(?: |$)")
 _OTHER = "(other)"
 _BOTH, _BY_LICENCE = "total, stripped too", "total without *"
 
@@ -188,8 +186,8 @@ def _code_by_target(manifest: Manifest) -> Counter[str]:
     found: Counter[str] = Counter()
     for parts in gpu_code(manifest).values():
         for name, size in parts.items():
-            if match := _CODE.match(name):
-                found[f"{match[1]}.{match[2]}"] += size
+            if capability := capability_of(name):
+                found[capability] += size
     return found
 
 
