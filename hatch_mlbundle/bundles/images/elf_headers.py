@@ -16,7 +16,7 @@ from hatch_mlbundle.errors import BinaryError
 from .held_ranges import HeldRanges
 
 MOST_WRAPPERS = 1 << 16
-"""Wrappers that are held of a file; the largest real libraries have some 3,000."""
+"""Wrappers, and what looks like one, that are looked at in a file; the largest real libraries have some 3,000."""
 
 _HEAD = 12 << 20
 """Bytes at the start that are held: linkers put there what the dynamic linker goes by. Of NVIDIA's libraries, one has some 30 MB of it."""
@@ -94,7 +94,7 @@ class ElfHeaders:
         data, begin = self._tail + chunk, begin - len(self._tail)
         at = data.find(_MAGIC)
         while 0 <= at <= len(data) - WRAPPER.size and self._wrappers < MOST_WRAPPERS:
+            self._wrappers += 1
             if (begin + at) % 8 == 0:
                 self._held.hold(begin + at, data[at : at + WRAPPER.size])
-                self._wrappers += 1
             at = data.find(_MAGIC, at + 1)
