@@ -29,6 +29,8 @@ CAPABILITIES = tuple(Target.parse(text) for text in _KNOWN.split())
 """Compute capabilities of the GPUs that CUDA 12 and 13 know (CUDA C++ Programming Guide, "Compute Capabilities"): each is tried in every
 library, as it is not known yet, while one is read, what the others have code for.
 """
+MOST_SORTS = 1 << 10
+"""Fat binaries with different code that choices are tried for; the largest real libraries have some 40."""
 EACH = Wanted(targets=(), ptx="when-needed")
 """That nobody said which GPUs code is wanted for: each compute capability is tried by itself."""
 
@@ -101,6 +103,8 @@ def _keeping_rows(reader: RangeReader, elf: Elf, containers: Sequence[Container]
             alike[container.signature].append(container)
         else:
             whole[container.signature] = container
+    if len(alike) > MOST_SORTS:
+        raise BinaryError(f"{reader.path}: has {len(alike):,} sorts of fat binaries, more than any real file")
     planned: dict[tuple[frozenset[int], ...], tuple[int, int, int]] = {}
     for targets in [wanted.targets] if wanted.targets else [(each,) for each in CAPABILITIES]:
         kept = tuple(kept_entries(group[0], targets, wanted.ptx) for group in alike.values())

@@ -7,6 +7,7 @@ import shutil
 import struct
 import subprocess
 from collections.abc import Mapping
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from hatch_mlbundle.binaries.gpu_targets import Target
 from hatch_mlbundle.binaries.library_pruning import Wanted
 from hatch_mlbundle.binaries.reader import Reader
 from hatch_mlbundle.bundles.images.streamed_contents import watcher
-from hatch_mlbundle.contents.removable import CAPABILITIES, EACH, removable
+from hatch_mlbundle.contents.removable import CAPABILITIES, EACH, MOST_SORTS, removable
 from hatch_mlbundle.errors import BinaryError, ConfigurationError
 from hatch_mlbundle.identify import HEAD
 from hatch_mlbundle.job import Job, prepare
@@ -209,6 +210,16 @@ def test_what_cannot_be_believed_is_a_refusal(tmp_path: Path, library: Path) -> 
     assert row is not None
     assert row.strip is not None
     assert row.gpu == GpuCodeRow(licence="", keeping=(), refusal=f"the fat binary at byte {at} has another format")
+
+
+def test_more_sorts_of_fat_binaries_than_any_library_has_are_refused(tmp_path: Path) -> None:
+    sorts = [combination for size in (3, 4) for combination in combinations(range(60, 80), size)][: MOST_SORTS + 1]
+    data = b"".join(fatbin(*(Code(each, b"x" * 8) for each in sort)) for sort in sorts)
+    row = of(gpu_library(tmp_path / "lib.so", data))
+    assert row is not None
+    assert row.gpu is not None
+    assert row.gpu.keeping == ()
+    assert row.gpu.refusal == "has 1,025 sorts of fat binaries, more than any real file"
 
 
 def test_damage_is_refused_or_told_and_nothing_else(tmp_path: Path, library: Path) -> None:
