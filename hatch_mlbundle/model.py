@@ -8,6 +8,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
+from .printable import printable
+
 CHUNK = 1 << 20
 """Bytes read or written at a time wherever content is streamed."""
 
@@ -260,6 +262,6 @@ class Finding:
     optimizer: str | None = None
 
     def line(self) -> str:
-        """Return the finding as one line for a person."""
+        """Return the finding as one line for a person, of printable characters."""
         where = ": ".join(each for each in (self.optimizer, self.path) if each)
-        return f"{self.code} {where + ': ' if where else ''}{self.message}"
+        return printable(f"{self.code} {where + ': ' if where else ''}{self.message}")

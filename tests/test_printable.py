@@ -4,6 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hatch_mlbundle.errors import FindingsError
+from hatch_mlbundle.model import Finding
 from hatch_mlbundle.printable import printable
 
 
@@ -29,3 +31,9 @@ def test_any_text_becomes_one_line_of_utf_8(text: str) -> None:
     shown = printable(text)
     assert shown.isprintable()
     shown.encode()
+
+
+def test_a_finding_is_one_line_whatever_names_are_in_it() -> None:
+    finding = Finding(code="MB433", path="a\x1b[2J\nb.so", message="c\nd has no code")
+    assert finding.line() == r"MB433 a\x1b[2J\nb.so: c\nd has no code"
+    assert FindingsError([finding]).told().count("\n") == 1

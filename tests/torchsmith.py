@@ -80,6 +80,14 @@ __attribute__((visibility("default"))) int odd(int x) { return add_type::DEFAULT
 #ifdef IN_DATA
 Kernel* volatile elsewhere[] = {&add_type::DEFAULT};
 #endif
+#ifdef DIFFERENCES
+asm(".pushsection .rodata; .balign 4; differences: .long 1 << 30, _ZN2at6nativeL11default_mulEi - differences; .popsection");
+extern "C" __attribute__((visibility("hidden"))) const int differences[];
+extern "C" int by_difference(int x, int number) { return ((Kernel)((const char*)differences + differences[number]))(x); }
+#endif
+#ifdef OFFSETS
+asm("by_offset: lea _GLOBAL_OFFSET_TABLE_(%rip), %rax; movabs $_ZN2at6nativeL11default_mulEi@GOTOFF, %rdx; add %rdx, %rax; jmp *%rax");
+#endif
 #ifdef NO_CODE
 KERNEL broken() { asm volatile(".byte 0x06"); return 0; }
 #endif
@@ -120,6 +128,18 @@ def build_torch(folder: Path, *flags: str) -> Path:
     command = ["g++", "-std=c++17", "-O2", "-shared", "-fPIC", *flags, "-o", str(folder / NAME), str(source)]
     subprocess.run(command, check=True, capture_output=True)
     return folder / NAME
+
+
+def build_reader(path: Path, library: Path, *names: str) -> Path:
+    """Compile a library that takes pointers of `add_stub` from another one, by the ends of their names, and the functions that choose."""
+    need("gcc")
+    stub, chooser = "_ZN2at6native12DispatchStubIPFiiENS0_8add_typeEE", "_ZN2at6native16DispatchStubImpl"
+    symbols = [f"{stub}{name}" if name[-1] == "E" else f"{chooser}{name}" for name in names]
+    externs = "".join(f'extern char s{number}[] asm("{symbol}");\n' for number, symbol in enumerate(symbols))
+    source = f"{externs}char* volatile taken[] = {{{', '.join(f's{number}' for number in range(len(symbols)))}}};\n"
+    command = ["gcc", "-xc", "-", "-shared", "-fPIC", "-o", str(path), f"-L{library.parent}", f"-l:{library.name}"]
+    subprocess.run(command, input=source, text=True, check=True, capture_output=True)
+    return path
 
 
 def results(library: Path, capability: str) -> list[int]:

@@ -16,7 +16,7 @@ from typing import Literal, TypeAlias
 from hatch_mlbundle.errors import BinaryError
 
 from .edits import Edit
-from .elf import Elf, dynamic_symbols
+from .elf import Elf, dynamic_symbols, dynamic_values
 from .elf_format import Symbol
 from .ranges import Range
 from .reader import RangeReader
@@ -24,6 +24,7 @@ from .unreachable import unreachable
 from .x86_64_code import Code, read_code
 from .x86_64_functions import read_functions
 from .x86_64_relocations import GOT, Relocation, leave_null, read_relocations, target_of
+from .x86_64_tables import functions_in_tables
 
 Level: TypeAlias = Literal["x86-64-v3", "x86-64-v4"]
 """What CPUs the result is for, as the x86-64 psABI names them: with AVX2 and FMA, or with AVX-512 (F, BW, CD, DQ, VL) too."""
@@ -33,6 +34,8 @@ Sets: TypeAlias = Mapping[str, int]
 
 _POINTER = re.compile(r"(_ZN2at6native12DispatchStubI.+E)\d+(DEFAULT|AVX2|AVX512)E")
 _CHOOSER = "_ZN2at6native16DispatchStubImpl"
+_LIBRARIES = "libtorch"
+"""What the names of the libraries begin with that others take the pointers from."""
 _SETS = frozenset({"DEFAULT", "AVX2", "AVX512"})
 
 
@@ -50,12 +53,22 @@ def has_stubs(reader: RangeReader, elf: Elf) -> bool:
     return any(_POINTER.fullmatch(symbol.name) for symbol in dynamic_symbols(reader, elf) if symbol.defined)
 
 
+def reads_as_pytorch(reader: RangeReader, elf: Elf) -> bool:
+    """Say whether a library that takes such pointers from another takes all of each stub, and what chooses, as PyTorch's header does."""
+    if not any(name.startswith(_LIBRARIES) for name in elf.needed):
+        return True
+    names = [symbol for symbol in dynamic_symbols(reader, elf) if not symbol.defined]
+    taken = _stubs(names)
+    chooses = any(symbol.name.startswith(_CHOOSER) for symbol in names)
+    return not taken or (chooses and all(sets.keys() == _SETS for sets in taken.values()))
+
+
 def plan_kernels(reader: RangeReader, elf: Elf, level: Level) -> KernelPruning:
     """Return what the library can do without; raises BinaryError, which says what speaks against it."""
     symbols = list(dynamic_symbols(reader, elf))
     relocations = list(read_relocations(reader, elf))
-    stubs = _stubs(symbols)
-    filled = {each.place: each for each in relocations}
+    stubs = _stubs([symbol for symbol in symbols if symbol.defined])
+    filled = {each.place for each in relocations}
     unneeded = {at for sets in stubs.values() for at in _unneeded({name: at for name, at in sets.items() if at in filled}, level)}
     if not unneeded:
         return KernelPruning(kernels=0, dead=(), edits=())
@@ -65,12 +78,15 @@ def plan_kernels(reader: RangeReader, elf: Elf, level: Level) -> KernelPruning:
     places = _places(stubs, symbols, relocations)
     code = read_code(reader, elf, functions, places)
     _check_readers(reader, code, places, stubs)
-    pointers = [filled[at] for at in sorted(unneeded)]
+    pointers = [each for each in relocations if each.place in unneeded]  # a library that was made so before fills some twice
     pointed = [_target(each, symbols) for each in pointers]
     others = [_target(each, symbols) for each in relocations if each.place not in unneeded]
     others += [symbol.value for symbol in symbols if symbol.defined]
+    others += [elf.header.entry, *dynamic_values(reader, elf).values()]  # DT_INIT and DT_FINI among them
     dead = unreachable(functions, code, pointed, others)
-    return KernelPruning(kernels=len(pointers), dead=tuple(_offsets(elf, dead)), edits=tuple(leave_null(reader, elf, pointers)))
+    named = functions_in_tables(reader, elf, functions.starts_in(dead), code.computed.union(others))
+    dead = unreachable(functions, code, pointed, [*others, *named]) if named else dead
+    return KernelPruning(kernels=len(unneeded), dead=tuple(_offsets(elf, dead)), edits=tuple(leave_null(reader, elf, pointers)))
 
 
 def _unneeded(sets: Sets, level: Level) -> Iterator[int]:
@@ -84,8 +100,7 @@ def _unneeded(sets: Sets, level: Level) -> Iterator[int]:
 def _stubs(symbols: Sequence[Symbol]) -> dict[str, dict[str, int]]:
     stubs: dict[str, dict[str, int]] = {}
     for symbol in symbols:
-        match = _POINTER.fullmatch(symbol.name) if symbol.defined else None
-        if match:
+        if match := _POINTER.fullmatch(symbol.name):
             stubs.setdefault(match[1], {})[match[2]] = symbol.value
     return stubs
 

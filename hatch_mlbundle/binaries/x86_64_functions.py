@@ -1,10 +1,11 @@
-"""Where the functions of an x86-64 library are, by its symbol table."""
+"""Where the functions of an x86-64 library are, by its symbol table, and by what exceptions unwind for those that it does not name."""
 
 from __future__ import annotations
 
+import struct
 from array import array
-from bisect import bisect_right
-from collections.abc import Iterator
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from hatch_mlbundle.errors import BinaryError
@@ -12,14 +13,20 @@ from hatch_mlbundle.errors import BinaryError
 from . import elf_format as fmt
 from .elf import Elf
 from .elf_format import Section
+from .ranges import Range
 from .reader import RangeReader
 
 LINKAGE = ".plt"
 """What the names of sections with stubs begin with, by which functions of other libraries are called."""
-_SHF_EXECINSTR = 0x4
+SHF_EXECINSTR = 0x4
 _KINDS = frozenset({0, 2, 10})
 """STT_NOTYPE (labels of assembly), STT_FUNC, STT_GNU_IFUNC."""
 _MAX_NAMES = 1 << 30
+_PT_GNU_EH_FRAME = 0x6474E550
+_UNWINDING = struct.Struct("<4BiI")
+_FORMS = (1, 0x03, 0x3B)
+"""Version 1, a count of 4 bytes (DW_EH_PE_udata4), a table of DW_EH_PE_datarel | DW_EH_PE_sdata4."""
+_PAIR = struct.Struct("<2i")
 _STEP = (1 << 20) // 24 * 24
 _MANGLED = b"_Z"
 _MKL = (b"mkl_", b"_mkl_")
@@ -41,10 +48,14 @@ class Functions:
         number = bisect_right(self.starts, address) - 1
         return number if number >= 0 and address < self.ends[number] else None
 
+    def starts_in(self, ranges: Sequence[Range]) -> set[int]:
+        """Return where the functions in these ranges of addresses begin."""
+        return {start for low, high in ranges for start in self.starts[bisect_left(self.starts, low) : bisect_left(self.starts, high)]}
+
 
 def code_sections(elf: Elf) -> list[Section]:
     """Return the sections that hold code."""
-    return [part for part in elf.sections if part.is_loaded and part.flags & _SHF_EXECINSTR and part.filesz]
+    return [part for part in elf.sections if part.is_loaded and part.flags & SHF_EXECINSTR and part.filesz]
 
 
 def read_functions(reader: RangeReader, elf: Elf) -> Functions | None:
@@ -55,6 +66,8 @@ def read_functions(reader: RangeReader, elf: Elf) -> Functions | None:
         names.setdefault(address, []).append(name)
     if not names:
         return None
+    for address in _unwound(reader, elf):
+        names.setdefault(address, [])
     found = Functions(starts=array("Q"), ends=array("Q"), mangled=bytearray())
     for section in sorted(sections, key=lambda part: part.address):
         end = section.address + section.size
@@ -89,9 +102,25 @@ def _without_mkl(starts: list[int], end: int, names: dict[int, list[bytes]]) -> 
     yield from () if is_mkl else run
 
 
+def _unwound(reader: RangeReader, elf: Elf) -> Iterator[int]:
+    """Yield where each range of code begins that can be unwound; raises BinaryError.
+
+    By the sorted table of `.eh_frame_hdr` (Linux Standard Base Core 5.0, section 10.6.2): pairs of offsets from where it begins.
+    """
+    for segment in elf.segments:
+        if segment.type != _PT_GNU_EH_FRAME or not segment.filesz:
+            continue
+        version, _, count_form, table_form, _, count = _UNWINDING.unpack(reader.read(segment.offset, _UNWINDING.size, "unwinding table"))
+        if (version, count_form, table_form) != _FORMS or count * _PAIR.size > segment.filesz - _UNWINDING.size:
+            raise BinaryError(f"{reader.path}: its unwinding table is of a form that is not known here")
+        table = b"".join(reader.chunks(segment.offset + _UNWINDING.size, count * _PAIR.size, "unwinding table"))
+        for start, _ in _PAIR.iter_unpack(table):
+            yield segment.vaddr + start
+
+
 def _code_symbols(reader: RangeReader, elf: Elf) -> Iterator[tuple[int, bytes]]:
     """Yield address and name of each symbol of code in the symbol table, names cut after a few characters."""
-    code = {number for number, part in enumerate(elf.sections) if part.is_loaded and part.flags & _SHF_EXECINSTR}
+    code = {number for number, part in enumerate(elf.sections) if part.is_loaded and part.flags & SHF_EXECINSTR}
     for table in elf.sections:
         if table.type != fmt.SHT_SYMTAB:
             continue

@@ -13,7 +13,7 @@ from hatch_mlbundle.errors import BinaryError
 
 from . import elf_format as fmt
 from .edits import Edit, Literal, Zero
-from .elf import Elf
+from .elf import Elf, dynamic_values
 from .elf_format import Symbol
 from .reader import RangeReader
 
@@ -27,6 +27,9 @@ _KNOWN = frozenset({0, ADDRESS, GOT, PLT, RELATIVE, IRELATIVE}) | _THREAD_LOCAL
 _RELA = struct.Struct("<QIIq")
 _STEP = (1 << 20) // _RELA.size * _RELA.size
 _SHT_RELR = 19
+_DT_PLTRELSZ, _DT_RELASZ = 2, 8
+_OTHER_FORMS = (17, 36, 0x6000000F, 0x60000011)
+"""DT_REL, DT_RELR, DT_ANDROID_REL, DT_ANDROID_RELA."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +44,11 @@ class Relocation:
 
 
 def read_relocations(reader: RangeReader, elf: Elf) -> Iterator[Relocation]:
-    """Yield what the loader relocates, by the section headers; raises BinaryError where it has forms that are not known here."""
+    """Yield what the loader relocates, by the section headers; raises BinaryError where it has forms that are not known here.
+
+    That these are all that the loader sees, in the dynamic section, is checked when the last one was taken.
+    """
+    size = 0
     for section in elf.sections:
         if not section.is_loaded or section.type not in (fmt.SHT_RELA, fmt.SHT_REL, _SHT_RELR):
             continue
@@ -53,6 +60,10 @@ def read_relocations(reader: RangeReader, elf: Elf) -> Iterator[Relocation]:
                 if kind not in _KNOWN:
                     raise BinaryError(f"{reader.path}: a relocation has the type {kind}, which is not known here")
                 yield Relocation(start + number * _RELA.size, place, kind, symbol, addend)
+        size += section.size
+    values = dynamic_values(reader, elf)
+    if size != values.get(_DT_RELASZ, 0) + values.get(_DT_PLTRELSZ, 0) or any(tag in values for tag in _OTHER_FORMS):
+        raise BinaryError(f"{reader.path}: it has other relocations than its section headers say")
 
 
 def target_of(relocation: Relocation, symbols: Sequence[Symbol]) -> int | None:
@@ -74,10 +85,10 @@ def leave_null(reader: RangeReader, elf: Elf, unwanted: Sequence[Relocation]) ->
     the nearest other one of its type: the same address is written twice.
     """
     left_out = {each.record for each in unwanted}
-    edits: list[Edit] = []
-    for each in sorted(unwanted, key=lambda relocation: relocation.record):
-        edits.append(Literal(each.record, _neighbour(reader, elf, each, left_out)))
-        at = _file_offset(elf, each.place)
+    ordered = sorted(unwanted, key=lambda relocation: relocation.record)
+    edits: list[Edit] = [Literal(each.record, _neighbour(reader, elf, each, left_out)) for each in ordered]
+    for place in dict.fromkeys(each.place for each in ordered):
+        at = _file_offset(elf, place)
         if at is not None:
             edits.append(Zero(at, 8))
     return edits

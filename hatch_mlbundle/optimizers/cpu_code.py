@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from hatch_mlbundle.binaries.dispatch_stubs import KernelPruning, Level, has_stubs, plan_kernels
+from hatch_mlbundle.binaries.dispatch_stubs import KernelPruning, Level, has_stubs, plan_kernels, reads_as_pytorch
 from hatch_mlbundle.binaries.dispatch_trial import why_not_chosen
 from hatch_mlbundle.binaries.edits import Edit, Literal, Zero
 from hatch_mlbundle.binaries.elf import Elf, read_elf
@@ -58,12 +58,15 @@ class CpuCode(Optimizer[CpuCodeOptions]):
         """Yield a Rewrite for each library that loses kernels, and a Keep, with its reason, for each other one that has some."""
         found = [file for file in bundle.of_kind(Kind.ELF) if file.path.rpartition("/")[2] == _LIBRARY and context.selects(file.path)]
         facts = context.examine(self.name, found, lambda file: self._examine(context.local(file)))
+        odd = _odd_reader(bundle, context) if any("saves" in fact for fact in facts.values()) else None
         for file in found:
             fact = facts[file.path]
             if "broken" in fact:
                 context.report(Finding(code="MB451", path=file.path, message=f"{fact['broken']}; it stays as it is"))
             elif "keep" in fact:
                 yield Keep(path=file.path, reason=fact["keep"])
+            elif "saves" in fact and odd:
+                yield Keep(path=file.path, reason=f"{odd!a} gets at its kernels in another way than PyTorch's DispatchStub.h does")
             elif "saves" in fact:
                 self._facts[file.sha256] = fact
                 yield Rewrite(path=file.path, reason=self._reason(fact), saves=fact["saves"])
@@ -115,6 +118,21 @@ class CpuCode(Optimizer[CpuCodeOptions]):
         except BinaryError as error:
             return {"broken": without_path(error, path)}
         return _fact(kernels, pages, plan) if plan else {}
+
+
+def _odd_reader(bundle: Bundle, context: Context) -> str | None:
+    """Return the path of a library that might use a pointer without asking what chooses, None where there is none."""
+    libraries = [file for file in bundle.of_kind(Kind.ELF) if file.path.rpartition("/")[2] != _LIBRARY]
+    facts = context.examine("cpu_code: readers", libraries, lambda file: {"odd": _is_odd(context.local(file))})
+    return next((path for path, fact in facts.items() if fact["odd"]), None)
+
+
+def _is_odd(path: Path) -> bool:
+    try:
+        with Reader(path) as reader:
+            return not reads_as_pytorch(reader, read_elf(reader))
+    except BinaryError:
+        return False  # nothing loads it
 
 
 def _why_not(reader: Reader, elf: Elf) -> str | None:

@@ -85,7 +85,7 @@ def _of_limit(result: LimitResult, source: _Source) -> _Json:
 def _of_finding(finding: Finding, key: Key, source: _Source) -> _Json:
     """Return a finding at a key: its own path is one inside the artifact, and stands in the message."""
     identity = ["finding", finding.optimizer, finding.path, re.sub(r"\d+", "0", finding.message)]
-    return _result(finding.code, "warning", printable(finding.line()), source.location(key), identity)
+    return _result(finding.code, "warning", finding.line(), source.location(key), identity)
 
 
 def _result(rule: str, level: str, message: str, location: _Json, identity: list[str | None]) -> _Json:

@@ -169,7 +169,7 @@ def _verdict(before: Totals, after: Totals, *, compresses: bool) -> Text:
 
 
 def _finding(finding: Finding) -> Text:
-    return Text(printable(finding.line()), style="yellow", overflow="fold")
+    return Text(finding.line(), style="yellow", overflow="fold")
 
 
 def _counts(changes: Sequence[Change], bundle: Bundle) -> str:

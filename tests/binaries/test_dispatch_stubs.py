@@ -60,6 +60,27 @@ def test_what_is_called_in_another_way_too_stays(tmp_path: Path) -> None:
     assert dead(build_torch(tmp_path / "lib", "-DDIRECT")) == ONLY_DEFAULT - {"default_mul"}
 
 
+def test_what_a_table_of_differences_leads_to_stays(tmp_path: Path) -> None:
+    assert dead(build_torch(tmp_path / "lib", "-DDIFFERENCES")) == ONLY_DEFAULT - {"default_mul"}
+
+
+def test_what_only_the_dynamic_section_names_stays(tmp_path: Path) -> None:
+    flags = '-DKERNEL=__attribute__((noinline,visibility("hidden"))) int', "-Wl,-init=_ZN2at6native11default_mulEi"
+    assert dead(build_torch(tmp_path / "lib", *flags)) == ONLY_DEFAULT - {"default_mul"}
+
+
+def test_functions_without_a_name_are_none_of_those_before_them(library: Path, tmp_path: Path) -> None:
+    need("objcopy")
+    nameless = tmp_path / library.name
+    subprocess.run(["objcopy", "--strip-symbol=_ZN2at6nativeL8avx2_addEi", library, nameless], check=True)
+    assert dead(nameless) == ONLY_DEFAULT
+
+
+@pytest.mark.parametrize("flag", ["-DOFFSETS", "-mcmodel=large"])
+def test_addresses_that_are_added_up(flag: str, tmp_path: Path) -> None:
+    assert refusal(build_torch(tmp_path / "lib", flag)).endswith("adds up addresses, as in the large code model, which are not followed")
+
+
 @pytest.mark.parametrize(
     "flags",
     [
@@ -145,6 +166,17 @@ def test_relocations_of_another_form(library: Path, tmp_path: Path) -> None:
     damaged = tmp_path / library.name
     damaged.write_bytes(data)
     assert refusal(damaged) == "a relocation has the type 99, which is not known here"
+
+
+def test_relocations_that_no_section_tells_of(library: Path, tmp_path: Path) -> None:
+    data = bytearray(library.read_bytes())
+    with Reader(library) as reader:
+        elf = read_elf(reader)
+    number = next(number for number, part in enumerate(elf.sections) if part.name == ".rela.plt")
+    at = elf.header.shoff + number * elf.encoding.section.size + 4
+    data[at : at + 4] = struct.pack("<I", 1)
+    (tmp_path / library.name).write_bytes(data)
+    assert refusal(tmp_path / library.name) == "it has other relocations than its section headers say"
 
 
 def test_libraries_that_choose_as_expected_or_otherwise(library: Path, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,7 @@ from hatch_mlbundle.optimizers.strip import Strip
 from hatch_mlbundle.testing import assert_laws, folder_from, optimize, run
 from tests.elfsmith import compile_elf
 from tests.fakes import FakeContext, bundle_of
-from tests.torchsmith import NAME, build_torch, results
+from tests.torchsmith import NAME, build_reader, build_torch, results
 
 PATH = f"torch/lib/{NAME}"
 
@@ -98,6 +98,31 @@ def test_again_and_with_strip_before_or_behind(built: Path, tmp_path: Path) -> N
     assert len((folder / PATH).read_bytes()) < len(compacted)
     optimize(Strip, folder_from(tmp_path / "stripped", {PATH: built.read_bytes()}))
     assert run(CpuCode, tmp_path / "stripped").codes == ["MB451"]
+
+
+def test_a_higher_level_after_a_lower_one(built: Path, tmp_path: Path) -> None:
+    folder = folder_from(tmp_path / "folder", {PATH: built.read_bytes()})
+    for level in ("x86-64-v3", "x86-64-v4"):
+        optimize(CpuCode, folder, {"level": level})
+    assert results(folder / PATH, "avx2") == [-1, *results(built, "avx2")[1:]]
+    assert results(folder / PATH, "avx512") == results(built, "avx512")
+
+
+@pytest.mark.parametrize(
+    ("names", "is_odd"),
+    [
+        (("7DEFAULTE",), True),
+        (("7DEFAULTE", "6AVX512E", "4AVX2E"), True),
+        (("7DEFAULTE", "12get_call_ptrEPvS2_S2_"), True),
+        (("7DEFAULTE", "6AVX512E", "4AVX2E", "12get_call_ptrEPvS2_S2_"), False),
+    ],
+)
+def test_libraries_that_take_pointers_from_it(built: Path, root: Path, names: Sequence[str], is_odd: bool) -> None:
+    build_reader(root / "reader.so", built, *names)
+    (change,), _, _ = plan(root)
+    assert isinstance(change, Keep) == is_odd
+    if is_odd:
+        assert change.reason == "'reader.so' gets at its kernels in another way than PyTorch's DispatchStub.h does"
 
 
 def damaged(data: bytes) -> bytes:
