@@ -266,7 +266,8 @@ def checked(site: Path, driver: Path, code: str, **environment: str) -> subproce
 def test_where_nothing_can_be_written_the_program_goes_on(site: Path, driver: Path) -> None:
     end, closed = "from hatch_mlbundle.runtime.machine import check; print(check())", "import sys; sys.stderr.close(); "
     nothing = "import os, sys; sys.stderr.flush(); os.dup2(os.open('/dev/full', os.O_WRONLY), 2); "
-    for begin in (closed, nothing, "import sys; sys.stderr = None; "):
+    odd = "import sys; sys.stderr = type('Odd', (), {'buffer': sys.stderr.buffer, 'encoding': None, 'flush': lambda _: None})(); "
+    for begin in (closed, nothing, odd, "import sys; sys.stderr = None; "):
         result = checked(site, driver, f"-c|{begin}{end}", FAKE_GPUS="GPU-a|Tesla T4|7.5")
         assert (result.returncode, result.stdout) == (0, "False\n")
 
