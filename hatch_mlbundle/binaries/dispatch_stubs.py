@@ -11,10 +11,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 from hatch_mlbundle.errors import BinaryError
 
+from .cpu_level import Level
 from .edits import Edit
 from .elf import Elf, dynamic_symbols, dynamic_values
 from .elf_format import Symbol
@@ -25,9 +26,6 @@ from .x86_64_code import Code, read_code
 from .x86_64_functions import read_functions
 from .x86_64_relocations import GOT, Relocation, leave_null, read_relocations, target_of
 from .x86_64_tables import functions_in_tables
-
-Level: TypeAlias = Literal["x86-64-v3", "x86-64-v4"]
-"""What CPUs the result is for, as the x86-64 psABI names them: with AVX2 and FMA, or with AVX-512 (F, BW, CD, DQ, VL) too."""
 
 Sets: TypeAlias = Mapping[str, int]
 """The addresses of a stub's pointers, by instruction set."""

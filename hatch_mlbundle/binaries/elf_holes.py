@@ -69,13 +69,15 @@ def choose_holes(elf: Elf, dead: Sequence[Range]) -> list[Range]:
     Raises BinaryError where a dead range lies over something that is read.
     """
     page, loads = page_size(elf), elf.loads
-    _refuse_special(elf, union(dead))
-    free = difference(dead, _taken(elf))
+    least = max(SMALLEST, page)
+    dead = union(dead)
+    _refuse_special(elf, dead)
+    free = difference([(start, end) for start, end in dead if end - start >= least], _taken(elf))
     found: list[tuple[float, Range, int]] = []
     for load in loads:
         for start, end in within(free, load.offset, load.end):
             start, end = -(-start // page) * page, end // page * page
-            if end - start >= max(SMALLEST, page):
+            if end - start >= least:
                 cost = 2 if load.flags & fmt.PF_X else 1
                 found.append(((start - end) / cost, (start, end), cost))
     found.sort()
@@ -97,7 +99,7 @@ def split_segments(elf: Elf, holes: Sequence[Range]) -> list[Segment]:
         if segment.type != fmt.PT_LOAD:
             segments.append(segment)
             continue
-        pieces = [replace(piece, align=page) for piece in _pieces(segment, within(holes, segment.offset, segment.end))]
+        pieces = list(_pieces(replace(segment, align=page), within(holes, segment.offset, segment.end)))
         segments += [replace(pieces[0], align=largest), *pieces[1:]] if segment is lowest else pieces
     return segments
 

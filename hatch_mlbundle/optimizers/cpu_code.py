@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from hatch_mlbundle.binaries.dispatch_stubs import KernelPruning, Level, has_stubs, plan_kernels, reads_as_pytorch
+from hatch_mlbundle.binaries.cpu_level import Level
 from hatch_mlbundle.binaries.dispatch_trial import why_not_chosen
 from hatch_mlbundle.binaries.edits import Edit, Literal, Zero
 from hatch_mlbundle.binaries.elf import Elf, read_elf
@@ -18,12 +18,14 @@ from hatch_mlbundle.binaries.elf_layout import write_outline
 from hatch_mlbundle.binaries.load import Loader, check_still_loads
 from hatch_mlbundle.binaries.ranges import Range
 from hatch_mlbundle.binaries.reader import Reader
-from hatch_mlbundle.binaries.x86_64_relocations import EM_X86_64
 from hatch_mlbundle.errors import BinaryError, KeptError, UnsoundResultError, without_path
 from hatch_mlbundle.libraries import library_versions
 from hatch_mlbundle.model import Bundle, Change, Finding, Keep, Kind, Rewrite
 from hatch_mlbundle.optimizer import EVERY_KIND, ArtifactKind, Context, Detail, Json, Optimizer, Options, Risk, Task, option
 from hatch_mlbundle.units import format_size
+
+if TYPE_CHECKING:
+    from hatch_mlbundle.binaries.dispatch_stubs import KernelPruning
 
 _LIBRARY = "libtorch_cpu.so"
 _DECODER = "iced-x86"
@@ -104,6 +106,8 @@ class CpuCode(Optimizer[CpuCodeOptions]):
 
     def _examine(self, path: Path) -> Json:
         """Return what goes, and what it saves in bytes: nothing where there are no kernels to choose among."""
+        from hatch_mlbundle.binaries.dispatch_stubs import has_stubs, plan_kernels  # most builds need none of it
+
         try:
             with Reader(path) as reader:
                 elf = read_elf(reader)
@@ -128,6 +132,8 @@ def _odd_reader(bundle: Bundle, context: Context) -> str | None:
 
 
 def _is_odd(path: Path) -> bool:
+    from hatch_mlbundle.binaries.dispatch_stubs import reads_as_pytorch
+
     try:
         with Reader(path) as reader:
             return not reads_as_pytorch(reader, read_elf(reader))
@@ -136,6 +142,8 @@ def _is_odd(path: Path) -> bool:
 
 
 def _why_not(reader: Reader, elf: Elf) -> str | None:
+    from hatch_mlbundle.binaries.x86_64_relocations import EM_X86_64
+
     if elf.header.machine != EM_X86_64:
         return "it is for other CPUs than x86-64"
     return why_not_compact(reader, elf)

@@ -9,8 +9,9 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
+from hatch_mlbundle.binaries.cpu_level import Level
 from hatch_mlbundle.binaries.gpu_coverage import Span, capability, is_in, united
 from hatch_mlbundle.decode import decode, foreign_version
 from hatch_mlbundle.errors import ManifestError
@@ -49,7 +50,7 @@ class GpuCode:
 class CpuCode:
     """The level of the CPUs that a library has all its code for, by its name in the x86-64 psABI."""
 
-    level: Literal["x86-64-v3", "x86-64-v4"]
+    level: Level
 
     def after(self, earlier: CpuCode | None) -> CpuCode:
         """Return what both runs did: the higher level is the one that code is left for."""

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hatch_mlbundle.binaries.dispatch_stubs import Level, has_stubs, plan_kernels
+from hatch_mlbundle.binaries.cpu_level import Level
+from hatch_mlbundle.binaries.dispatch_stubs import has_stubs, plan_kernels
 from hatch_mlbundle.binaries.dispatch_trial import why_not_chosen
 from hatch_mlbundle.binaries.edits import Edit, EditedReader
 from hatch_mlbundle.binaries.elf import dynamic_symbols, read_elf

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 import shutil
+import struct
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,8 @@ import pytest
 
 from hatch_mlbundle.adapters.project import project_config
 from hatch_mlbundle.application import analyze, optimize
+from hatch_mlbundle.binaries import elf_format as fmt
+from hatch_mlbundle.binaries.elf import read_elf
 from hatch_mlbundle.binaries.gpu_targets import Target
 from hatch_mlbundle.binaries.library_pruning import Wanted
 from hatch_mlbundle.binaries.reader import Reader
@@ -24,7 +28,7 @@ from hatch_mlbundle.manifest import Manifest
 from hatch_mlbundle.model import Kind
 from hatch_mlbundle.plugins import load_registry
 from hatch_mlbundle.removable import GpuCodeRow, KeepingRow, RemovableRow
-from tests.elfsmith import Code, Part, compile_elf, fatbin
+from tests.elfsmith import Code, Part, compile_elf, fatbin, need
 from tests.fatbinsmith import fatbin_library
 from tests.gpusmith import containers, gpu_library, payload
 from tests.imagesmith import layer, oci_layout
@@ -155,6 +159,24 @@ def test_symbols_debug_data_and_remarks_are_told_apart(tmp_path: Path) -> None:
     assert min(row.strip.symbols, row.strip.debug, row.strip.remarks) > 0
     assert row.strip.refusal == ""
     assert of(compile_elf(tmp_path / "bare.so", "-s", "-Wl,--strip-all", "-fno-ident")) in (None, row)
+
+
+def test_names_beside_a_dynamic_section_far_behind_are_found_in_a_stream(tmp_path: Path) -> None:
+    """patchelf puts both behind all else, in some files the table of sections, too: they come before the names could be asked for."""
+    need("patchelf")
+    path = compile_elf(tmp_path / "lib.so", "-g3", source="#include <stdio.h>\nint f(void) { return 1; } char data[14 << 20] = {1};")
+    subprocess.run(["patchelf", "--add-needed", "libmore.so", str(path)], check=True)
+    with Reader(path) as reader:
+        elf = read_elf(reader)
+    assert all(each.offset > 14 << 20 for each in elf.segments if each.type == fmt.PT_DYNAMIC)
+    data = bytearray(path.read_bytes())
+    table = slice(elf.header.shoff, elf.header.shoff + 64 * len(elf.sections))
+    place = data.index(bytes(1 << 20), 4 << 20)  # in the middle of zeros that nothing needs
+    data[place : place + table.stop - table.start] = data[table]
+    data[table] = bytes(table.stop - table.start)
+    struct.pack_into("<Q", data, 40, place)
+    path.write_bytes(data)
+    assert of(path) is not None
 
 
 def test_a_refusal_is_told_and_saves_nothing(tmp_path: Path, library: Path) -> None:

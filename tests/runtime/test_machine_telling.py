@@ -252,23 +252,27 @@ def test_checking_costs_nothing_where_nothing_was_taken_out(tmp_path: Path) -> N
     assert result.stdout == "\n"
 
 
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return fake_driver(tmp_path_factory.mktemp("driver"))
+
+
 def checked(site: Path, driver: Path, code: str, **environment: str) -> subprocess.CompletedProcess[str]:
     paths = os.pathsep.join([str(site), str(Path(hatch_mlbundle.__file__).parents[1])])
     given = {"PATH": os.environ["PATH"], "PYTHONPATH": paths, "LD_LIBRARY_PATH": str(driver), **environment}
     return subprocess.run([sys.executable, *code.split("|")], env=given, capture_output=True, text=True, check=False, timeout=60)
 
 
-def test_where_nothing_can_be_written_the_program_goes_on(site: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    driver = fake_driver(tmp_path_factory.mktemp("driver"))
+def test_where_nothing_can_be_written_the_program_goes_on(site: Path, driver: Path) -> None:
     end, closed = "from hatch_mlbundle.runtime.machine import check; print(check())", "import sys; sys.stderr.close(); "
     nothing = "import os, sys; sys.stderr.flush(); os.dup2(os.open('/dev/full', os.O_WRONLY), 2); "
-    for begin in (closed, nothing, "import sys; sys.stderr = None; "):
+    odd = "import sys; sys.stderr = type('Odd', (), {'buffer': sys.stderr.buffer, 'encoding': None, 'flush': lambda _: None})(); "
+    for begin in (closed, nothing, odd, "import sys; sys.stderr = None; "):
         result = checked(site, driver, f"-c|{begin}{end}", FAKE_GPUS="GPU-a|Tesla T4|7.5")
         assert (result.returncode, result.stdout) == (0, "False\n")
 
 
-def test_a_driver_that_hangs_stops_no_program(site: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    driver = fake_driver(tmp_path_factory.mktemp("driver"))
+def test_a_driver_that_hangs_stops_no_program(site: Path, driver: Path) -> None:
     code = "from hatch_mlbundle.runtime.machine import gpus, check; gpus.PATIENCE = 0.1; print(check())"
     command = "from hatch_mlbundle.runtime.machine import gpus, command; gpus.PATIENCE = 0.1; raise SystemExit(command.main([]))"
     told = [checked(site, driver, f"-c|{each}", FAKE_HANGS="1") for each in (code, command)]
@@ -276,8 +280,7 @@ def test_a_driver_that_hangs_stops_no_program(site: Path, tmp_path_factory: pyte
     assert [(result.returncode, result.stdout, result.stderr) for result in told] == [(0, "True\n", ""), (2, "", line)]
 
 
-def test_a_program_asks_by_one_call_or_the_command(site: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    driver = fake_driver(tmp_path_factory.mktemp("driver"))
+def test_a_program_asks_by_one_call_or_the_command(site: Path, driver: Path) -> None:
     call, command = (
         "-c|import hatch_mlbundle.runtime.machine; print(hatch_mlbundle.runtime.machine.check())",
         "-m|hatch_mlbundle.runtime|machine",

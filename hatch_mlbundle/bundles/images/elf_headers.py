@@ -22,6 +22,8 @@ _HEAD = 12 << 20
 """Bytes at the start that are held: linkers put there what the dynamic linker goes by. Of NVIDIA's libraries, one has some 30 MB of it."""
 _NAMES = 1 << 23
 """Bytes before the table of sections that are held: there linkers put the names of the sections, lld before those of the symbols."""
+_AROUND = 1 << 20
+"""Bytes around a dynamic section that are held: patchelf puts the names beside it, which come before anybody could ask for them."""
 _BEHIND = 1 << 12
 """Bytes behind that table that are held: padding, or the beginning of what was appended to the file."""
 _END = 1 << 8
@@ -81,7 +83,7 @@ class ElfHeaders:
             self._data = [each for each in self._segments if each.type == fmt.PT_LOAD and each.flags & fmt.PF_W]
             self._dynamic = next((each for each in self._segments if each.type == fmt.PT_DYNAMIC and each.filesz), None)
             if self._dynamic:
-                self._held.keep(self._dynamic.offset, self._dynamic.end)
+                self._held.keep(self._dynamic.offset - _AROUND, self._dynamic.end + _AROUND)
         if self._segments and not self._is_named and (self._dynamic is None or self._position >= self._dynamic.end):
             self._is_named = True
             for start, end in union(each for _, each in name_ranges(self._held, encoding, self._segments, (fmt.DT_NEEDED,))):

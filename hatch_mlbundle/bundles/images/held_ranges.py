@@ -8,7 +8,7 @@ from pathlib import Path
 from hatch_mlbundle.binaries.reader import RangeReader
 from hatch_mlbundle.errors import BinaryError
 
-MOST_BYTES = 1 << 25
+MOST_BYTES = 36 << 20
 """Bytes of all ranges that are announced of a file: somewhat more than all tables of a real one together take at most."""
 MOST_RANGES = 1 << 9
 """Ranges that are announced of a file; there are some ten of a real one."""

@@ -81,7 +81,7 @@ def named(gpus: Iterable[Gpu]) -> str:
     alike: dict[tuple[str, Capability], list[str]] = {}
     for gpu in gpus:
         alike.setdefault((gpu.name, gpu.capability), []).append(str(gpu.number))
-    return listed(f"{'GPUs' if have[1:] else 'GPU'} {listed(have)} ({name}, {_text(number)})" for (name, number), have in alike.items())
+    return listed(f"{'GPUs' if have[1:] else 'GPU'} {listed(have)} ({name}, {_text(able)})" for (name, able), have in alike.items())
 
 
 def listed(texts: Iterable[str]) -> str:
@@ -121,7 +121,7 @@ def _print(line: str | None) -> None:
             raw.write(f"mlbundle: {line}{os.linesep}".encode(sys.stderr.encoding, "backslashreplace"))
         elif line and sys.stderr is not None:
             print(f"mlbundle: {line}", file=sys.stderr)  # noqa: T201 - where CUDA's own error would go
-    except (OSError, ValueError):  # a full disk, a pipe that nobody reads, or closed
+    except Exception:  # noqa: S110 - a full disk, a pipe that nobody reads, a stream of the application's own: none is to stop it
         pass
 
 
