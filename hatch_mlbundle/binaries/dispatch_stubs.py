@@ -19,7 +19,7 @@ from .cpu_level import Level
 from .edits import Edit
 from .elf import Elf, dynamic_symbols, dynamic_values
 from .elf_format import Symbol
-from .ranges import Range
+from .ranges import Range, within
 from .reader import RangeReader
 from .unreachable import unreachable
 from .x86_64_code import Code, read_code
@@ -137,6 +137,6 @@ def _target(relocation: Relocation, symbols: Sequence[Symbol]) -> int:
 
 def _offsets(elf: Elf, ranges: Sequence[Range]) -> Iterator[Range]:
     """Yield addresses as offsets in the file."""
-    for start, end in ranges:
-        load = next(load for load in elf.loads if load.vaddr <= start and end <= load.vaddr + load.filesz)
-        yield start + load.offset - load.vaddr, end + load.offset - load.vaddr
+    for load in elf.loads:
+        for start, end in within(ranges, load.vaddr, load.vaddr + load.filesz):
+            yield start + load.offset - load.vaddr, end + load.offset - load.vaddr

@@ -13,7 +13,7 @@ from hatch_mlbundle.errors import BinaryError
 from . import elf_format as fmt
 from .elf import Elf
 from .elf_format import Section
-from .ranges import Range
+from .ranges import Range, difference
 from .reader import RangeReader
 
 LINKAGE = ".plt"
@@ -60,6 +60,7 @@ def code_sections(elf: Elf) -> list[Section]:
 
 def read_functions(reader: RangeReader, elf: Elf) -> Functions | None:
     """Return the functions, None where the symbol table was stripped; raises BinaryError."""
+    _check_sections(reader, elf)
     sections = [part for part in code_sections(elf) if not part.name.startswith(LINKAGE)]
     names: dict[int, list[bytes]] = {}
     for address, name in _code_symbols(reader, elf):
@@ -77,6 +78,20 @@ def read_functions(reader: RangeReader, elf: Elf) -> Functions | None:
             found.ends.append(stop)
             found.mangled.append(_is_mangled(names.get(start, [])))
     return found
+
+
+def _check_sections(reader: RangeReader, elf: Elf) -> None:
+    """Raise BinaryError where sections do not tell what is loaded: they are elsewhere, or executable memory has bytes in none."""
+    sections = [part for part in elf.sections if part.is_loaded and part.filesz]
+    for part in sections:
+        moved = part.offset - part.address
+        if not any(load.offset - load.vaddr == moved and load.offset <= part.offset and part.end <= load.end for load in elf.loads):
+            raise BinaryError(f"{reader.path}: its section {part.name[:80]!a} is not what is loaded at that address")
+    known = [(0, elf.encoding.header.size), elf.segment_table, *((part.offset, part.end) for part in sections)]
+    for load in elf.loads:
+        for start, end in difference([(load.offset, load.end)], known) if load.flags & fmt.PF_X else ():
+            if not reader.is_zero(start, end - start):
+                raise BinaryError(f"{reader.path}: at byte {start:#x} there is code that no section tells of")
 
 
 def _is_mangled(names: list[bytes]) -> bool:

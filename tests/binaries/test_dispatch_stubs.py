@@ -169,15 +169,25 @@ def test_relocations_of_another_form(library: Path, tmp_path: Path) -> None:
     assert refusal(damaged) == "a relocation has the type 99, which is not known here"
 
 
-def test_relocations_that_no_section_tells_of(library: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("section", "field", "value", "reason"),
+    [
+        (".rela.plt", 4, struct.pack("<I", 1), "it has other relocations than its section headers say"),
+        (".text", 16, bytes(8), "its section '.text' is not what is loaded at that address"),
+        (".fini", 8, bytes(8), "there is code that no section tells of"),
+    ],
+)
+def test_section_headers_that_do_not_tell_what_is_loaded(
+    section: str, field: int, value: bytes, reason: str, library: Path, tmp_path: Path
+) -> None:
     data = bytearray(library.read_bytes())
     with Reader(library) as reader:
         elf = read_elf(reader)
-    number = next(number for number, part in enumerate(elf.sections) if part.name == ".rela.plt")
-    at = elf.header.shoff + number * elf.encoding.section.size + 4
-    data[at : at + 4] = struct.pack("<I", 1)
+    number = next(number for number, part in enumerate(elf.sections) if part.name == section)
+    at = elf.header.shoff + number * elf.encoding.section.size + field
+    data[at : at + len(value)] = value
     (tmp_path / library.name).write_bytes(data)
-    assert refusal(tmp_path / library.name) == "it has other relocations than its section headers say"
+    assert refusal(tmp_path / library.name).endswith(reason)
 
 
 def test_libraries_that_choose_as_expected_or_otherwise(library: Path, tmp_path: Path) -> None:
