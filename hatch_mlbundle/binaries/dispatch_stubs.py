@@ -19,6 +19,7 @@ from .cpu_level import Level
 from .edits import Edit
 from .elf import Elf, dynamic_symbols, dynamic_values
 from .elf_format import Symbol
+from .elf_holes import has_holes
 from .ranges import Range, within
 from .reader import RangeReader
 from .unreachable import unreachable
@@ -70,13 +71,17 @@ def plan_kernels(reader: RangeReader, elf: Elf, level: Level) -> KernelPruning:
     unneeded = {at for sets in stubs.values() for at in _unneeded({name: at for name, at in sets.items() if at in filled}, level)}
     if not unneeded:
         return KernelPruning(kernels=0, dead=(), edits=())
+    if has_holes(elf):
+        raise BinaryError(
+            f"{reader.path}: code was taken out of it before, perhaps for a lower level: cpu_code needs the library as it was"
+        )
     functions = read_functions(reader, elf)
     if functions is None:
         raise BinaryError(f"{reader.path}: its symbol table is gone, which says where its functions are: cpu_code has to come before strip")
     places = _places(stubs, symbols, relocations)
     code = read_code(reader, elf, functions, places)
     _check_readers(reader, code, places, stubs)
-    pointers = [each for each in relocations if each.place in unneeded]  # a library that was made so before fills some twice
+    pointers = [each for each in relocations if each.place in unneeded]
     pointed = [_target(each, symbols) for each in pointers]
     others = [_target(each, symbols) for each in relocations if each.place not in unneeded]
     others += [symbol.value for symbol in symbols if symbol.defined]
