@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -59,6 +60,15 @@ def download(*requirements: str) -> list[Path]:
             run([sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary=:all:", "-d", place, requirement])
         wheels += place.glob("*.whl")
     return wheels
+
+
+def link_or_copy(source: str, target: str) -> str:
+    """Link a file where that is possible; nothing writes into it."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+    return target
 
 
 def cold(folder: Path) -> dict[str, str]:

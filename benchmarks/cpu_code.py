@@ -17,7 +17,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from common import MLBUNDLE, describe_machine, run
+from common import MLBUNDLE, describe_machine, link_or_copy, run
 
 SETTINGS = (
     {"ATEN_CPU_CAPABILITY": "avx512", "OMP_NUM_THREADS": "3"},
@@ -50,15 +50,6 @@ def prune(site: Path, scratch: Path, level: str) -> Path:
     sizes = [(folder / _LIBRARY).stat().st_size / 1e6 for folder in (before, after)]
     print(f"{level}: {sizes[0]:.1f} -> {sizes[1]:.1f} MB in {done.seconds:.1f} s, {done.peak / 1e6:.0f} MB of memory")
     return after
-
-
-def link_or_copy(source: str, target: str) -> str:
-    """Link a file where that is possible; nothing writes into it."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)
-    return target
 
 
 def usable(level: str) -> list[dict[str, str]]:

@@ -23,7 +23,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from common import DOWNLOADS, describe_machine, download, row, run
+from common import DOWNLOADS, describe_machine, download, link_or_copy, row, run
 
 TORCH, SMALLEST = "torch==2.9.1", "nvidia-nccl-cu12==2.27.5"
 TARGETS = (("8.0",), ("9.0",), ("8.0", "9.0"))
@@ -122,16 +122,9 @@ def optimized(source: Path, scratch: Path, targets: Sequence[str], libraries: st
 
 def prune(source: Path, target: Path, scratch: Path, targets: Sequence[str], libraries: str) -> Path:
     """Make `target` of the folder `source`, and return it: files that do not change are the same ones, where hard links are possible."""
-    shutil.copytree(source, target, symlinks=True, copy_function=_link)
+    shutil.copytree(source, target, symlinks=True, copy_function=link_or_copy)
     _mlbundle(target, target, scratch, targets, libraries)
     return target
-
-
-def _link(source: str, target: str) -> None:
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)
 
 
 def _mlbundle(source: Path, target: Path, scratch: Path, targets: Sequence[str], libraries: str) -> str:
