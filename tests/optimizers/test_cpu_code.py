@@ -15,7 +15,7 @@ from hatch_mlbundle.model import Change, Keep, Rewrite
 from hatch_mlbundle.optimizer import Task
 from hatch_mlbundle.optimizers.cpu_code import CpuCode, CpuCodeOptions
 from hatch_mlbundle.optimizers.strip import Strip
-from hatch_mlbundle.testing import assert_laws, folder_from, optimize, run
+from hatch_mlbundle.testing import folder_from, optimize, run
 from tests.elfsmith import compile_elf
 from tests.fakes import FakeContext, bundle_of
 from tests.torchsmith import NAME, build_reader, build_torch, results
@@ -164,9 +164,3 @@ def test_there_are_two_levels() -> None:
 def test_what_decodes_is_part_of_the_key() -> None:
     assert list(CpuCode(CpuCodeOptions()).programs()) == ["iced-x86"]
     assert json.dumps(dict(CpuCode(CpuCodeOptions()).programs())).count(".") >= 1
-
-
-@pytest.mark.slow
-def test_the_laws(built: Path) -> None:
-    tried = dict.fromkeys(["safe", "deterministic"], "tried by itself, or for all that write ELF files")
-    assert_laws(CpuCode, {PATH: built.read_bytes()}, without=tried)

@@ -24,6 +24,7 @@ from tests.models.torchsmith import save, tensor
 from tests.optimizers.test_exclude_modules import APP, IPYTHON, frozen
 from tests.optimizers.test_pack_weights import WEIGHTS
 from tests.optimizers.test_python_sources import both
+from tests.torchsmith import NAME, build_torch
 
 Made = tuple[Mapping[str, Any] | Bundle, Mapping[str, object]]
 """Files, and options."""
@@ -40,6 +41,12 @@ def compiled(folder: Path) -> Made:
     """Return a library with symbols and debug data."""
     need("gcc")
     return {"pkg/libx.so": compile_elf(folder / "libx.so", "-g").read_bytes()}, {}
+
+
+def for_every_cpu(folder: Path) -> Made:
+    """Return a library with kernels for three levels of CPUs."""
+    need("gcc")
+    return {f"torch/lib/{NAME}": build_torch(folder / "lib", "-g").read_bytes()}, {}
 
 
 def for_five_gpus(folder: Path) -> Made:
@@ -101,6 +108,7 @@ MAKERS: dict[str, Callable[[Path], Made]] = {
     "exclude": lambda _: (PACKAGE, {"groups": ["headers"], "paths": ["pkg/tests/data/**"]}),
     "exclude_modules": lambda _: (frozen({**APP, **NOTEBOOKS}), {"sets": ["notebooks"]}),
     "python_sources": lambda _: (frozen(both("pkg/__init__.py", "pkg/a.py")), {}),
+    "cpu_code": for_every_cpu,
     "strip": compiled,
     "gpu_code": for_five_gpus,
     "unused_libraries": unneeded,
@@ -141,6 +149,6 @@ def test_the_laws(name: str, law: str, made: Callable[[str], Case]) -> None:
 
 
 def test_the_same_comes_of_it_in_other_processes(made: Callable[[str], Case]) -> None:
-    missing = {"gcc": ("strip", "gpu_code", "unused_libraries", "upx"), "upx": ("upx",)}
+    missing = {"gcc": ("cpu_code", "strip", "gpu_code", "unused_libraries", "upx"), "upx": ("upx",)}
     left_out = {name for program, names in missing.items() if shutil.which(program) is None for name in names}
     check_elsewhere([made(name) for name in MAKERS if name not in left_out])
