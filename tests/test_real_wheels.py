@@ -79,6 +79,7 @@ def test_numpy_with_its_openblas(tmp_path: Path) -> None:
     assert printed(python, "-c", "import numpy as n; a = n.eye(300) * 2; print((a @ n.linalg.inv(a)).trace())").strip() == "300.0"
 
 
+@pytest.mark.very_slow
 def test_torch(tmp_path: Path) -> None:
     wheel = download("torch==2.13.0", tmp_path)
     small, manifest = optimize(wheel, tmp_path / "small")

@@ -193,6 +193,7 @@ PACKAGES = (
 
 
 @pytest.mark.slow
+@pytest.mark.very_slow
 def test_real_packages_are_imported_module_by_module(tmp_path: Path) -> None:
     """Copies of what is installed, all of it compiled, and every module that was importable before imported after."""
     root = tmp_path / "site"

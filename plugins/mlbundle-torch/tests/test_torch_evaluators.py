@@ -101,6 +101,7 @@ class TestMiniLM:
 
 
 @pytest.mark.slow
+@pytest.mark.very_slow
 @needs_transformers
 def test_the_bound_decides_how_much_is_pruned(tmp_path: Path) -> None:
     bundle = tmp_path / "app" / "bundle"

@@ -217,6 +217,7 @@ def test_minilm_becomes_onnx_with_free_axes(tmp_path: Path) -> None:
     assert float((made * wanted).sum() / np.sqrt((made**2).sum() * (wanted**2).sum())) > 0.99999
 
 
+@pytest.mark.very_slow
 @needs_transformers
 def test_a_whole_sentence_model_becomes_onnx(tmp_path: Path) -> None:
     import numpy as np
