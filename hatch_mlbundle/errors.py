@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
 
@@ -191,3 +192,12 @@ def without_path(message: object, *paths: Path) -> str:
     for path in paths:
         text = text.removeprefix(f"{path}: ").removeprefix(f"{printable(str(path))}: ")
     return text
+
+
+@contextmanager
+def unsound_without_path(*paths: Path) -> Iterator[None]:
+    """Let an UnsoundResultError from within go on `without_path`."""
+    try:
+        yield
+    except UnsoundResultError as error:
+        raise UnsoundResultError(without_path(error, *paths)) from error

@@ -36,9 +36,12 @@ class Share:
 class Pruning:
     """What pruning does: `kept` and `dropped` by the names that nvcc has for such code, `(other)` for unknown kinds.
 
+    `chosen` has each container with the numbers of the entries that stay in it.
+
     `bereft` counts, for each target, the containers in which it could only have compiled PTX, of which `ptx="none"` leaves it none.
     """
 
+    chosen: tuple[tuple[Container, frozenset[int]], ...]
     edits: tuple[Edit, ...]
     kept: Mapping[str, Share]
     dropped: Mapping[str, Share]
@@ -56,13 +59,14 @@ def prune(containers: Iterable[Container], targets: Sequence[Target], ptx: Ptx =
     kept: list[Entry] = []
     dropped: list[Entry] = []
     bereft: Counter[Target] = Counter()
-    for container, numbers in choose(containers, targets, ptx):
+    chosen = tuple(choose(containers, targets, ptx))
+    for container, numbers in chosen:
         edits += _edits(container, numbers)
         for number, entry in enumerate(container.entries):
             (kept if number in numbers else dropped).append(entry)
         needed = ((target, needs_ptx(container, target)) for target in targets)
         bereft.update(target for target, entries in needed if entries and numbers.isdisjoint(entries))
-    return Pruning(edits=tuple(edits), kept=_shares(kept), dropped=_shares(dropped), bereft=dict(sorted(bereft.items())))
+    return Pruning(chosen=chosen, edits=tuple(edits), kept=_shares(kept), dropped=_shares(dropped), bereft=dict(sorted(bereft.items())))
 
 
 def is_prunable(container: Container) -> bool:

@@ -62,13 +62,12 @@ def plan_pruning(reader: Reader, elf: Elf, wanted: Wanted) -> LibraryPruning | N
         return None
     pruning = prune(containers, wanted.targets, wanted.ptx)
     dead = EditedReader(reader, pruning.edits).zeroed
-    chosen = list(choose(containers, wanted.targets, wanted.ptx))
     whole = [(container, frozenset(range(len(container.entries)))) for container in containers]
     return LibraryPruning(
         pruning=pruning,
         served=frozenset(target for target in wanted.targets if serves(whole, target)),
-        left=frozenset(target for target in wanted.targets if serves(chosen, target)),
-        lost=_lost(chosen),
+        left=frozenset(target for target in wanted.targets if serves(pruning.chosen, target)),
+        lost=_lost(pruning.chosen),
         compaction=plan_compaction(reader, elf, dead) if dead else None,
     )
 

@@ -18,7 +18,7 @@ from hatch_mlbundle.binaries.elf_layout import write_outline
 from hatch_mlbundle.binaries.load import Loader, check_still_loads
 from hatch_mlbundle.binaries.ranges import Range
 from hatch_mlbundle.binaries.reader import Reader
-from hatch_mlbundle.errors import BinaryError, KeptError, UnsoundResultError, without_path
+from hatch_mlbundle.errors import BinaryError, KeptError, UnsoundResultError, unsound_without_path, without_path
 from hatch_mlbundle.libraries import library_versions
 from hatch_mlbundle.model import Bundle, Change, Finding, Keep, Kind, Rewrite
 from hatch_mlbundle.optimizer import EVERY_KIND, ArtifactKind, Context, Detail, Json, Optimizer, Options, Risk, Task, option
@@ -88,10 +88,8 @@ class CpuCode(Optimizer[CpuCodeOptions]):
 
     def check(self, task: Task, context: Context) -> None:
         """Compare what is loaded with the edited original; let it choose among kernels as before, and load it."""
-        try:
+        with unsound_without_path(task.source, task.target):
             check_same_program(task.source, task.target, _edits(self._fact_of(task)))
-        except UnsoundResultError as error:
-            raise UnsoundResultError(without_path(error, task.source, task.target)) from error
         check_still_loads(self._loader, task.source, task.target)
         reason = why_not_chosen(task.target)
         if reason:

@@ -19,7 +19,7 @@ from hatch_mlbundle.binaries.library_pruning import LibraryPruning, Wanted, chec
 from hatch_mlbundle.binaries.load import Loader, check_still_loads
 from hatch_mlbundle.binaries.pe import read_pe
 from hatch_mlbundle.binaries.reader import Reader
-from hatch_mlbundle.errors import BinaryError, ConfigurationError, KeptError, UnsoundResultError, without_path
+from hatch_mlbundle.errors import BinaryError, ConfigurationError, KeptError, UnsoundResultError, unsound_without_path, without_path
 from hatch_mlbundle.globs import matcher
 from hatch_mlbundle.model import Bundle, Change, File, Finding, Keep, Kind, Rewrite
 from hatch_mlbundle.optimizer import EVERY_KIND, ArtifactKind, Context, Detail, Json, Optimizer, Options, Risk, Task, option
@@ -104,11 +104,9 @@ class GpuCode(Optimizer[GpuCodeOptions]):
             planned = plan_pruning(reader, read_elf(reader), self._wanted)
         if planned is None:
             raise UnsoundResultError("it has no GPU code to take out")
-        try:
+        with unsound_without_path(task.source, task.target):
             check_same_program(task.source, task.target, planned.pruning.edits)
             check_kept_code(task.source, task.target, self._wanted)
-        except UnsoundResultError as error:
-            raise UnsoundResultError(without_path(error, task.source, task.target)) from error
         if context.artifact != "image":  # what this machine's C library loads proves nothing there
             check_still_loads(self._loader, task.source, task.target)
 

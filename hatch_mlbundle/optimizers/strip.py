@@ -19,7 +19,7 @@ from hatch_mlbundle.binaries.pe import check_same_pe, read_pe
 from hatch_mlbundle.binaries.reader import Reader
 from hatch_mlbundle.binaries.strip_tools import elf_program, foreign_program, strip_elf, strip_macho, strip_pe
 from hatch_mlbundle.binaries.upx_tool import is_packed
-from hatch_mlbundle.errors import BinaryError, UnsoundResultError, without_path
+from hatch_mlbundle.errors import BinaryError, unsound_without_path, without_path
 from hatch_mlbundle.model import Bundle, Change, File, Finding, Keep, Kind, Rewrite
 from hatch_mlbundle.optimizer import EVERY_KIND, Context, Json, Optimizer, Options, Task, option
 from hatch_mlbundle.optimizers.compacted import COMPACTED, report_compacted
@@ -102,10 +102,8 @@ class Strip(Optimizer[StripOptions]):
 
     def check(self, task: Task, context: Context) -> None:
         """Compare what is loaded with the original's, and load it where the original loads."""
-        try:
+        with unsound_without_path(task.source, task.target):
             _CHECKS[task.file.kind](task.source, task.target)
-        except UnsoundResultError as error:
-            raise UnsoundResultError(without_path(error, task.source, task.target)) from error
         if self.options.load_check and context.artifact != "image":  # what this machine's C library loads proves nothing there
             check_still_loads(self._loader, task.source, task.target)
 
